@@ -1,0 +1,26 @@
+# Each target sets up what it needs in a virtual environment of its own.
+PYTHON ?= python3
+
+evaluate: .venv/ready  ## the paper's table and grids
+	.venv/bin/python train.py --mode=evaluate
+
+test: .venv/ready  ## all tests, on TensorFlow
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/python -m pytest -q
+
+test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not installed, and one backend against the other
+	JAX_PYTHON=.venv-jax/bin/python .venv/bin/python -m pytest -q tests/test_backends.py
+	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -q --ignore=tests/test_quick.py --ignore=tests/test_backends.py
+
+.venv/ready: requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q -r $<
+	touch $@
+
+.venv-jax/ready: requirements-jax.txt
+	$(PYTHON) -m venv .venv-jax
+	.venv-jax/bin/python -m pip install -q -r $<
+	touch $@
+
+.PHONY: evaluate test test-jax

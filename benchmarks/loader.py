@@ -1,0 +1,80 @@
+"""How many pairs of crops a second the loader gives, and how much of a training step waits for them.
+
+    python benchmarks/loader.py [FOLDER]
+
+24x24 LR and 96x96 HR crops in batches of 16 with flips and turns, pictures in memory. The wait is the
+time that fit() spends on a step with the loader beyond the same steps on one batch kept in memory.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from config import prepare_environment
+
+prepare_environment()
+
+import keras
+import numpy as np
+
+from dataset import Crops, Pictures
+from model import SRGAN_g
+from pictures import find_pictures
+from srgan import JIT, SRGAN
+
+BATCH, CROP, SCALE = 16, 96, 4
+
+
+def pairs_a_second(pictures, batches=600):
+    crops = Crops(pictures, BATCH, 0, 0, batches)
+    best = 0.0
+    for _ in range(3):
+        start = time.perf_counter()
+        for index in range(batches):
+            crops[index]
+        best = max(best, batches * BATCH / (time.perf_counter() - start))
+    return best
+
+
+class Kept(keras.utils.PyDataset):
+    """The first batch of a loader, again and again."""
+
+    def __init__(self, crops):
+        super().__init__()
+        self.batch, self.length = crops[0], len(crops)
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        return self.batch
+
+
+def waiting_share(pictures, updates=5, rounds=4):
+    """The share of a training step of the full generator that waits for data; the two take turns."""
+    game = SRGAN(SRGAN_g())
+    crops = Crops(pictures, BATCH, 0, 0, updates, workers=2)
+    game(crops[0][0])
+    game.compile(optimizer=keras.optimizers.Adam(1e-4), jit_compile=JIT)
+    seconds = {"loader": [], "kept": []}
+    for turn in range(rounds + 1):
+        for name, data in (("loader", crops), ("kept", Kept(crops))):
+            start = time.perf_counter()
+            game.fit(data, verbose=0, shuffle=False)
+            if turn:  # the first round compiles
+                seconds[name].append((time.perf_counter() - start) / updates)
+    loader, kept = np.median(seconds["loader"]), np.median(seconds["kept"])
+    return loader, max(0.0, 1 - kept / loader)
+
+
+def main(folder="data/train"):
+    pictures = Pictures(find_pictures(folder), SCALE, CROP, 8e9)
+    print(f"{len(pictures)} pictures, {pairs_a_second(pictures):,.0f} pairs of crops a second")
+    step, share = waiting_share(pictures)
+    print(f"a step of the warm-up takes {step:.2f} s, {100 * share:.1f} % of it waits for data")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,200 @@
+"""Fetch public super-resolution sets: resumed where they broke off, checked, unpacked whole or not at all.
+
+`python data/download.py --help` lists them; only the standard library does the work.
+"""
+
+import contextlib
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import stat
+import sys
+import tarfile
+import time
+import urllib.request
+import zipfile
+import zlib
+from collections import namedtuple
+from pathlib import Path, PurePosixPath
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from config import Parser
+from utils import UserError
+
+BLOCK = 1 << 18
+AGAIN = "run the same command again, it resumes"
+
+# inside: folder of the pictures in the archive; target: of the set, in --into; below: of the pictures, in target
+Source = namedtuple("Source", "url size sha256 inside target below", defaults=["."])
+
+# sizes and hashes: data/README.md says who published them
+DIV2K = "https://data.vision.ee.ethz.ch/cvl/DIV2K/"
+DIV2K_TRAIN = "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335"
+DIV2K_VALID = "20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc"
+EDSR_HASH = "80c21c333bbf6ceb5308b7243761f8284478274413a97b96f1d63e9045fd93e8"
+EDSR = "https://cv.snu.ac.kr/research/EDSR/benchmark.tar", 250_112_000, EDSR_HASH
+SETS = {
+    "div2k": Source(DIV2K + "DIV2K_train_HR.zip", 3_530_603_713, DIV2K_TRAIN, "DIV2K_train_HR", "div2k"),
+    "div2k_valid": Source(DIV2K + "DIV2K_valid_HR.zip", 448_993_893, DIV2K_VALID, "DIV2K_valid_HR", "div2k_valid"),
+    "bsd100": Source(*EDSR, "benchmark/B100/HR", "benchmark/BSD100", "HR"),
+    "set5": Source(*EDSR, "benchmark/Set5/HR", "benchmark/Set5", "HR"),
+    "set14": Source(*EDSR, "benchmark/Set14/HR", "benchmark/Set14", "HR"),
+}
+
+
+@contextlib.contextmanager
+def network(source):
+    """Turn what the network does wrong in the block into a UserError."""
+    try:
+        yield
+    except (http.client.HTTPException, OSError) as error:
+        code = f"HTTP {error.code}: " if hasattr(error, "code") else ""
+        reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
+        raise UserError(f"{source.url}: {code}{reason}; {AGAIN}, or see data/README.md") from error
+
+
+def request(source, start):
+    """(answer, byte its body starts at), asked for `start`. Raises UserError if there is none or it has changed."""
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    with network(source):
+        answer = urllib.request.urlopen(urllib.request.Request(source.url, headers=headers), timeout=60)
+    first, total = 0, answer.length  # a server that ignores Range sends all of it
+    if answer.status == 206:
+        found = re.match(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
+        first, total = map(int, found.groups()) if found else (-1, None)
+    if first in (0, start) and (total or source.size) == source.size:
+        return answer, first
+    answer.close()
+    raise UserError(f"{source.url}: not the {source.size} bytes it should be; the archive there has changed")
+
+
+def show(name, done, first, size, began):
+    """Draw the progress bar over itself."""
+    rate = (done - first) / max(time.monotonic() - began, 1e-3)
+    left = int((size - done) / max(rate, 1))
+    bar = "#" * (30 * done // size)
+    figures = f"{done / 1e6:.0f}/{size / 1e6:.0f} MB  {rate / 1e6:.1f} MB/s  {left // 60}:{left % 60:02} left"
+    print(f"{name} [{bar:<30}] {figures}   ", end="\n" if done == size else "\r", flush=True)
+
+
+def transfer(source, part):
+    """Fetch what is missing of the archive into `part`. Raises UserError where the connection breaks."""
+    have = part.stat().st_size if part.exists() else 0
+    if have == source.size:
+        return
+    print(f"{source.url}: {source.size / 1e6:.0f} MB", flush=True)
+    answer, done = request(source, have if have < source.size else 0)
+    first, began, shown = done, time.monotonic(), 0
+    with answer, open(part, "ab" if done else "wb") as file:
+        while done < source.size:
+            with network(source):
+                block = answer.read1(BLOCK)
+            if not block:
+                raise UserError(f"{source.url}: broke off after {done} of {source.size} bytes; {AGAIN}")
+            done += file.write(block[: source.size - done])
+            if sys.stdout.isatty() and (time.monotonic() - shown > 0.2 or done == source.size):
+                shown = time.monotonic()
+                show(part.stem, done, first, source.size, began)
+
+
+def fetch(source, folder):
+    """The path of the archive in `folder`, fetched unless it lies there. Raises UserError if it cannot be had."""
+    archive = folder / source.url.rsplit("/", 1)[-1]
+    part = archive.with_name(archive.name + ".part")
+    folder.mkdir(parents=True, exist_ok=True)
+    if archive.exists():
+        os.replace(archive, part)  # checked like a new one, and completed where it is short
+    transfer(source, part)
+    print(f"{archive}: checking", flush=True)
+    digest = hashlib.sha256()
+    with open(part, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    if digest.hexdigest() != source.sha256:
+        part.unlink()  # to resume it would not mend it
+        hashes = f"SHA-256 {digest.hexdigest()} instead of {source.sha256}"
+        raise UserError(f"{source.url}: came with {hashes}; deleted, run the same command again")
+    os.replace(part, archive)
+    return archive
+
+
+def members(path):
+    """(name, is it a regular file, how to open it) of each member of a zip or tar but its folders."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if not entry.is_dir():
+                    regular = not stat.S_ISLNK(entry.external_attr >> 16)
+                    yield entry.filename, regular, lambda entry=entry: archive.open(entry)
+    else:
+        with tarfile.open(path) as archive:
+            for entry in archive:
+                if not entry.isdir():
+                    yield entry.name, entry.isfile(), lambda entry=entry: archive.extractfile(entry)
+
+
+def unpack(archive, source, folder):
+    """Write the set's pictures into `folder`; how many. Raises UserError where the archive is unsafe or damaged."""
+    count = 0
+    try:
+        for name, regular, opened in members(archive):
+            parts = name.replace("\\", "/").split("/")
+            if not regular or ".." in parts or parts[0] == "" or ":" in parts[0]:  # C:\
+                raise UserError(f"{archive}: {name!r} in it is a link or leads outside; not unpacked, delete it")
+            path = PurePosixPath(name)
+            if str(path.parent) == source.inside and path.suffix.lower() == ".png":
+                with opened() as picture, open(folder / path.name, "xb") as file:
+                    shutil.copyfileobj(picture, file, BLOCK)
+                count += 1
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+        raise UserError(f"{archive}: damaged ({error}); delete it and run the same command again") from error
+    if not count:
+        raise UserError(f"{archive}: no pictures in its folder {source.inside}")
+    return count
+
+
+def download(source, into):
+    """Make the set below `into` unless it is there; the line that says so."""
+    target, downloads = into / source.target, into / "downloads"
+    if target.exists() and any(target.iterdir()):
+        return f"{target}: is there already, left as it is"
+    archive = fetch(source, downloads)
+    unpacked = downloads / f"{target.name}.unpacking"  # where no training or evaluation looks for pictures
+    shutil.rmtree(unpacked, ignore_errors=True)  # of a run that was killed
+    try:
+        (unpacked / source.below).mkdir(parents=True)
+        count = unpack(archive, source, unpacked / source.below)
+        target.mkdir(parents=True, exist_ok=True)
+        target.rmdir()  # Windows renames onto no folder, not even an empty one
+        unpacked.rename(target)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+    return f"{target}: {count} pictures; {archive} can be deleted"
+
+
+def main(argv=None, sets=SETS):
+    """Fetch one set; the exit status. A mistake, the user's or the network's, is one line and 2, Ctrl-C 130."""
+    parser = Parser(prog="download.py", description="Fetch a public super-resolution set.", allow_abbrev=False)
+    listed = "; ".join(f"{name}: {source.size / 1e6:.0f} MB to {source.target}" for name, source in sets.items())
+    parser.add_argument("name", choices=sets, help=listed)
+    parser.add_argument("--into", type=Path, default=Path("data"), metavar="FOLDER", help="default: data")
+    options = parser.parse_args(argv)
+    try:
+        print(download(sets[options.name], options.into))
+        return 0
+    except UserError as error:
+        message, status = str(error), 2
+    except OSError as error:  # the network's are UserErrors by now, these are the disk's
+        message, status = f"{error.filename or options.into}: {error.strerror or error}; make room, or use --into", 2
+    except KeyboardInterrupt:
+        message, status = f"interrupted; {AGAIN}", 130
+    clear = "\x1b[K" if sys.stderr.isatty() else ""  # the progress bar
+    print(f"{clear}download.py: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

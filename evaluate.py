@@ -1,0 +1,218 @@
+"""The paper's table: every method on every benchmark set, with grids to look at; and pictures of your own."""
+
+import csv
+import io
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import keras
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from metrics import luma, niqe, psnr, shaved, ssim, ssim_daala
+from model import SRGAN_g
+from pictures import cut_to_multiple, find_pictures, grid, labelled, read_picture, resize, write_picture
+from srgan import super_resolve
+from utils import UserError, generator_path, import_tensorlayer, load_weights, read_facts, write_text
+
+# Table 2 of the paper: PSNR in dB and SSIM (daala) on Y, 4 pixels of border cut
+PAPER = {
+    "Set5": {
+        "nearest": (26.26, 0.7552),
+        "bicubic": (28.43, 0.8211),
+        "SRResNet": (32.05, 0.9019),
+        "SRGAN": (29.40, 0.8472),
+    },
+    "Set14": {
+        "nearest": (24.64, 0.7100),
+        "bicubic": (25.99, 0.7486),
+        "SRResNet": (28.49, 0.8184),
+        "SRGAN": (26.02, 0.7397),
+    },
+    "BSD100": {
+        "nearest": (25.02, 0.6606),
+        "bicubic": (25.94, 0.6935),
+        "SRResNet": (27.58, 0.7620),
+        "SRGAN": (25.16, 0.6688),
+    },
+}
+KERNELS = ["nearest", "bicubic", "lanczos"]
+STAGES = {"SRResNet": "srgan_init", "SRGAN": "srgan"}
+PRETRAINED = Path(__file__).parent / "checkpoints" / "pretrained"
+
+
+def evaluate(config):
+    """Measure all methods on all sets, print the table, write it and the grids below samples/evaluate; 0."""
+    folder = Path(config.TRAIN.samples_dir, "evaluate")
+    networks, missing = load_networks(config)
+    rows = []
+    for name, pictures in benchmark_sets(config):
+        scores = {method: [] for method in [*KERNELS, *networks, "HR"]}
+        for path, lr, hr in pictures:
+            srs = {kernel: resize(lr, config.MODEL.scale, kernel) for kernel in KERNELS}
+            srs |= {method: super_resolve_any(network, lr) for method, network in networks.items()}
+            for method, sr in [*srs.items(), ("HR", hr)]:
+                scores[method].append(measure(sr, hr, config.MODEL.scale))
+            write_picture(folder / f"{name}_{path.stem}.png", comparison(srs, hr, scores))
+            if not rows and path == pictures[0][0]:
+                write_tensorlayer_files(folder, lr, hr, srs)
+        rows += [table_row(name, method, values, config.MODEL.scale) for method, values in scores.items()]
+    write_table(folder / "results", rows, missing)
+    return 0
+
+
+def load_networks(config):
+    """({method: generator}, [a line for each method without weights])."""
+    networks, missing = {}, []
+    for method, stage in STAGES.items():
+        path = weights_of(method, stage, config)
+        if path is None:
+            where = generator_path(config.TRAIN.checkpoint_dir, stage)
+            missing.append(f"{method}: no row, for there are no weights yet ({where}); python train.py makes them")
+            continue
+        networks[method] = load_generator(path, config)
+        print(f"{method}: {path}, {read_facts(path).get('updates', 'an unknown number of')} updates")
+    return networks, missing
+
+
+def weights_of(method, stage, config):
+    """The weights a row is made from: those named, else those trained here, else those shipped; None without."""
+    named = config.EVALUATE[method.lower()]
+    if named:
+        return Path(named)
+    trained = generator_path(config.TRAIN.checkpoint_dir, stage)
+    shipped = PRETRAINED / f"{method.lower()}.weights.h5"
+    return next((path for path in (trained, shipped) if path.exists()), None)
+
+
+def load_generator(path, config):
+    """The generator of a weights file, built as the facts beside it say (the configuration, without them)."""
+    model = dict(config.MODEL) | read_facts(path).get("model", {})
+    if model["scale"] != config.MODEL.scale:
+        raise UserError(f"{path}: upscales {model['scale']}x; this run asks for MODEL.scale={config.MODEL.scale}")
+    generator = SRGAN_g(*(model[name] for name in ("variant", "scale", "blocks", "filters")))
+    (import_tensorlayer if path.suffix == ".npz" else load_weights)(generator, path)
+    return generator
+
+
+def super_resolve_any(generator, lr):
+    """super_resolve for colour (h, w, 3) and grey (h, w) alike."""
+    if lr.ndim == 3:
+        return super_resolve(generator, lr)
+    return super_resolve(generator, np.repeat(lr[..., None], 3, -1)).mean(-1).round().astype(np.uint8)
+
+
+def benchmark_sets(config):
+    """[(set, [(path, lr, hr)])] of the benchmark folder; LR is read where it lies beside HR, else reduced."""
+    scale, sets = config.MODEL.scale, []
+    found = [folder for folder in Path(config.EVALUATE.benchmark_dir).glob("*") if (folder / "HR").is_dir()]
+    if not found:
+        raise UserError(f"{config.EVALUATE.benchmark_dir}: no set in it (a folder with HR/ inside)")
+    known = list(PAPER)
+    for folder in sorted(found, key=lambda f: (known.index(f.name) if f.name in known else len(known), f.name)):
+        pictures = []
+        for path in find_pictures(folder / "HR"):
+            hr = cut_to_multiple(read_picture(path, grey=True), scale)
+            ready = folder / f"LRx{scale}" / path.name
+            if min(hr.shape[:2]) < 11 + 2 * scale:
+                raise UserError(f"{path}: {hr.shape[1]}x{hr.shape[0]} is too small to measure SSIM on")
+            lr = read_picture(ready, grey=True) if ready.exists() else resize(hr, 1 / scale)
+            if hr.shape[:2] != (scale * lr.shape[0], scale * lr.shape[1]):
+                raise UserError(f"{ready}: is not 1/{scale} of {path.name} in size; delete it to have it made")
+            pictures.append((path, lr, hr))
+        sets.append((folder.name, pictures))
+    return sets
+
+
+def measure(sr, hr, scale):
+    """PSNR (dB), SSIM of MATLAB and of daala on luma, and NIQE; a border of `scale` pixels cut."""
+    own = {"niqe": niqe(shaved(luma(colour(sr)), scale))}
+    sr, hr = luma(sr), luma(hr)
+    return {"psnr": psnr(sr, hr, scale), "ssim": ssim(sr, hr, scale), "ssim_daala": ssim_daala(sr, hr, scale)} | own
+
+
+def comparison(srs, hr, scores):
+    """One picture: LR-bicubic, the networks and HR side by side, under each an enlarged detail."""
+    shown = {method: sr for method, sr in srs.items() if method not in ("nearest", "lanczos")}
+    labels = [f"{method} {scores[method][-1]['psnr']:.2f} dB" for method in shown] + ["HR"]
+    pictures = [colour(picture) for picture in [*shown.values(), hr]]
+    side = min(64, *hr.shape[:2])
+    error = uniform_filter((luma(srs["bicubic"]) - luma(hr)) ** 2, side)  # the detail that bicubic loses most of
+    inner = error[side // 2 : hr.shape[0] - side // 2 + 1, side // 2 : hr.shape[1] - side // 2 + 1]
+    top, left = np.unravel_index(inner.argmax(), inner.shape)
+    zoom = max(1, hr.shape[1] // side)
+    details = [resize(p[top : top + side, left : left + side], zoom, "nearest") for p in pictures]
+    return grid([[labelled(p, text) for p, text in zip(pictures, labels)], details])
+
+
+def colour(picture):
+    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
+
+
+def write_tensorlayer_files(folder, lr, hr, srs):
+    """valid_lr, valid_hr, valid_bicubic and valid_gen.png, as TensorLayer's evaluate() names them."""
+    best = [srs[method] for method in ("SRGAN", "SRResNet") if method in srs][:1]
+    for name, picture in zip(("lr", "hr", "bicubic", "gen"), [lr, hr, srs["bicubic"], *best]):
+        write_picture(folder / f"valid_{name}.png", picture)
+
+
+def table_row(name, method, values, scale):
+    """The means of a method on a set, NaN left out, beside the paper's numbers; None where there is no number."""
+    row = {"set": name, "method": method, "pictures": len(values)}
+    for metric in values[0]:
+        mean = np.nanmean([value[metric] for value in values])
+        row[metric] = round(float(mean), 5) if np.isfinite(mean) else None
+    published = PAPER.get(name, {}).get(method) if scale == 4 else None
+    return row | dict(zip(("paper_psnr", "paper_ssim_daala"), published or (None, None)))
+
+
+def write_table(path, rows, missing):
+    """Print the rows and write them as path.md, path.csv and path.json."""
+    columns = {  # of the printed table: key and decimals
+        "PSNR (dB)": ("psnr", 2),
+        "paper's PSNR": ("paper_psnr", 2),
+        "SSIM (daala)": ("ssim_daala", 4),
+        "paper's SSIM": ("paper_ssim_daala", 4),
+        "SSIM (MATLAB)": ("ssim", 4),
+        "NIQE": ("niqe", 2),
+    }
+    lines = [f"| set | method | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    for row in rows:
+        cells = ["" if row[key] is None else f"{row[key]:.{digits}f}" for key, digits in columns.values()]
+        lines.append(f"| {row['set']} | {row['method']} | {' | '.join(cells)} |")
+    note = "Y channel, border cut by the scale, mean over the pictures of a set."
+    text = "\n".join([*lines, "", note, *missing]) + "\n"
+    table = io.StringIO()
+    writer = csv.DictWriter(table, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    for suffix, content in ((".md", text), (".csv", table.getvalue()), (".json", json.dumps(rows, indent=2) + "\n")):
+        write_text(path.with_suffix(suffix), content)
+    print(f"\n{text}\ngrids and table: {path.parent}")
+
+
+def upscale_pictures(source, config):
+    """Upscale a picture, or all below a folder, into samples/upscaled; 1 if some could not be read, else 0."""
+    networks, missing = load_networks(config)
+    if not networks:
+        raise UserError(missing[-1])
+    network = networks.get("SRGAN") or networks["SRResNet"]
+    paths, failed = find_pictures(source), 0
+    base = Path(source) if Path(source).is_dir() else Path(source).parent
+    names = Counter(path.with_suffix("") for path in paths)
+    bar = keras.utils.Progbar(len(paths), unit_name="picture")
+    for path in paths:
+        out = Path(config.TRAIN.samples_dir, "upscaled", path.relative_to(base))
+        name = path.stem if names[path.with_suffix("")] == 1 else path.name  # a.png and a.jpg: two results
+        try:
+            sr = super_resolve_any(network, read_picture(path, grey=True))
+        except UserError as error:
+            print(f"train.py: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        write_picture(out.with_name(f"{name}_x{config.MODEL.scale}.png"), sr)
+        bar.add(1)
+    print(f"{len(paths) - failed} of {len(paths)} pictures upscaled into {Path(config.TRAIN.samples_dir, 'upscaled')}")
+    return 1 if failed else 0

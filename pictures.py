@@ -1,0 +1,142 @@
+"""Pictures: found, read as 8-bit RGB or grey, resized as MATLAB does, laid out in grids, written."""
+
+import re
+import zlib
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import sparse
+
+from utils import UserError, written_whole
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def find_pictures(folders):
+    """Paths of all pictures below one folder or several, sorted. Raises UserError where there is none."""
+    folders = [folders] if isinstance(folders, (str, Path)) else folders
+    found = []
+    for folder in map(Path, folders):
+        folder = folder.expanduser()
+        if not folder.exists():
+            raise UserError(f"{folder}: no such folder or file")
+        here = [folder] if folder.is_file() else sorted(folder.rglob("[!.]*"))
+        found += [path for path in here if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not found:
+        raise UserError(f"{', '.join(map(str, folders))}: no pictures ({' '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def read_picture(path, grey=False):
+    """One picture as uint8 (h, w, 3), turned as its EXIF says; with `grey`, (h, w) if it is stored as grey.
+
+    Alpha is dropped, palettes and CMYK are converted, 16-bit grey is reduced to 8 bits.
+    Raises UserError where it cannot be decoded.
+    """
+    try:
+        with iio.imopen(path, "r", plugin="pillow") as file:
+            mode = file.metadata(index=0)["mode"]
+            deep = mode.startswith(("I", "F"))  # Pillow would clip these at 255
+            picture = file.read(index=0, rotate=True, mode=None if deep else "L" if mode in ("1", "L", "LA") else "RGB")
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zlib.error,
+        Image.DecompressionBombError,
+    ) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = re.sub(r"<_io\.\w+.*?>|<\w+ object.*?>", "it", reason)
+        raise UserError(f"{path}: unreadable picture ({reason})") from error
+    if deep:
+        white = 1 if mode == "F" and picture.max() <= 1 else 255 if mode in "IF" and picture.max() <= 255 else 65535
+        picture = np.clip(picture * (255 / white), 0, 255).round()
+    picture = picture.astype(np.uint8)
+    return picture if picture.ndim == 3 or grey else np.repeat(picture[..., None], 3, -1)
+
+
+def write_picture(path, picture):
+    """Write uint8 (h, w), (h, w, 3) under a name that says the format."""
+    with written_whole(path) as temporary:
+        iio.imwrite(temporary, picture, plugin="pillow")
+
+
+def _cubic(x):
+    """Keys' kernel with a = -0.5, as in MATLAB's imresize."""
+    x = np.abs(x)
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return np.where(x <= 1, near, np.where(x <= 2, far, 0))
+
+
+KERNELS = {  # name: (function, support in source pixels)
+    "nearest": (lambda x: ((-0.5 <= x) & (x < 0.5)).astype(float), 1),
+    "bicubic": (_cubic, 4),
+    "lanczos": (lambda x: np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0), 6),
+}
+
+
+def _resampling(size, scale, kernel):
+    """Sparse (out, size) matrix that resamples one axis; the border is mirrored, reductions are smoothed."""
+    function, support = KERNELS[kernel]
+    shrink = min(scale, 1)
+    out = int(np.ceil(size * scale - 1e-9))
+    centre = (np.arange(out)[:, None] + 0.5) / scale - 0.5
+    first = np.floor(centre - support / shrink / 2)
+    taps = (first + np.arange(np.ceil(support / shrink) + 2)).astype(int)  # (out, taps)
+    weights = function(shrink * (centre - taps))
+    weights /= weights.sum(axis=1, keepdims=True)
+    mirrored = np.minimum(taps % (2 * size), 2 * size - 1 - taps % (2 * size))
+    rows = np.repeat(np.arange(out), taps.shape[1])
+    return sparse.csr_array((weights.ravel(), (rows, mirrored.ravel())), shape=(out, size))
+
+
+def resize(picture, scale, kernel="bicubic"):
+    """Resize (h, w) or (h, w, c) by `scale` as MATLAB's imresize does; uint8 is rounded, float is not.
+
+    kernel: nearest, bicubic or lanczos (three lobes).
+    """
+    eight_bits = picture.dtype == np.uint8
+    for axis in (0, 1):
+        lines = np.moveaxis(picture, axis, 0)  # (length, other, c)
+        sums = _resampling(len(lines), scale, kernel) @ lines.reshape(len(lines), -1).astype(float)
+        lines = sums.reshape(-1, *lines.shape[1:])
+        if eight_bits:  # MATLAB rounds after each axis
+            lines = np.clip(np.floor(lines + 0.5), 0, 255).astype(np.uint8)
+        picture = np.moveaxis(lines, 0, axis)
+    return np.ascontiguousarray(picture)
+
+
+def cut_to_multiple(picture, step):
+    """The picture without the last rows and columns that do not fill `step`."""
+    height, width = picture.shape[:2]
+    return picture[: height - height % step, : width - width % step]
+
+
+def centre_crop(picture, side):
+    """The middle `side` x `side` of a picture (all of a shorter axis)."""
+    top, left = (max(0, (length - side) // 2) for length in picture.shape[:2])
+    return picture[top : top + side, left : left + side]
+
+
+def labelled(picture, text):
+    """The picture (h, w, 3) under a white strip with `text`."""
+    strip = Image.new("RGB", (picture.shape[1], 16), "white")
+    ImageDraw.Draw(strip).text((2, 2), text, fill="black")
+    return np.concatenate([np.asarray(strip), picture])
+
+
+def grid(rows, gap=4):
+    """One picture (h, w, 3) from rows of pictures of one height a row; white between them."""
+    lines = []
+    for row in rows:
+        height = max(p.shape[0] for p in row)
+        padded = [np.pad(p, ((0, height - p.shape[0]), (0, gap), (0, 0)), constant_values=255) for p in row]
+        lines.append(np.concatenate(padded, axis=1)[:, :-gap])
+    width = max(line.shape[1] for line in lines)
+    lines = [np.pad(x, ((0, gap), (0, width - x.shape[1]), (0, 0)), constant_values=255) for x in lines]
+    return np.concatenate(lines)[:-gap]

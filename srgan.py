@@ -1,0 +1,102 @@
+"""The two-player game as one Keras model: generator, its running average, discriminator, loss terms."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from losses import d_loss, g_gan_loss, mse_loss, vgg_loss
+
+# XLA costs TensorFlow a factor of two on a CPU and pays on a GPU; JAX always needs it.
+JIT = "auto" if keras.backend.backend() == "jax" or keras.distribution.list_devices("gpu") else False
+
+
+def frozen(model):
+    """A scope in which `model` neither learns nor updates its statistics."""
+    return keras.StatelessScope(state_mapping=[(v, ops.stop_gradient(v.value)) for v in model.variables])
+
+
+class SRGAN(keras.Model):
+    """Trains the generator alone (the warm-up) or against a discriminator, on uint8 crops.
+
+    Call: lr (N, h, w, 3) uint8 -> sr in [-1, 1], by the generator in training, by its average
+    otherwise. fit() takes (lr, hr) uint8. Both players are updated at once, from one forward pass.
+    """
+
+    def __init__(self, generator, discriminator=None, vgg=None, weights=(1.0, 0.0, 0.0), ema=0.999):
+        """vgg: callable, pictures -> features. weights: of pixel MSE, feature MSE and GAN loss."""
+        super().__init__()
+        self.generator, self.discriminator = generator, discriminator
+        self.average = keras.models.clone_model(generator)
+        self.average.set_weights(generator.get_weights())
+        self.average.trainable = False
+        self.vgg = vgg if vgg is None else lambda picture: vgg(picture)  # hidden: not ours to save
+        self.mse_weight, self.vgg_weight, self.gan_weight = weights
+        self.ema = ema
+        self.updates = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="updates")
+        names = ["mse"] + ["vgg"] * bool(vgg) + ["gan", "d_loss", "d_real", "d_fake"] * bool(discriminator)
+        self.terms = {name: keras.metrics.Mean(name=name) for name in names}
+
+    def call(self, lr, training=False):
+        return (self.generator if training else self.average)(to_float(lr), training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The sum of both players' losses; no weight is shared, so each player follows its own."""
+        hr, sr = to_float(y), y_pred  # (N, 96, 96, 3)
+        mse = mse_loss(sr, hr)
+        loss = self.mse_weight * mse
+        terms = {"mse": mse}
+        if self.vgg:
+            terms["vgg"] = vgg_loss(self.vgg(sr), ops.stop_gradient(self.vgg(hr)))
+            loss += self.vgg_weight * terms["vgg"]
+        if self.discriminator:
+            real = self.discriminator(hr, training=True)
+            fake = self.discriminator(ops.stop_gradient(sr), training=True)  # (N, 1)
+            with frozen(self.discriminator):
+                judged = self.discriminator(sr, training=True)
+            terms |= {"gan": g_gan_loss(judged), "d_loss": d_loss(real, fake)}
+            terms |= {"d_real": ops.mean(ops.sigmoid(real)), "d_fake": ops.mean(ops.sigmoid(fake))}
+            loss += self.gan_weight * terms["gan"] + terms["d_loss"]
+        for name, value in terms.items():
+            self.terms[name].update_state(value)
+        self.update_average()
+        return loss
+
+    def update_average(self):
+        """Move the average towards the generator, batch-normalization statistics too; faster at first."""
+        self.updates.assign(self.updates + 1)
+        n = ops.cast(self.updates, "float32")
+        keep = ops.minimum(self.ema, (1 + n) / (10 + n))
+        for average, variable in zip(self.average.variables, self.generator.variables, strict=True):
+            average.assign(keep * average + (1 - keep) * ops.stop_gradient(variable.value))
+
+
+def to_float(picture):
+    """uint8 0..255 -> float32 [-1, 1]."""
+    return ops.cast(picture, "float32") / 127.5 - 1.0
+
+
+def to_uint8(picture):
+    """float [-1, 1] -> uint8 0..255, rounded, as a NumPy array."""
+    picture = ops.convert_to_numpy(picture)
+    return ((picture + 1.0) * 127.5).round().clip(0, 255).astype("uint8")
+
+
+def super_resolve(generator, lr, tile=224, halo=40):
+    """lr uint8 (h, w, 3) -> sr uint8 (scale*h, scale*w, 3), tile by tile, so that memory is bounded.
+
+    halo: pixels that a tile sees beyond its edge; 40 is what 16 residual blocks and the paper's ends reach.
+    """
+    if not generator.compiled:
+        generator.compile(optimizer=None, jit_compile=JIT)
+    rows = []
+    for top in range(0, lr.shape[0], tile):
+        row = []
+        for left in range(0, lr.shape[1], tile):
+            y, x = max(0, top - halo), max(0, left - halo)
+            seen = lr[y : top + tile + halo, x : left + tile + halo]
+            sr = to_uint8(generator.predict_on_batch(to_float(seen[None])))[0]
+            scale = sr.shape[0] // seen.shape[0]
+            sr = sr[scale * (top - y) :, scale * (left - x) :]
+            row.append(sr[: scale * tile, : scale * tile])
+        rows.append(np.concatenate(row, axis=1))
+    return np.concatenate(rows)

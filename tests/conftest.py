@@ -1,0 +1,10 @@
+"""The product's modules lie in the repository root; the backend is chosen as train.py chooses it."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from config import prepare_environment  # noqa: E402
+
+prepare_environment()

@@ -1,0 +1,332 @@
+"""The download of picture sets, against a server on this machine: resumed, checked, unpacked whole or not at all."""
+
+import hashlib
+import http.server
+import importlib.util
+import io
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "data" / "download.py"
+PICTURES = {"0001.png": b"one" * 400, "0002.png": b"two" * 300}
+
+
+def load():
+    spec = importlib.util.spec_from_file_location("download", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+download = load()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves server.files; honours Range unless told not to; breaks off or stalls after server.cut bytes."""
+
+    def do_GET(self):
+        wanted, server = self.headers.get("Range"), self.server
+        server.asked.append(wanted)
+        body = server.files.get(self.path.lstrip("/"))
+        if body is None:
+            return self.send_error(404)
+        first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and server.ranges else 0
+        self.send_response(206 if first else 200)
+        self.send_header("Content-Length", str(len(body) - first))
+        if first:
+            self.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
+        self.end_headers()
+        self.wfile.write(body[first : first + server.cut] if server.cut else body[first:])
+        if server.stalls:
+            self.wfile.flush()
+            server.released.wait(8)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running.files, running.asked, running.released = {}, [], threading.Event()
+    running.ranges, running.cut, running.stalls = True, 0, False
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield running
+    running.released.set()
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def zipped(pictures, folder="HR", link=None):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr(f"{folder}/", b"")
+        archive.writestr("LR/0001.png", b"not wanted")
+        for name, content in pictures.items():
+            archive.writestr(f"{folder}/{name}", content)
+        if link:
+            entry = zipfile.ZipInfo(f"{folder}/{link}")
+            entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(entry, "/etc/passwd")
+    return data.getvalue()
+
+
+def tarred(pictures, folder="HR", link=None):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        entries = [tarfile.TarInfo(f"{folder}/{name}") for name in pictures] + [tarfile.TarInfo(folder)]
+        entries[-1].type = tarfile.DIRTYPE
+        for entry, content in zip(entries, [*pictures.values(), b""]):
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+        if link:
+            entry = tarfile.TarInfo(f"{folder}/{link}")
+            entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(entry)
+    return data.getvalue()
+
+
+def offer(server, name, body, **changes):
+    """Put `body` on the server; the table that says so."""
+    server.files[name] = body
+    url = f"http://127.0.0.1:{server.server_port}/{name}"
+    source = download.Source(url, len(body), hashlib.sha256(body).hexdigest(), "HR", "benchmark/Set", "HR")
+    return {"set": source._replace(**changes)}
+
+
+def run(sets, into):
+    return download.main(["set", "--into", str(into)], sets=sets)
+
+
+def refused(capsys, message):
+    """The error is one line, which holds `message`."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("download.py: ") and message in lines[0], lines
+    return True
+
+
+def found(into):
+    return {path.name: path.read_bytes() for path in (into / "benchmark" / "Set" / "HR").iterdir()}
+
+
+@pytest.mark.parametrize("name, pack", [("a.zip", zipped), ("a.tar", tarred)])
+def test_a_set_is_fetched_and_its_pictures_alone_are_unpacked(server, tmp_path, name, pack):
+    assert run(offer(server, name, pack(PICTURES)), tmp_path) == 0
+    assert found(tmp_path) == PICTURES
+    assert server.asked == [None]
+    assert [path.name for path in (tmp_path / "downloads").iterdir()] == [name]  # nothing half done is left
+
+
+def test_another_set_of_the_same_archive_is_not_fetched_again(server, tmp_path):
+    sets = offer(server, "a.tar", tarred(PICTURES))
+    assert run(sets, tmp_path) == 0
+    assert run({"set": sets["set"]._replace(target="benchmark/Other")}, tmp_path) == 0
+    assert server.asked == [None]
+    assert len(list((tmp_path / "benchmark" / "Other" / "HR").iterdir())) == len(PICTURES)
+
+
+def test_a_broken_transfer_is_resumed_where_it_broke_off(server, tmp_path, capsys):
+    body = zipped(PICTURES)
+    sets = offer(server, "a.zip", body)
+    server.cut = 1000
+    assert run(sets, tmp_path) == 2
+    assert refused(capsys, f"broke off after 1000 of {len(body)} bytes")
+    assert (tmp_path / "downloads" / "a.zip.part").read_bytes() == body[:1000]
+    assert not (tmp_path / "benchmark").exists()
+    server.cut = 0
+    assert run(sets, tmp_path) == 0
+    assert server.asked == [None, "bytes=1000-"]
+    assert found(tmp_path) == PICTURES
+
+
+def test_a_server_that_ignores_range_starts_over(server, tmp_path):
+    body = zipped(PICTURES)
+    sets = offer(server, "a.zip", body)
+    server.cut = 1000
+    assert run(sets, tmp_path) == 2
+    server.cut, server.ranges = 0, False
+    assert run(sets, tmp_path) == 0
+    assert server.asked == [None, "bytes=1000-"]
+    assert (tmp_path / "downloads" / "a.zip").read_bytes() == body
+
+
+def test_a_part_longer_than_the_archive_starts_over(server, tmp_path):
+    body = zipped(PICTURES)
+    part = tmp_path / "downloads" / "a.zip.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x" * (len(body) + 1))
+    assert run(offer(server, "a.zip", body), tmp_path) == 0
+    assert server.asked == [None]
+    assert found(tmp_path) == PICTURES
+
+
+def test_a_wrong_hash_is_refused_and_the_next_run_starts_over(server, tmp_path, capsys):
+    body = zipped(PICTURES)
+    sets = offer(server, "a.zip", body)
+    server.files["a.zip"] = body[:-1] + b"x"
+    assert run(sets, tmp_path) == 2
+    assert refused(capsys, sets["set"].sha256)
+    assert not (tmp_path / "benchmark").exists() and not list((tmp_path / "downloads").iterdir())
+    server.files["a.zip"] = body
+    assert run(sets, tmp_path) == 0
+    assert server.asked == [None, None]
+
+
+def test_an_archive_of_another_size_is_not_fetched(server, tmp_path, capsys):
+    sets = offer(server, "a.zip", zipped(PICTURES))
+    server.files["a.zip"] = b"<html>moved</html>"
+    assert run(sets, tmp_path) == 2
+    assert refused(capsys, "has changed")
+    assert not list((tmp_path / "downloads").iterdir())
+
+
+@pytest.mark.parametrize("name, pack", [("a.zip", zipped), ("a.tar", tarred)])
+@pytest.mark.parametrize(
+    "member, link",
+    [
+        ("../../../../evil.png", None),
+        ("/evil.png", None),
+        ("..\\evil.png", None),
+        ("C:/evil.png", None),
+        (None, "l.png"),
+    ],
+)
+def test_a_member_that_leads_outside_is_refused(server, tmp_path, capsys, name, pack, member, link):
+    into = tmp_path / "a" / "b"
+    extra = {member: b"evil"} if member and member.startswith("..") else {}
+    body = pack({**PICTURES, **extra}, link=link)
+    if member and not extra:  # outside of every folder of the archive
+        body = pack({member.split("/")[1]: b"evil"}, folder=member.split("/")[0])
+    assert run(offer(server, name, body), into) == 2
+    assert refused(capsys, "is a link or leads outside")
+    assert not (into / "benchmark").exists()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() or path.is_symlink()] == [name]
+
+
+def test_a_damaged_archive_and_one_without_pictures_are_refused(server, tmp_path, capsys):
+    assert run(offer(server, "a.zip", b"no zip at all"), tmp_path) == 2
+    assert refused(capsys, "damaged")
+    assert run(offer(server, "b.zip", zipped(PICTURES), inside="elsewhere"), tmp_path) == 2
+    assert refused(capsys, "no pictures in its folder elsewhere")
+    assert not (tmp_path / "benchmark").exists()
+
+
+def test_an_address_that_is_gone_is_one_line(server, tmp_path, capsys):
+    sets = offer(server, "a.zip", zipped(PICTURES))
+    del server.files["a.zip"]
+    assert run(sets, tmp_path) == 2
+    assert refused(capsys, "HTTP 404: Not Found")
+
+
+def test_an_existing_set_is_left_as_it_is(server, tmp_path, capsys):
+    mine = tmp_path / "benchmark" / "Set" / "HR" / "mine.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    assert run(offer(server, "a.zip", zipped(PICTURES)), tmp_path) == 0
+    assert "is there already" in capsys.readouterr().out
+    assert server.asked == [] and found(tmp_path) == {"mine.png": b"mine"}
+
+
+def test_an_empty_folder_of_the_set_and_what_a_killed_run_left_are_no_obstacle(server, tmp_path):
+    (tmp_path / "benchmark" / "Set").mkdir(parents=True)
+    left = tmp_path / "downloads" / "Set.unpacking" / "HR" / "0001.png"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    assert run(offer(server, "a.zip", zipped(PICTURES)), tmp_path) == 0
+    assert found(tmp_path) == PICTURES
+
+
+def test_a_disk_that_cannot_be_written_is_one_line(server, tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    assert run(offer(server, "a.zip", zipped(PICTURES)), tmp_path / "file") == 2
+    assert refused(capsys, "make room, or use --into")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_is_one_line_and_unpacks_nothing(server, tmp_path, capsys):
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "a.zip.part").symlink_to("/dev/full")
+    assert run(offer(server, "a.zip", zipped(PICTURES)), tmp_path) == 2
+    assert refused(capsys, "No space left on device")
+    assert not (tmp_path / "benchmark").exists()
+
+
+def test_ctrl_c_keeps_what_has_come(server, tmp_path):
+    body = zipped({"0001.png": bytes(300_000)})
+    source = offer(server, "a.zip", body)["set"]
+    server.cut, server.stalls = 200_000, True
+    code = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
+sys.path.insert(0, {str(SCRIPT.parent)!r})
+import download
+sys.exit(download.main(["set", "--into", {str(tmp_path)!r}], sets={{"set": download.Source(*{tuple(source)!r})}}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    part, until = tmp_path / "downloads" / "a.zip.part", time.monotonic() + 8
+    while time.monotonic() < until and not (part.exists() and part.stat().st_size):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=8)
+    assert process.returncode == 130
+    assert error == "download.py: interrupted; run the same command again, it resumes\n"
+    come = part.read_bytes()
+    assert 0 < len(come) <= 200_000 and body.startswith(come)
+
+
+def test_the_bar_shows_what_has_come_and_what_was_there_before(server, tmp_path, capsys, monkeypatch):
+    body = zipped({"0001.png": bytes(4_000_000)})
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "a.zip.part").write_bytes(body[:2_000_000])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run(offer(server, "a.zip", body), tmp_path) == 0
+    bars = [line for line in capsys.readouterr().out.splitlines() if line.startswith("a.zip [")]
+    assert re.search(r"\[#{15,17} +\] 2/4 MB", bars[0]), bars[0]
+    assert f"a.zip [{'#' * 30}] 4/4 MB" in bars[-1] and "0:00 left" in bars[-1]
+    download.show("a.zip", 3_000_000, 2_000_000, 4_000_000, time.monotonic() - 1)
+    assert "1.0 MB/s  0:01 left" in capsys.readouterr().out
+
+
+def script(*arguments, **environment):
+    command = [sys.executable, str(SCRIPT), *arguments]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+
+
+def test_the_script_lists_the_sets_and_does_not_import_a_framework():
+    done = script("--help", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0 and all(name in done.stdout for name in download.SETS)
+    assert "utils" in done.stderr and "keras" not in done.stderr and "tensorflow" not in done.stderr
+
+
+def test_the_scripts_mistakes_are_one_line(tmp_path):
+    done = script("set6")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "'set5'" in done.stderr
+    with socket.socket() as unused:  # bound, so that nobody else takes the port, but it does not listen
+        unused.bind(("127.0.0.1", 0))
+        proxy = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        done = script("set5", "--into", str(tmp_path), https_proxy=proxy, HTTPS_PROXY=proxy, no_proxy="", NO_PROXY="")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and "Connection refused" in done.stderr, done.stderr
+    assert not (tmp_path / "benchmark").exists()
+
+
+def test_every_set_of_the_table_has_its_hash_and_a_place_of_its_own():
+    for name, source in download.SETS.items():
+        assert source.url.startswith("https://") and len(source.sha256) == 64 and int(source.sha256, 16), name
+    assert len({source.target for source in download.SETS.values()}) == len(download.SETS)

@@ -1,0 +1,103 @@
+"""PSNR and SSIM against published tables, scikit-image and arithmetic by hand."""
+
+import csv
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metrics import luma, niqe, psnr, shaved, ssim, ssim_daala
+from pictures import read_picture, resize
+
+BENCHMARK = Path(__file__).parents[1] / "data/benchmark"
+
+# Half a unit of the last printed digit, and 0.01 dB for what no table says: the MATLAB version (its imresize
+# treats the border in two ways) and where luma was rounded.
+DECIBEL = 0.005 + 0.01
+# The same in SSIM: from nearest to bicubic, table 2 gains 0.0659 for 2.17 dB, so 0.015 dB are worth 0.0005.
+# MATLAB's and daala's SSIM of one picture lie 0.01 and more apart.
+SIMILARITY = 0.0005
+
+
+@functools.cache
+def mean_scores(benchmark, kernel):
+    """Mean PSNR, MATLAB SSIM and daala SSIM of a benchmark whose LR pictures are enlarged by `kernel`."""
+    scores = []
+    for path in sorted((BENCHMARK / benchmark / "HR").iterdir()):
+        hr = luma(read_picture(path, grey=True))
+        sr = luma(resize(read_picture(BENCHMARK / benchmark / "LRx4" / path.name, grey=True), 4, kernel))
+        scores.append([score(hr, sr, shave=4) for score in (psnr, ssim, ssim_daala)])
+    return np.mean(scores, axis=0)
+
+
+PAPER = [  # Ledig et al. 2017, table 2: set, method, PSNR, SSIM
+    ("Set5", "bicubic", 28.43, 0.8211),
+    ("Set5", "nearest", 26.26, 0.7552),
+    ("Set14", "bicubic", 25.99, 0.7486),
+    ("Set14", "nearest", 24.64, 0.7100),
+]
+
+
+@pytest.mark.parametrize("benchmark, kernel, decibel, similarity", PAPER)
+def test_psnr_and_daala_ssim_are_the_papers(benchmark, kernel, decibel, similarity):
+    scores = mean_scores(benchmark, kernel)
+    assert scores[0] == pytest.approx(decibel, abs=DECIBEL)
+    assert scores[2] == pytest.approx(similarity, abs=SIMILARITY)
+
+
+VDSR = [("Set5", 28.42, 0.8104), ("Set14", 26.00, 0.7027)]  # Kim et al. 2016, table 3, bicubic, scale 4
+
+
+@pytest.mark.parametrize("benchmark, decibel, similarity", VDSR)
+def test_psnr_and_matlab_ssim_are_those_of_vdsr(benchmark, decibel, similarity):
+    scores = mean_scores(benchmark, "bicubic")
+    assert scores[0] == pytest.approx(decibel, abs=DECIBEL)
+    assert scores[1] == pytest.approx(similarity, abs=SIMILARITY)
+
+
+def test_psnr_of_equal_pictures_is_infinite():
+    picture = np.full((12, 12), 80)
+    assert psnr(picture, picture, 2) == float("inf")
+
+
+def test_psnr_by_hand():
+    a, b = np.zeros((10, 20)), np.zeros((10, 20))
+    b[4:6, 3] = 255  # two of 200 pixels entirely wrong: an error of 1/100, 20 dB
+    assert psnr(a, b, 0) == pytest.approx(20)
+    assert psnr(a, b, 3) == pytest.approx(10 * np.log10(4 * 14 / 2))
+    assert psnr(a, b, 4) == float("inf")
+
+
+def test_psnr_of_8_bit_pictures_does_not_wrap_around():
+    dark, bright = np.full((8, 8), 10, np.uint8), np.full((8, 8), 30, np.uint8)
+    assert psnr(dark, bright, 0) == psnr(bright, dark, 0) == pytest.approx(10 * np.log10(255**2 / 400))
+
+
+def test_luma_is_matlabs_rgb2ycbcr():
+    colours = {(255, 255, 255): 235, (0, 0, 0): 16, (255, 0, 0): 81, (0, 255, 0): 145, (0, 0, 255): 41}
+    assert luma(np.array([list(colours)], np.uint8)).tolist() == [list(colours.values())]
+
+
+@pytest.mark.parametrize("shave", [0, 4])
+def test_ssim_is_that_of_scikit_image(shave):
+    structural_similarity = pytest.importorskip("skimage.metrics").structural_similarity
+    hr = luma(read_picture(BENCHMARK / "Set5/HR/img_005.png"))
+    sr = luma(resize(read_picture(BENCHMARK / "Set5/LRx4/img_005.png"), 4))
+    inner = tuple(slice(shave, length - shave) for length in hr.shape)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    _, whole = structural_similarity(hr[inner], sr[inner], full=True, **options)
+    assert ssim(hr, sr, shave) == pytest.approx(whole[5:-5, 5:-5].mean(), abs=1e-9)
+
+
+def test_niqe_is_that_of_a_widely_used_implementation():
+    """tests/niqe_hr.csv was computed with it on the HR pictures: Y, 4 pixels of border cut."""
+    with open(Path(__file__).parent / "niqe_hr.csv") as table:
+        for row in csv.DictReader(table):
+            hr = read_picture(BENCHMARK / row["set"] / "HR" / row["image"])
+            assert niqe(shaved(luma(hr), 4)) == pytest.approx(float(row["niqe"]), abs=0.02), row
+
+
+def test_niqe_has_no_value_where_there_is_too_little_texture():
+    for picture in (np.zeros((50, 50)), np.full((300, 300), 7), np.random.default_rng(0).integers(0, 255, (120, 120))):
+        assert np.isnan(niqe(picture))

@@ -1,0 +1,168 @@
+"""The networks against the paper's figure 4, Keras' own VGG19 and two players trained by hand."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from losses import d_loss, g_gan_loss, mse_loss
+from model import VGG19, SRGAN_d, SRGAN_g, upsample
+from pictures import read_picture
+from srgan import JIT, SRGAN, frozen, to_float
+
+ROOT = Path(__file__).parents[1]
+VGG_WEIGHTS = ROOT.parent / "shared/weights/vgg19_notop.weights.h5"
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+def layers_of(model, kind):
+    return [layer for layer in model.layers if isinstance(layer, kind)]
+
+
+def arrays(model):
+    return [np.asarray(variable).copy() for variable in model.variables]
+
+
+# Generator
+
+
+def test_the_papers_generator_has_1_55_million_parameters():
+    conv9, conv3, norm, slopes = 9 * 9 * 3 * 64, 3 * 3 * 64 * 64, 2 * 64, 64  # fig. 4, PReLU shared in a map
+    block = 2 * (conv3 + norm) + slopes
+    upscaling = 4 * conv3 + 256 + slopes
+    expected = (conv9 + 64 + slopes) + 16 * block + (conv3 + norm) + 2 * upscaling + (conv9 + 3)
+    trainable = sum(int(np.prod(variable.shape)) for variable in SRGAN_g().trainable_variables)
+    assert trainable == expected
+    assert 1.54e6 < trainable < 1.56e6
+
+
+def test_tensorlayers_generator_has_1_518_million_parameters():
+    trainable = sum(int(np.prod(variable.shape)) for variable in SRGAN_g("tensorlayer").trainable_variables)
+    assert round(trainable / 1e6, 3) == 1.518
+
+
+@pytest.mark.parametrize("variant", ["paper", "tensorlayer"])
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_pictures_of_any_size_come_out_scaled_and_in_range(random, variant, scale):
+    generator = SRGAN_g(variant, scale, blocks=1, filters=8)
+    for height, width in [(17, 23), (1, 2)]:
+        lr = random.normal(0, 1000, (2, height, width, 3)).astype("float32")  # tanh alone keeps the range
+        sr = keras.ops.convert_to_numpy(generator(lr))
+        assert sr.shape == (2, scale * height, scale * width, 3)
+        assert np.abs(sr).max() <= 1
+
+
+@pytest.mark.parametrize("variant", ["paper", "tensorlayer"])
+def test_a_fresh_subpixel_convolution_gives_equal_pixels_in_each_block(random, variant):
+    picture = keras.layers.Input((None, None, 6))
+    model = keras.Model(picture, upsample(picture, 6, variant))
+    for features in (np.full((1, 7, 9, 6), 0.7, "float32"), random.normal(size=(1, 7, 9, 6)).astype("float32")):
+        out = keras.ops.convert_to_numpy(model(features))
+        blocks = out.reshape(7, 2, 9, 2, 6)
+        assert np.ptp(blocks, axis=(1, 3)).max() < 1e-6
+        assert blocks.std(axis=-1).max() > 1e-3  # the feature maps differ
+
+
+# Discriminator
+
+
+@pytest.mark.parametrize("variant, crop", [("paper", 48), ("tensorlayer", 64)])
+def test_the_discriminator_gives_one_logit_a_picture(random, variant, crop):
+    discriminator = SRGAN_d(variant, crop, filters=4)
+    logits = keras.ops.convert_to_numpy(discriminator(random.normal(size=(5, crop, crop, 3)).astype("float32")))
+    assert logits.shape == (5, 1)
+    assert discriminator.layers[-1].activation is keras.activations.linear
+
+
+def test_the_papers_discriminator_has_the_layers_of_figure_4():
+    discriminator = SRGAN_d("paper", crop=96, filters=64)
+    convolutions = layers_of(discriminator, keras.layers.Conv2D)
+    assert [conv.kernel_size for conv in convolutions] == [(3, 3)] * 8
+    described = " ".join(f"k3n{conv.filters}s{conv.strides[0]}" for conv in convolutions)
+    assert described == "k3n64s1 k3n64s2 k3n128s1 k3n128s2 k3n256s1 k3n256s2 k3n512s1 k3n512s2"
+    assert len(layers_of(discriminator, keras.layers.BatchNormalization)) == 7
+    assert [dense.units for dense in layers_of(discriminator, keras.layers.Dense)] == [1024, 1]
+    assert [leaky.negative_slope for leaky in layers_of(discriminator, keras.layers.LeakyReLU)] == [0.2] * 9
+
+
+# VGG19
+
+
+@pytest.mark.skipif(not VGG_WEIGHTS.is_file(), reason=f"no {VGG_WEIGHTS}")
+@pytest.mark.parametrize("layer", ["block2_conv2", "block4_pool"])
+def test_features_are_those_of_keras_vgg19_on_0_to_255_rgb(layer):
+    picture = read_picture(ROOT / "data/benchmark/Set5/HR/img_003.png")[None, 64:160, 32:160]
+    vgg = keras.applications.VGG19(include_top=False, weights=VGG_WEIGHTS)
+    reference = keras.Model(vgg.input, vgg.get_layer(layer).output)
+    expected = reference.predict(keras.applications.vgg19.preprocess_input(picture.astype("float32")), verbose=0)
+    features = keras.ops.convert_to_numpy(VGG19(layer, VGG_WEIGHTS)(to_float(picture)))
+    assert features.shape == expected.shape
+    assert np.abs(features - expected).max() < 1e-4 * expected.max()
+
+
+def test_the_feature_extractor_does_not_learn():
+    assert VGG19("block1_pool", None).trainable_variables == []
+
+
+# The game
+
+
+def tiny_game(random, gan_weight):
+    generator, discriminator = SRGAN_g(blocks=1, filters=8), SRGAN_d(crop=32, filters=4)
+    lr, hr = (random.integers(0, 256, (4, side, side, 3), "uint8") for side in (8, 32))
+    return SRGAN(generator, discriminator, weights=(1.0, 0.0, gan_weight), ema=0.9), lr, hr
+
+
+class GeneratorAlone(SRGAN):
+    """Trains nothing but the adversarial loss of the generator."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        with frozen(self.discriminator):
+            return g_gan_loss(self.discriminator(y_pred, training=True))
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_a_frozen_discriminator_stays_bit_identical_while_the_generator_learns_from_it(random):
+    game, lr, hr = tiny_game(random, 1.0)
+    alone = GeneratorAlone(game.generator, game.discriminator)
+    alone.compile(keras.optimizers.SGD(0.1), jit_compile=JIT)
+    judge, player = arrays(game.discriminator), np.asarray(game.generator.trainable_variables[0]).copy()
+    alone.fit(lr, hr, verbose=0)
+    assert all(np.array_equal(*pair) for pair in zip(judge, arrays(game.discriminator)))
+    assert np.abs(np.asarray(game.generator.trainable_variables[0]) - player).max() > 1e-5
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="written with tf.GradientTape")
+def test_an_update_of_the_game_is_one_of_each_player_by_hand(random):
+    import tensorflow as tf
+
+    rate, gan_weight = 0.1, 1.0
+    game, lr, hr = tiny_game(random, gan_weight)
+    generator, discriminator = (keras.models.clone_model(m) for m in (game.generator, game.discriminator))
+    generator.set_weights(game.generator.get_weights())
+    discriminator.set_weights(game.discriminator.get_weights())
+    game.compile(keras.optimizers.SGD(rate), jit_compile=False)
+    game.fit(lr, hr, verbose=0)
+
+    wanted = tf.constant(hr, "float32") / 127.5 - 1
+    with tf.GradientTape() as tape:
+        sr = generator(tf.constant(lr, "float32") / 127.5 - 1, training=True)
+        judge = keras.models.clone_model(discriminator)
+        judge.set_weights(discriminator.get_weights())
+        loss = mse_loss(sr, wanted) + gan_weight * g_gan_loss(judge(sr, training=True))
+    steps = tape.gradient(loss, generator.trainable_variables)
+    with tf.GradientTape() as tape:
+        loss = d_loss(discriminator(wanted, training=True), discriminator(tf.constant(sr.numpy()), training=True))
+    d_steps = tape.gradient(loss, discriminator.trainable_variables)
+    for model, gradients in ((generator, steps), (discriminator, d_steps)):
+        for variable, gradient in zip(model.trainable_variables, gradients):
+            variable.assign_sub(rate * gradient)
+
+    for ours, by_hand in ((game.generator, generator), (game.discriminator, discriminator)):
+        for value, expected in zip(arrays(ours), arrays(by_hand), strict=True):
+            assert np.abs(value - expected).max() < 1e-6

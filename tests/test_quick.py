@@ -1,0 +1,47 @@
+"""The quick preset as a user runs it in a fresh copy of the repository: both stages, grids and table."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("copy")
+    for source in ROOT.glob("*.py"):
+        shutil.copy(source, folder)
+    for name in ("train", "valid", "benchmark/Set5", "benchmark/Set14"):
+        shutil.copytree(ROOT / "data" / name, folder / "data" / name)
+    shutil.copy(ROOT / "data/niqe_pristine.npz", folder / "data")
+    return folder
+
+
+def quick(folder):
+    command = [sys.executable, "train.py", "--mode=srgan", "--preset=quick"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_quick_trains_both_stages_and_evaluates(copy):
+    ended = quick(copy)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    logs = {}
+    for stage in ("srgan_init", "srgan"):
+        lines = (copy / f"checkpoints/quick/log_{stage}.jsonl").read_text().splitlines()
+        logs[stage] = [json.loads(line) for line in lines]
+    scores = [line["val_psnr"] for line in logs["srgan_init"]]
+    assert len(scores) == 10 and all(later > earlier for earlier, later in zip(scores, scores[1:]))
+    assert logs["srgan"][-1]["d_real"] > logs["srgan"][-1]["d_fake"]  # the discriminator has learnt
+    for samples, updates in (("srgan_ginit", 500), ("srgan_gan", 150)):
+        assert (copy / f"samples/quick/{samples}/train_{updates}.png").exists()
+    rows = json.loads((copy / "samples/quick/evaluate/results.json").read_text())
+    methods = ["nearest", "bicubic", "lanczos", "SRResNet", "SRGAN", "HR"]
+    assert [(row["set"], row["method"]) for row in rows] == [(s, m) for s in ("Set5", "Set14") for m in methods]
+    assert len(list((copy / "samples/quick/evaluate").glob("Set*_img_*.png"))) == 19
+    assert "| Set5 | bicubic | 28.42 | 28.43 |" in ended.stdout
+    assert "| Set14 | bicubic | 25.99 | 25.99 |" in ended.stdout

@@ -1,0 +1,283 @@
+"""Losses, networks and archives against TensorLayer 2 itself."""
+
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+tl = pytest.importorskip("tensorlayer")
+
+import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+import config  # noqa: E402
+import losses  # noqa: E402
+from model import SRGAN_d, SRGAN_g  # noqa: E402
+from srgan import SRGAN  # noqa: E402
+from utils import UserError, import_tensorlayer  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+SIZE = (9, 13)
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(0)
+
+
+def floats(array):
+    return tf.constant(array, "float32")
+
+
+# Losses
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (3, 4, 4, 16)])
+def test_mse_and_vgg_loss_are_tensorlayers_mean_squared_error(random, shape):
+    a, b = floats(random.normal(0, 50, shape)), floats(random.normal(0, 50, shape))
+    expected = float(tl.cost.mean_squared_error(a, b, is_mean=True))
+    assert float(losses.mse_loss(a, b)) == pytest.approx(expected, rel=1e-6)
+    assert float(losses.vgg_loss(a, b)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("spread", [1, 30, 3000])
+def test_adversarial_losses_are_tensorlayers_sigmoid_cross_entropy(random, spread):
+    real, fake = floats(random.normal(0, spread, (16, 1))), floats(random.normal(0, spread, (16, 1)))
+    ones, zeros = tf.ones_like(real), tf.zeros_like(real)
+    gan = float(tl.cost.sigmoid_cross_entropy(fake, ones))
+    against = float(tl.cost.sigmoid_cross_entropy(real, ones)) + float(tl.cost.sigmoid_cross_entropy(fake, zeros))
+    assert float(losses.g_gan_loss(fake)) == pytest.approx(gan, rel=1e-6)
+    assert float(losses.d_loss(real, fake)) == pytest.approx(against, rel=1e-6)
+
+
+def test_the_default_weights_are_those_of_the_slides():
+    assert losses.CONTENT_LOSSES[config.configuration().TRAIN.content_loss] == (1.0, "block4_pool", 2e-6)
+    assert config.configuration().TRAIN.adversarial_weight == 1e-3
+
+
+def test_the_games_loss_is_the_slides_formula_and_d_loss(random):
+    generator, discriminator = SRGAN_g(blocks=1, filters=8), SRGAN_d(crop=32, filters=4)
+    features = keras.Sequential([keras.layers.Rescaling(1000.0), keras.layers.Conv2D(5, 3)])
+    game = SRGAN(generator, discriminator, features, (1.0, 2e-6, 1e-3))
+    lr, hr = (random.integers(0, 256, (4, side, side, 3), "uint8") for side in (8, 32))
+    sr = game(lr, training=True)
+    total = float(game.compute_loss(y=hr, y_pred=sr))
+
+    wanted = floats(hr) / 127.5 - 1
+    real, fake = discriminator(wanted, training=True), discriminator(sr, training=True)
+    ones = tf.ones_like(fake)
+    mse_loss = tl.cost.mean_squared_error(sr, wanted, is_mean=True)
+    vgg_loss = 2e-6 * tl.cost.mean_squared_error(features(sr), features(wanted), is_mean=True)
+    g_gan_loss = 1e-3 * tl.cost.sigmoid_cross_entropy(fake, ones)
+    g_loss = float(mse_loss + vgg_loss + g_gan_loss)
+    d_loss1 = tl.cost.sigmoid_cross_entropy(real, ones)
+    d_loss2 = tl.cost.sigmoid_cross_entropy(fake, tf.zeros_like(fake))
+    assert min(float(vgg_loss), float(g_gan_loss)) > 100 * 1e-6 * total  # each term would be missed
+    assert total - float(d_loss1 + d_loss2) == pytest.approx(g_loss, abs=1e-6 * total)
+
+
+# Networks
+
+
+def tl_conv(x, filters, size, strides=1, act=None, bias=True):
+    start = tl.initializers.zeros() if bias else None
+    return tl.layers.Conv2d(filters, (size, size), (strides, strides), act=act, padding="SAME", b_init=start)(x)
+
+
+def tl_generator(blocks, filters):
+    """SRGAN_g of tensorlayer/SRGAN 1.2.1, model.py."""
+    add, lr = tf.add, tl.layers.Input((1, *SIZE, 3))
+    x = long_skip = tl_conv(lr, filters, 3, act=tf.nn.relu)
+    for _ in range(blocks):
+        skip = x
+        x = tl.layers.BatchNorm(act=tf.nn.relu)(tl_conv(x, filters, 3, bias=False))
+        x = tl.layers.BatchNorm()(tl_conv(x, filters, 3, bias=False))
+        x = tl.layers.Elementwise(add)([skip, x])
+    x = tl.layers.BatchNorm()(tl_conv(x, filters, 3, bias=False))
+    x = tl.layers.Elementwise(add)([x, long_skip])
+    for _ in range(2):
+        x = tl_conv(x, 4 * filters, 3)
+        x = tl.layers.SubpixelConv2d(scale=2, act=tf.nn.relu)(x)
+    network = finished(lr, tl_conv(x, 3, 1, act=tf.nn.tanh), gain=1)
+    network.all_weights[-2].assign(network.all_weights[-2] / 16)  # away from saturation
+    return network
+
+
+def tl_discriminator(filters):
+    """SRGAN_d of tensorlayer/SRGAN 1.2.1, model.py, as logits."""
+
+    def leaky(x):
+        return tl.act.lrelu(x, 0.2)
+
+    def normalized(x, multiple, size, strides=1, act=leaky):
+        return tl.layers.BatchNorm(act=act)(tl_conv(x, multiple * filters, size, strides, bias=False))
+
+    picture = tl.layers.Input((2, 384, 384, 3))
+    x = tl_conv(picture, filters, 4, 2, act=leaky)
+    for multiple in (2, 4, 8, 16, 32):
+        x = normalized(x, multiple, 4, 2)
+    x = skip = normalized(normalized(x, 16, 1), 8, 1, act=None)
+    x = normalized(normalized(normalized(x, 2, 1), 2, 3), 8, 3, act=None)
+    x = tl.layers.Elementwise(tf.add, act=leaky)([skip, x])
+    return finished(picture, tl.layers.Dense(1)(tl.layers.Flatten()(x)), gain=2)
+
+
+def finished(inputs, outputs, gain):
+    """The network in evaluation mode, with random statistics and weights that keep its signal alive."""
+    network = tl.models.Model(inputs, outputs)
+    network.eval()
+    random = np.random.default_rng(1)
+    for variable in network.all_weights:
+        shape, name = tuple(variable.shape), variable.name
+        if len(shape) > 1:
+            variable.assign(random.normal(0, (gain / np.prod(shape[:-1])) ** 0.5, shape))
+        elif "moving_var" in name:
+            variable.assign(random.uniform(0.5, 1.5, shape))
+        else:
+            variable.assign(random.normal(1.0 if "gamma" in name else 0.0, 0.2, shape))
+    return network
+
+
+@pytest.fixture(scope="module")
+def small():
+    return tl_generator(blocks=2, filters=16)
+
+
+def save_npz(network, path, monkeypatch):
+    """tl.files.save_npz, mended: it hands NumPy a ragged list, which became an array of objects before NumPy 1.24."""
+    to_numpy = tl.files.utils.tf_variables_to_numpy
+    monkeypatch.setattr(tl.files.utils, "tf_variables_to_numpy", lambda variables: ragged(to_numpy(variables)))
+    tl.files.save_npz(network.all_weights, str(path))
+    return path
+
+
+def ragged(arrays):
+    objects = np.empty(len(arrays), object)
+    objects[:] = arrays
+    return objects
+
+
+def assert_same_output(ours, theirs, pictures):
+    pictures = floats(pictures)
+    expected = np.asarray(theirs(pictures))
+    assert expected.std() > 0.1 and (np.abs(expected) < 0.9).mean() > 0.5  # a difference would show
+    assert np.abs(np.asarray(ours(pictures, training=False)) - expected).max() < 1e-4
+
+
+def test_the_generator_with_tensorlayers_archive_is_tensorlayers_generator(random, tmp_path, monkeypatch):
+    theirs, ours = tl_generator(blocks=16, filters=64), SRGAN_g("tensorlayer")
+    import_tensorlayer(ours, save_npz(theirs, tmp_path / "g_srgan.npz", monkeypatch))
+    assert_same_output(ours, theirs, random.uniform(-1, 1, (1, *SIZE, 3)))
+
+
+def test_an_archive_of_named_arrays_loads_as_tensorlayerx_writes_it(random, tmp_path, small):
+    path = tmp_path / "g.npz"
+    np.savez(path, **{variable.name: variable.numpy() for variable in small.all_weights})
+    ours = SRGAN_g("tensorlayer", blocks=2, filters=16)
+    import_tensorlayer(ours, path)
+    assert_same_output(ours, small, random.uniform(-1, 1, (1, *SIZE, 3)))
+
+
+def test_an_archive_pickled_as_numpy_did_in_2018_loads(random, tmp_path, small):
+    path, objects = tmp_path / "g_srgan.npz", ragged([variable.numpy() for variable in small.all_weights])
+    with zipfile.ZipFile(path, "w") as archive, archive.open("params.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(objects))
+        file.write(pickle.dumps(objects, protocol=2))  # NumPy before 1.17, so all of TensorLayer 1
+    ours = SRGAN_g("tensorlayer", blocks=2, filters=16)
+    import_tensorlayer(ours, path)
+    assert_same_output(ours, small, random.uniform(-1, 1, (1, *SIZE, 3)))
+
+
+def test_the_discriminator_is_tensorlayers_discriminator(random):
+    theirs, ours = tl_discriminator(filters=8), SRGAN_d("tensorlayer", crop=384, filters=8)
+    values = iter(theirs.all_weights)
+    for layer in ours.layers:
+        if hasattr(layer, "gamma"):
+            mine = [layer.beta, layer.gamma, layer.moving_mean, layer.moving_variance]
+        else:
+            mine = layer.weights
+        for variable in mine:
+            variable.assign(next(values))
+    assert next(values, None) is None
+    blocks = random.uniform(-1, 1, (2, 6, 6, 3))
+    assert_same_output(ours, theirs, np.kron(blocks, np.ones((1, 64, 64, 1))))
+
+
+# Archives that are refused
+
+
+@pytest.mark.parametrize("shape", [{"blocks": 1}, {"blocks": 3}, {"filters": 8}, {"variant": "paper"}, {"scale": 8}])
+def test_an_archive_of_another_network_is_refused(tmp_path, monkeypatch, small, shape):
+    path = save_npz(small, tmp_path / "g_srgan.npz", monkeypatch)
+    other = SRGAN_g(**{"variant": "tensorlayer", "blocks": 2, "filters": 16} | shape)
+    with pytest.raises(UserError, match="g_srgan.npz"):
+        import_tensorlayer(other, path)
+
+
+class Intruder:
+    """Unpickling it creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("name", ["params", "conv2d_1/filters:0"])
+def test_a_pickle_of_something_else_than_arrays_is_refused_and_does_not_run(tmp_path, name):
+    path, trace = tmp_path / "g_srgan.npz", tmp_path / "trace"
+    np.savez(path, **{name: ragged([Intruder(str(trace)), np.zeros(3)])})
+    with pytest.raises(UserError, match="g_srgan.npz"):
+        import_tensorlayer(SRGAN_g("tensorlayer", blocks=1, filters=8), path)
+    assert not trace.exists()
+    np.load(path, allow_pickle=True)[name]
+    assert trace.exists()  # so it would have run
+
+
+def write_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "no array")
+
+
+def write_half(path):
+    np.savez(path, params=ragged([np.zeros((3, 3)), np.zeros(3)]))
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def write_cut_pickle(path):
+    with zipfile.ZipFile(path, "w") as archive, archive.open("params.npy", "w") as file:
+        objects = ragged([np.zeros(3), np.zeros(4)])
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(objects))
+        file.write(pickle.dumps(objects)[:-20])
+
+
+NO_ARCHIVES = {
+    "missing": lambda path: None,
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("weights"),
+    "half an archive": write_half,
+    "half a pickle": write_cut_pickle,
+    "zip without arrays": write_zip,
+    "numbers alone": lambda path: np.savez(path, params=np.zeros(3)),
+    "a dictionary": lambda path: np.savez(path, params=np.array({"a": np.zeros(3)}, object)),
+    "lists of text": lambda path: np.savez(path, params=np.array(["a", "b"], object)),
+}
+
+
+@pytest.mark.parametrize("kind", NO_ARCHIVES)
+def test_what_is_no_archive_is_refused_in_one_line(tmp_path, kind):
+    path = tmp_path / "g_srgan.npz"
+    NO_ARCHIVES[kind](path)
+    with pytest.raises(UserError) as refused:
+        import_tensorlayer(SRGAN_g("tensorlayer", blocks=1, filters=8), path)
+    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_training_does_not_need_tensorlayer():
+    code = "import sys, train; assert 'keras' in sys.modules; assert 'tensorlayer' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)

@@ -1,0 +1,181 @@
+"""Train and evaluate SRGAN (Ledig et al. 2017).
+
+python train.py --mode=srgan                       both stages, resumed where they stopped
+python train.py --mode=evaluate                    the table of the paper, and grids
+python train.py --mode=evaluate --input=photo.jpg  upscale a picture or a folder
+"""
+
+import contextlib
+import json
+import math
+import signal
+import sys
+from pathlib import Path
+
+from config import command_line, prepare_environment
+
+prepare_environment()
+if __name__ == "__main__":  # --help and mistakes are answered before Keras is imported
+    COMMAND = command_line()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while it is imported: no traceback
+
+import keras
+import numpy as np
+
+from dataset import Crops, Pictures
+from evaluate import evaluate, upscale_pictures
+from losses import CONTENT_LOSSES
+from model import VGG19, SRGAN_d, SRGAN_g, vgg_weights
+from pictures import centre_crop, cut_to_multiple, find_pictures, read_picture, resize
+from report import Report, generator_facts, state_facts, state_path
+from srgan import JIT, SRGAN
+from utils import UserError, generator_path, load_weights, read_facts, write_text
+
+
+def train(config, stages):
+    """Run the stages in turn: "srgan_init" (the warm-up) and "srgan". Each resumes where it stopped."""
+    keras.utils.set_random_seed(config.TRAIN.seed)
+    keras.config.set_dtype_policy(config.TRAIN.precision)
+    settings, valid = config.TRAIN, validation_pictures(config)
+    mse, layer, vgg_weight = CONTENT_LOSSES[settings.content_loss]
+    needs_vgg = layer and "srgan" in stages  # asked for first: nothing is trained if it cannot be had
+    vgg = VGG19(layer, vgg_weights(config.VGG.weights)) if needs_vgg else None
+    pictures = load_pictures(config)
+
+    generator = SRGAN_g(**generator_facts(config))
+    discriminator = SRGAN_d(config.MODEL.variant, settings.crop, config.MODEL.discriminator_filters)
+    if settings.initial_generator:
+        load_weights(generator, settings.initial_generator, generator_facts(config))
+    else:
+        game = SRGAN(generator, ema=settings.ema)
+        if not train_stage("srgan_init", game, pictures, valid, config):
+            return 130
+        generator.set_weights(game.average.get_weights())
+    if "srgan" in stages:
+        game = SRGAN(generator, discriminator, vgg, (mse, vgg_weight, settings.adversarial_weight), settings.ema)
+        if not train_stage("srgan", game, pictures, valid, config):
+            return 130
+    keras.config.set_dtype_policy("float32")  # as --mode=evaluate measures
+    return evaluate(config)
+
+
+def warm_up_rate(settings):
+    """A schedule even where it is constant: a plain number would be stored in the state and outlive a change."""
+    rate, total = settings.learning_rate_init, max(1, settings.n_updates_init)
+    if settings.schedule_init == "constant":
+        return keras.optimizers.schedules.PiecewiseConstantDecay([total], [rate, rate])
+    return keras.optimizers.schedules.CosineDecay(rate, total, alpha=0.01)
+
+
+def adversarial_rate(settings):
+    """The rate falls once, at half (paper: after 1e5 of 2e5 updates; TensorLayer: decay_every n_epoch / 2)."""
+    rates = [settings.learning_rate, settings.learning_rate * settings.lr_decay]
+    return keras.optimizers.schedules.PiecewiseConstantDecay([settings.n_updates // 2], rates)
+
+
+def train_stage(stage, game, pictures, valid, config):
+    """Train `game` up to the stage's last update, a report every `report_every`. False if it was interrupted."""
+    settings = config.TRAIN
+    warm_up = stage == "srgan_init"
+    total = settings.n_updates_init if warm_up else settings.n_updates
+    rate = warm_up_rate(settings) if warm_up else adversarial_rate(settings)
+    game.compile(optimizer=optimizer(settings, rate), jit_compile=JIT)
+    load_state(stage, game, pictures, config)
+    report = Report(stage, game, total, valid, config)
+    print(f"{stage}: after update {report.updates} of {total}, {len(pictures)} pictures")
+    if report.updates < total:
+        write_text(Path(settings.checkpoint_dir, "config.json"), json.dumps(config, indent=2) + "\n")
+    with stop_signals() as stopped:
+        while report.updates < total:
+            first = report.updates
+            last = min(total, first - first % settings.report_every + settings.report_every)
+            crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers)
+            watch = keras.callbacks.LambdaCallback(
+                on_train_batch_end=lambda batch, logs: report.progress(batch + 1, logs, stopped or crops.failures)
+            )
+            logs = game.fit(crops, verbose=0, shuffle=False, callbacks=[watch]).history
+            if crops.failures:
+                raise crops.failures[0]
+            report.end_period({name: values[-1] for name, values in logs.items() if name != "loss"}, last)
+            if stopped:
+                print(f"\nstopped at update {report.updates} of {total} ({stage}); the same command goes on from there")
+                return False
+    return True
+
+
+def optimizer(settings, rate):
+    if settings.optimizer == "sgd":
+        return keras.optimizers.SGD(rate)
+    return keras.optimizers.Adam(rate, beta_1=settings.beta1)
+
+
+def load_state(stage, game, pictures, config):
+    """Give `game` its variables, from the state of an earlier run where there is one."""
+    side = pictures.crop // pictures.scale
+    game(np.zeros((1, side, side, 3), np.uint8))
+    game.optimizer.build(game.trainable_variables)
+    path, result = state_path(stage, config), generator_path(config.TRAIN.checkpoint_dir, stage)
+    if path.exists():
+        load_weights(game, path, state_facts(stage, config))
+    elif result.exists() and read_facts(result).get("updates", math.inf) > config.TRAIN.report_every:
+        raise UserError(f"{result}: would be overwritten, for {path.name} to go on from is missing; move it away first")
+
+
+def load_pictures(config):
+    settings = config.TRAIN
+    paths = find_pictures(settings.hr_img_path)
+    print(f"reading {len(paths)} pictures")
+    pictures = Pictures(paths, config.MODEL.scale, settings.crop, settings.memory_gb * 1e9)
+    for reason in pictures.skipped:
+        print(f"left out: {reason}")
+    return pictures
+
+
+def validation_pictures(config):
+    """[(lr, hr)]: centre crops of the first pictures of the validation folder."""
+    valid, scale = [], config.MODEL.scale
+    for path in find_pictures(config.VALID.hr_img_path)[: config.VALID.count]:
+        hr = cut_to_multiple(centre_crop(read_picture(path), config.VALID.crop), scale)
+        if min(hr.shape[:2]) < 4 * scale:
+            raise UserError(f"{path}: {hr.shape[1]}x{hr.shape[0]} is too small to validate with")
+        valid.append((resize(hr, 1 / scale), hr))
+    return valid
+
+
+@contextlib.contextmanager
+def stop_signals():
+    """A list that is no longer empty once Ctrl-C or SIGTERM has come; a second Ctrl-C stops at once."""
+    stopped = []
+
+    def ask(number, frame):
+        stopped.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(mode, source, config):
+    """Run one mode; the exit status. A user's mistake is one line and 2, Ctrl-C 130."""
+    try:
+        if mode == "evaluate":
+            return upscale_pictures(source, config) if source else evaluate(config)
+        return train(config, ["srgan_init", "srgan"] if mode == "srgan" else ["srgan_init"])
+    except UserError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a folder that may not be entered, a name too long
+        print(f"train.py: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ntrain.py: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(main(*COMMAND))

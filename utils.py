@@ -1,0 +1,180 @@
+"""Files: written whole or not at all, weights with their facts beside them, TensorLayer's archives."""
+
+import contextlib
+import json
+import os
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+
+class UserError(Exception):
+    """A mistake of the user: one line that says what, where and what to do."""
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """Give a temporary path beside `path`; it takes the place of `path` only if the block succeeds.
+
+    Raises UserError where it cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}")  # one name: what a killed run left is used again
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot be made: {error.strerror}") from error
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be written: {reason}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_text(path, text):
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def reserve(path, size):
+    """Raise OSError where `size` bytes do not fit; HDF5 would crash the process when the disk fills up."""
+    with open(path, "wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def generator_path(folder, stage):
+    """Where a stage, "srgan_init" or "srgan", keeps its averaged generator."""
+    return Path(folder, f"g_{stage}.weights.h5")
+
+
+def facts_path(weights_path):
+    """The JSON that lies beside a weights file: a/g.weights.h5 -> a/g.json."""
+    return Path(str(weights_path).removesuffix(".weights.h5") + ".json")
+
+
+def save_weights(model, path, facts):
+    """Write `model`'s weights to `path` (*.weights.h5) and `facts` (a dict) to the JSON beside it."""
+    variables = model.variables + (model.optimizer.variables if model.compiled and model.optimizer else [])
+    with written_whole(path) as temporary:
+        reserve(temporary, sum(4 * int(np.prod(v.shape)) + 4096 for v in variables))
+        model.save_weights(temporary)
+    write_text(facts_path(path), json.dumps(facts, indent=2) + "\n")
+
+
+def read_facts(path):
+    """The facts beside a weights file, {} where there are none. Raises UserError if they cannot be read."""
+    try:
+        facts = json.loads(facts_path(path).read_text(encoding="utf-8"))
+        if not isinstance(facts, dict) or not isinstance(facts.get("model", {}), dict):
+            raise ValueError("no facts of ours")
+        return facts
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{facts_path(path)}: cannot be read ({error}); delete it or restore it") from error
+
+
+def load_weights(model, path, expected=None):
+    """Load `path` (*.weights.h5) into `model`; what is partly loaded is never used.
+
+    expected: {name: value} that must agree with the facts' "model". Raises UserError where the file
+    is missing, truncated or of another network.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such weights file")
+    found = read_facts(path).get("model", {})
+    for name, value in (expected or {}).items():
+        if name in found and found[name] != value:
+            raise UserError(
+                f"{path}: made with {name}={found[name]}, this run has {name}={value}; "
+                "set it to match, or choose another folder with --set TRAIN.checkpoint_dir=..."
+            )
+    try:
+        with warnings.catch_warnings():  # Keras only warns where a part does not fit
+            warnings.filterwarnings("error", "Skipping")
+            model.load_weights(path)
+    except (OSError, KeyError, ValueError, RuntimeError, UserWarning) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: damaged, or of another network ({reason}); move it away") from error
+
+
+# what zipfile and pickle raise on a file that is damaged or no archive
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, TypeError, LookupError, AttributeError)
+DAMAGED += (pickle.UnpicklingError, zipfile.BadZipFile)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles lists of arrays and refuses everything else, for a pickle can run any code."""
+
+    allowed = {"_reconstruct", "ndarray", "dtype", "_frombuffer", "scalar"}
+
+    def find_class(self, module, name):
+        of_numpy = module.split(".")[0] == "numpy" and name in self.allowed
+        if not of_numpy and (module, name) != ("_codecs", "encode"):  # bytes, in the pickles of Python 2
+            raise pickle.UnpicklingError(f"{module}.{name} is no array")
+        return super().find_class(module, name)
+
+
+def read_tensorlayer(path):
+    """The arrays of a TensorLayer archive in the network's order.
+
+    Reads `params` (g_srgan.npz of TensorLayer 1 and 2, a pickled list) and one array a name
+    (g.npz of TensorLayerX). Raises UserError where it is neither.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.namelist() == ["params.npy"]:
+                with archive.open("params.npy") as file:
+                    arrays = _unpickled(file)
+            else:
+                with np.load(path, allow_pickle=False) as named:
+                    arrays = [named[name] for name in named.files]
+        if not isinstance(arrays, list) or not all(isinstance(array, np.ndarray) for array in arrays):
+            raise ValueError("it holds no list of arrays")
+        return arrays
+    except DAMAGED as error:
+        raise UserError(f"{path}: no TensorLayer archive ({error})") from error
+
+
+def _unpickled(file):
+    """What a .npy file of objects holds."""
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    _, _, dtype = header(file)
+    content = _ArraysOnly(file).load() if dtype.hasobject else None
+    return content.tolist() if isinstance(content, np.ndarray) else content
+
+
+def import_tensorlayer(generator, path):
+    """Load TensorLayer's g_srgan.npz or g.npz into a generator of variant "tensorlayer".
+
+    TensorLayer stores a batch normalization as beta, gamma, mean, variance; Keras gamma first.
+    Arrays of one kind keep the network's order in every version of the archive.
+    Raises UserError where the arrays do not fit.
+    """
+    arrays = read_tensorlayer(path)
+    kernels = [a for a in arrays if a.ndim == 4]
+    vectors = [a.ravel() for a in arrays if a.ndim != 4]
+    wanted = []
+    for layer in generator.layers:
+        if hasattr(layer, "kernel"):
+            wanted += [(layer.kernel, kernels)] + ([(layer.bias, vectors)] if layer.use_bias else [])
+        elif hasattr(layer, "gamma"):
+            wanted += [(v, vectors) for v in (layer.beta, layer.gamma, layer.moving_mean, layer.moving_variance)]
+    if len(wanted) != len(arrays):
+        raise UserError(f"{path}: holds {len(arrays)} arrays, the tensorlayer generator has {len(wanted)}")
+    for variable, source in wanted:
+        array = source.pop(0) if source else np.empty(0)
+        if tuple(variable.shape) != array.shape:
+            raise UserError(f"{path}: {variable.path} is {tuple(variable.shape)} here and {array.shape} there")
+        variable.assign(array)
