@@ -69,7 +69,11 @@ OPTIONS = {
         "MSE + 2e-6 VGG pool4 (slides) | VGG54 / 12.75^2 (paper) | VGG22 | MSE alone",
     ),
     "TRAIN.adversarial_weight": (1e-3, at_least(0.0), "of the generator's GAN loss (paper, eq. 3; slides)"),
-    "TRAIN.initial_generator": ("", ANY, "weights file that takes the place of the warm-up; empty: none"),
+    "TRAIN.initial_generator": (
+        "",
+        ANY,
+        "weights file to start from; --mode=srgan takes it in place of the warm-up; empty: none",
+    ),
     "TRAIN.ema": (0.999, between(0.0, 0.99999), "decay an update of the generator's running average; 0: none"),
     "TRAIN.precision": (
         "float32",
@@ -87,7 +91,7 @@ OPTIONS = {
     "EVALUATE.benchmark_dir": ("data/benchmark", TEXT, "one folder a set, with HR/ in it"),
     "EVALUATE.srresnet": ("", ANY, "weights of the SRResNet rows; empty: checkpoint_dir, else the shipped ones"),
     "EVALUATE.srgan": ("", ANY, "weights of the SRGAN rows; empty: checkpoint_dir, else the shipped ones"),
-    "VGG.weights": ("imagenet", TEXT, "'imagenet' (Keras downloads it once), or a vgg19 *_notop.h5 file"),
+    "VGG.weights": ("imagenet", TEXT, "'imagenet' (Keras downloads it once), a vgg19 *_notop.h5 file, or 'none'"),
 }
 
 PRESETS = {
@@ -195,10 +199,6 @@ def command_line(argv=None):
         parser.error("--input goes with --mode=evaluate")
     try:
         config = configuration(options.preset, options.set, training=options.mode != "evaluate")
-        if options.mode == "srresnet" and config.TRAIN.initial_generator:
-            raise ValueError(
-                "--set TRAIN.initial_generator: takes the place of the warm-up that --mode=srresnet trains"
-            )
         return options.mode, options.input, config
     except ValueError as error:
         parser.error(str(error))

@@ -1,6 +1,7 @@
 """The paper's table: every method on every benchmark set, with grids to look at; and pictures of your own."""
 
 import csv
+import importlib.util
 import io
 import json
 import sys
@@ -11,8 +12,8 @@ import keras
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from metrics import luma, niqe, psnr, shaved, ssim, ssim_daala
-from model import SRGAN_g
+from metrics import PERCEPTUAL_LAYERS, feature_distance, luma, niqe, psnr, shaved, ssim, ssim_daala
+from model import VGG19, SRGAN_g, vgg_weights
 from pictures import cut_to_multiple, find_pictures, grid, labelled, read_picture, resize, write_picture
 from srgan import super_resolve
 from utils import UserError, generator_path, import_tensorlayer, load_weights, read_facts, write_text
@@ -47,6 +48,7 @@ def evaluate(config):
     """Measure all methods on all sets, print the table, write it and the grids below samples/evaluate; 0."""
     folder = Path(config.TRAIN.samples_dir, "evaluate")
     networks, missing = load_networks(config)
+    distances = perceptual_distances(config, missing)
     rows = []
     for name, pictures in benchmark_sets(config):
         scores = {method: [] for method in [*KERNELS, *networks, "HR"]}
@@ -55,6 +57,9 @@ def evaluate(config):
             srs |= {method: super_resolve_any(network, lr) for method, network in networks.items()}
             for method, sr in [*srs.items(), ("HR", hr)]:
                 scores[method].append(measure(sr, hr, config.MODEL.scale))
+            for distance, between in distances.items():
+                for method, value in zip(srs, between(floats(srs.values()), floats([hr]))):
+                    scores[method][-1][distance] = float(value)
             write_picture(folder / f"{name}_{path.stem}.png", comparison(srs, hr, scores))
             if not rows and path == pictures[0][0]:
                 write_tensorlayer_files(folder, lr, hr, srs)
@@ -133,6 +138,41 @@ def measure(sr, hr, scale):
     return {"psnr": psnr(sr, hr, scale), "ssim": ssim(sr, hr, scale), "ssim_daala": ssim_daala(sr, hr, scale)} | own
 
 
+def perceptual_distances(config, missing):
+    """{metric: function of srs (N, h, w, 3) and hr (1, h, w, 3) in [-1, 1] -> (N,)}; `missing` is told of others."""
+    distances = {}
+    try:
+        vgg = VGG19(PERCEPTUAL_LAYERS, vgg_weights(config.VGG.weights))
+        distances["vgg19"] = lambda srs, hr: feature_distance(vgg(srs), vgg(hr))
+    except UserError as error:
+        missing.append(f"VGG19: no column; {error}")
+    if importlib.util.find_spec("lpips"):  # not among the requirements: it brings PyTorch
+        try:
+            distances["lpips"] = lpips_distance()
+        except OSError as error:
+            missing.append(f"LPIPS: no column; AlexNet cannot be downloaded ({error})")
+    return distances
+
+
+def lpips_distance():
+    """LPIPS with AlexNet (Zhang et al. 2018), by the package of its authors."""
+    import lpips
+    import torch
+
+    network = lpips.LPIPS(net="alex", verbose=False)
+
+    def distance(srs, hr):
+        with torch.no_grad():
+            return network(*(torch.from_numpy(np.moveaxis(x, -1, 1)) for x in (srs, hr))).numpy().ravel()
+
+    return distance
+
+
+def floats(pictures):
+    """uint8 pictures, grey or colour -> (N, h, w, 3) in [-1, 1]."""
+    return np.stack([colour(picture) for picture in pictures]).astype(np.float32) / 127.5 - 1
+
+
 def comparison(srs, hr, scores):
     """One picture: LR-bicubic, the networks and HR side by side, under each an enlarged detail."""
     shown = {method: sr for method, sr in srs.items() if method not in ("nearest", "lanczos")}
@@ -177,10 +217,13 @@ def write_table(path, rows, missing):
         "paper's SSIM": ("paper_ssim_daala", 4),
         "SSIM (MATLAB)": ("ssim", 4),
         "NIQE": ("niqe", 2),
+        "VGG19": ("vgg19", 4),
+        "LPIPS": ("lpips", 4),
     }
+    columns = {title: cell for title, cell in columns.items() if any(cell[0] in row for row in rows)}
     lines = [f"| set | method | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
     for row in rows:
-        cells = ["" if row[key] is None else f"{row[key]:.{digits}f}" for key, digits in columns.values()]
+        cells = ["" if row.get(key) is None else f"{row[key]:.{digits}f}" for key, digits in columns.values()]
         lines.append(f"| {row['set']} | {row['method']} | {' | '.join(cells)} |")
     note = "Y channel, border cut by the scale, mean over the pictures of a set."
     text = "\n".join([*lines, "", note, *missing]) + "\n"

@@ -1,8 +1,9 @@
-"""PSNR and SSIM as super-resolution papers measure them, on luma with the border cut; NIQE without a reference."""
+"""PSNR and SSIM as super-resolution papers measure them, on luma with the border cut; NIQE; features of VGG19."""
 
 from pathlib import Path
 
 import numpy as np
+from keras import ops
 from scipy.ndimage import convolve, correlate1d
 from scipy.special import gamma
 
@@ -80,6 +81,19 @@ def similarity(a, b, blur):
     covariance = blur(a * b) - mean_a * mean_b
     means = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     return means * (2 * covariance + c2) / (var_a + var_b + c2)
+
+
+PERCEPTUAL_LAYERS = ["block1_conv2", "block2_conv2", "block3_conv4", "block4_conv4", "block5_conv4"]  # of VGG19
+
+
+def feature_distance(a, b):
+    """Squared distance of features scaled to unit length, mean over places and layers: (N,), 0 (equal) to 4.
+
+    a, b: a list, a layer an item, of (N, h, w, c); b may hold one picture for all of a. LPIPS without its
+    learnt weights (Zhang et al. 2018, eq. 1).
+    """
+    squares = [ops.square(ops.normalize(x, axis=-1) - ops.normalize(y, axis=-1)) for x, y in zip(a, b, strict=True)]
+    return sum(ops.mean(ops.sum(square, axis=-1), axis=(1, 2)) for square in squares) / len(squares)
 
 
 def niqe(picture):

@@ -82,7 +82,7 @@ def SRGAN_g(variant="paper", scale=4, blocks=16, filters=64):
     x = layers.Add()([skip, x])
     for _ in range(scale.bit_length() - 1):
         x = upsample(x, filters, variant)  # (N, 2h, 2w, filters), ...
-    sr = conv(x, 3, tail, variant, activation="tanh", dtype="float32")  # losses are float32
+    sr = layers.Activation("tanh", dtype="float32")(conv(x, 3, tail, variant))  # losses are float32
     return keras.Model(lr, sr, name="SRGAN_g")
 
 
@@ -127,8 +127,8 @@ def tensorlayer_discriminator(x, filters):
 def VGG19(layer, weights):
     """The frozen feature extractor: picture (N, h, w, 3) in [-1, 1], RGB -> features after `layer`.
 
-    layer: any layer of keras.applications.VGG19; the paper's VGG22 is "block2_conv2", VGG54
-    "block5_conv4", TensorLayer's pool4 "block4_pool". weights: a *_notop.h5 file, or None (random).
+    layer: any layer of keras.applications.VGG19, or a list of them; the paper's VGG22 is "block2_conv2",
+    VGG54 "block5_conv4", TensorLayer's pool4 "block4_pool". weights: a *_notop.h5 file, or None (random).
     """
     try:
         vgg = keras.applications.VGG19(include_top=False, weights=weights)
@@ -136,7 +136,8 @@ def VGG19(layer, weights):
         raise UserError(f"{weights}: no VGG19 weights without top ({str(error).splitlines()[0]})") from error
     picture = layers.Input((None, None, 3))
     bgr = keras.applications.vgg19.preprocess_input((picture + 1.0) * 127.5)
-    features = keras.Model(vgg.input, vgg.get_layer(layer).output)(bgr)
+    outputs = [vgg.get_layer(name).output for name in layer] if isinstance(layer, list) else vgg.get_layer(layer).output
+    features = keras.Model(vgg.input, outputs)(bgr)
     extractor = keras.Model(picture, features, name="VGG19")
     extractor.trainable = False
     return extractor
@@ -149,9 +150,11 @@ VGG19_ADDRESS = f"https://storage.googleapis.com/tensorflow/keras-applications/v
 def vgg_weights(source):
     """Path of the VGG19 weights: `source`, or Keras' copy where it is "imagenet", downloaded the first time.
 
-    Raises UserError, with the ways out, where they cannot be had.
+    Raises UserError, with the ways out, where they cannot be had or are not wanted ("none").
     """
     way_out = "name a local copy with --set VGG.weights=FILE, or train without: --set TRAIN.content_loss=mse"
+    if source == "none":
+        raise UserError(f"VGG.weights=none: no VGG19 is loaded; {way_out}")
     if source != "imagenet":
         if not Path(source).is_file():
             raise UserError(f"VGG.weights={source}: no such file; the original is {VGG19_ADDRESS}; {way_out}")

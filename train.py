@@ -46,7 +46,7 @@ def train(config, stages):
     discriminator = SRGAN_d(config.MODEL.variant, settings.crop, config.MODEL.discriminator_filters)
     if settings.initial_generator:
         load_weights(generator, settings.initial_generator, generator_facts(config))
-    else:
+    if not settings.initial_generator or stages == ["srgan_init"]:
         game = SRGAN(generator, ema=settings.ema)
         if not train_stage("srgan_init", game, pictures, valid, config):
             return 130

@@ -8,3 +8,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from config import prepare_environment  # noqa: E402
 
 prepare_environment()
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def same_initial_weights():
+    keras.utils.set_random_seed(0)

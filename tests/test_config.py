@@ -58,7 +58,6 @@ def test_hr_img_path_takes_several_folders():
         (["--set", "TRAIN.crop=100"], ["TRAIN.crop=100", "multiple of 16"]),
         (["--set", "MODEL.variant=tensorlayer"], ["TRAIN.crop=96", "multiple of 64"]),
         (["--set", "TRAIN.seed=4294967296"], ["TRAIN.seed=4294967296", "4294967295"]),
-        (["--mode", "srresnet", "--set", "TRAIN.initial_generator=a.weights.h5"], ["TRAIN.initial_generator"]),
         (["--set", "TRAIN.hr_img_path=[]"], ["TRAIN.hr_img_path=[]", "folder"]),
         (["--preset", "huge"], ["--preset", "huge"]),
         (["--mode", "training"], ["--mode", "training"]),

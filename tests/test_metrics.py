@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metrics import luma, niqe, psnr, shaved, ssim, ssim_daala
+from metrics import feature_distance, luma, niqe, psnr, shaved, ssim, ssim_daala
 from pictures import read_picture, resize
 
 BENCHMARK = Path(__file__).parents[1] / "data/benchmark"
@@ -101,3 +101,13 @@ def test_niqe_is_that_of_a_widely_used_implementation():
 def test_niqe_has_no_value_where_there_is_too_little_texture():
     for picture in (np.zeros((50, 50)), np.full((300, 300), 7), np.random.default_rng(0).integers(0, 255, (120, 120))):
         assert np.isnan(niqe(picture))
+
+
+def test_feature_distance_by_hand(random=np.random.default_rng(0)):
+    """Direction counts, length does not; each layer and each place counts the same."""
+    a, b = (np.zeros((2, 2, 3, 4), np.float32) for _ in range(2))
+    a[..., 0], b[..., 0] = 5, 0.1
+    b[1, 0, :2] = [0, 7, 0, 0]  # at right angles in two of six places: a squared distance of 2 there
+    other = random.standard_normal((2, 5, 5, 8)).astype(np.float32)
+    assert np.asarray(feature_distance([a, other], [b, 3 * other])) == pytest.approx([0, 2 * 2 / 6 / 2], abs=1e-6)
+    assert np.asarray(feature_distance([a], [-b[:1]])) == pytest.approx([4, 4])

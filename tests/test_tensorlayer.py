@@ -76,7 +76,7 @@ def test_the_games_loss_is_the_slides_formula_and_d_loss(random):
     g_loss = float(mse_loss + vgg_loss + g_gan_loss)
     d_loss1 = tl.cost.sigmoid_cross_entropy(real, ones)
     d_loss2 = tl.cost.sigmoid_cross_entropy(fake, tf.zeros_like(fake))
-    assert min(float(vgg_loss), float(g_gan_loss)) > 100 * 1e-6 * total  # each term would be missed
+    assert min(float(vgg_loss), float(g_gan_loss)) > 50 * 1e-6 * total  # each term would be missed
     assert total - float(d_loss1 + d_loss2) == pytest.approx(g_loss, abs=1e-6 * total)
 
 

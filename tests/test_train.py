@@ -22,6 +22,7 @@ from pictures import find_pictures, read_picture, resize, write_picture
 from srgan import JIT, SRGAN, super_resolve, to_float, to_uint8
 
 ROOT = Path(__file__).parents[1]
+VGG_WEIGHTS = ROOT.parent / "shared/weights/vgg19_notop.weights.h5"
 TINY = {
     "MODEL.blocks": 1,
     "MODEL.filters": 8,
@@ -33,6 +34,7 @@ TINY = {
     "TRAIN.report_every": 4,
     "VALID.crop": 64,
     "VALID.count": 2,
+    "VGG.weights": "none",
 }
 
 
@@ -105,6 +107,16 @@ def test_a_run_leaves_log_grids_checkpoints_and_facts(straight):
     assert json.loads((straight / "checkpoints/config.json").read_text())["TRAIN"]["crop"] == 32
     assert (straight / "samples/evaluate/results.md").exists()
     assert not list(straight.rglob(".*"))  # no temporary file is left
+
+
+def test_a_warm_up_can_start_from_given_weights(straight, tmp_path):
+    """At a rate of 0 they stay as they are."""
+    start = straight / "checkpoints/g_srgan.weights.h5"
+    changes = {"TRAIN_initial_generator": start, "TRAIN_learning_rate_init": 0, "TRAIN_n_updates_init": 1}
+    assert run(tmp_path, mode="srresnet", **changes) == 0
+    before, after = (datasets(path) for path in (start, tmp_path / "checkpoints/g_srgan_init.weights.h5"))
+    kernels = [name for name, value in before.items() if value.ndim == 4]
+    assert kernels and all(np.allclose(before[name], after[name], atol=1e-7) for name in kernels)
 
 
 def test_the_rate_falls_to_a_tenth_at_half_of_the_second_stage(straight):
@@ -336,9 +348,18 @@ def test_evaluate_says_which_rows_are_missing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("evaluate.PRETRAINED", tmp_path)
     assert run(tmp_path, mode="evaluate") == 0
     printed = capsys.readouterr().out
-    assert "SRResNet: no row" in printed and "SRGAN: no row" in printed
+    assert all(line in printed for line in ("SRResNet: no row", "SRGAN: no row", "VGG19: no column"))
     rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
     assert [row["method"] for row in rows] == ["nearest", "bicubic", "lanczos", "HR"]
+
+
+@pytest.mark.skipif(not VGG_WEIGHTS.exists(), reason="needs a VGG19 file")
+def test_evaluate_measures_distances_of_vgg19_features(tmp_path):
+    assert run(tmp_path, mode="evaluate", VGG_weights=VGG_WEIGHTS) == 0
+    rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
+    distances = {row["method"]: row["vgg19"] for row in rows if "vgg19" in row}
+    assert 0 < distances["lanczos"] < distances["bicubic"] < distances["nearest"] < 4
+    assert "| VGG19 |" in (tmp_path / "samples/evaluate/results.md").read_text()
 
 
 def test_evaluate_writes_grids_and_tensorlayers_four_pictures(straight):
