@@ -1,9 +1,9 @@
-"""Updates a second of the warm-up: this repository against the same network in PyTorch, in one run.
+"""Updates a second of both stages: this repository against the same networks in PyTorch, in one run.
 
-    python benchmarks/train_step.py [rounds]
+    python benchmarks/train_step.py [float32 | mixed_bfloat16]
 
-Batch 16, 96x96 HR, float32, the same crops in memory; PyTorch runs channels_last. The two take turns,
-so that a busy machine slows both. Needs torch.
+Batch 16, 96x96 HR, the same crops in memory. PyTorch runs channels_last, on a GPU compiled; bfloat16 is
+the default on a GPU, float32 on a CPU. The two take turns, so that a busy machine slows both. Needs torch.
 """
 
 import sys
@@ -20,23 +20,24 @@ import keras
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
-from model import SRGAN_g
+from model import VGG19, SRGAN_d, SRGAN_g
 from srgan import JIT, SRGAN
 
-BATCH, CROP, SCALE, UPDATES = 16, 96, 4, 4
+BATCH, CROP, SCALE, UPDATES, ROUNDS = 16, 96, 4, 4, 5
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+WEIGHTS = {"warm-up": (1.0, 0.0, 0.0), "srgan": (1.0, 2e-6, 1e-3)}  # of MSE, VGG and GAN
+
+
+def conv_norm(inputs, filters, strides=1):
+    return nn.Conv2d(inputs, filters, 3, strides, 1, bias=False), nn.BatchNorm2d(filters)
 
 
 class Block(nn.Module):
     def __init__(self, filters):
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(filters, filters, 3, padding=1, bias=False),
-            nn.BatchNorm2d(filters),
-            nn.PReLU(filters),
-            nn.Conv2d(filters, filters, 3, padding=1, bias=False),
-            nn.BatchNorm2d(filters),
-        )
+        self.body = nn.Sequential(*conv_norm(filters, filters), nn.PReLU(filters), *conv_norm(filters, filters))
 
     def forward(self, x):
         return x + self.body(x)
@@ -48,8 +49,7 @@ class TorchGenerator(nn.Module):
     def __init__(self, blocks=16, filters=64):
         super().__init__()
         self.head = nn.Sequential(nn.Conv2d(3, filters, 9, padding=4), nn.PReLU(filters))
-        tail = [nn.Conv2d(filters, filters, 3, padding=1, bias=False), nn.BatchNorm2d(filters)]
-        self.body = nn.Sequential(*(Block(filters) for _ in range(blocks)), *tail)
+        self.body = nn.Sequential(*(Block(filters) for _ in range(blocks)), *conv_norm(filters, filters))
         up = [nn.Conv2d(filters, 4 * filters, 3, padding=1), nn.PixelShuffle(2), nn.PReLU(filters)]
         again = [nn.Conv2d(filters, 4 * filters, 3, padding=1), nn.PixelShuffle(2), nn.PReLU(filters)]
         self.up = nn.Sequential(*up, *again, nn.Conv2d(filters, 3, 9, padding=4), nn.Tanh())
@@ -59,9 +59,30 @@ class TorchGenerator(nn.Module):
         return self.up(x + self.body(x))
 
 
-def ours(lr, hr):
+def torch_discriminator(filters=64):
+    parts, inputs = [nn.Conv2d(3, filters, 3, padding=1), nn.LeakyReLU(0.2)], filters
+    for multiple, strides in [(1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2)]:
+        parts += [*conv_norm(inputs, multiple * filters, strides), nn.LeakyReLU(0.2)]
+        inputs = multiple * filters
+    dense = nn.Linear(inputs * (CROP // 16) ** 2, 16 * filters)
+    return nn.Sequential(*parts, nn.Flatten(), dense, nn.LeakyReLU(0.2), nn.Linear(16 * filters, 1))
+
+
+def torch_vgg():
+    """VGG19 up to block4_pool; its weights, here random, cost nothing."""
+    parts, inputs = [], 3
+    for filters, convolutions in [(64, 2), (128, 2), (256, 4), (512, 4)]:
+        for _ in range(convolutions):
+            parts += [nn.Conv2d(inputs, filters, 3, padding=1), nn.ReLU()]
+            inputs = filters
+        parts.append(nn.MaxPool2d(2))
+    return nn.Sequential(*parts).requires_grad_(False)
+
+
+def ours(stage, lr, hr):
     """A callable that makes UPDATES updates as train.py does: fit() on uint8 crops, with the running average."""
-    game = SRGAN(SRGAN_g())
+    players = [SRGAN_d(crop=CROP), VGG19("block4_pool", None)] if stage == "srgan" else []
+    game = SRGAN(SRGAN_g(), *players, weights=WEIGHTS[stage])
     game(lr[:1])
     game.compile(optimizer=keras.optimizers.Adam(1e-4), jit_compile=JIT)
 
@@ -75,41 +96,65 @@ def ours(lr, hr):
     return lambda: game.fit(Same(), verbose=0, shuffle=False)
 
 
-def pytorch(lr, hr):
-    model = TorchGenerator().to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+def pytorch(stage, lr, hr, half):
+    """The same as a PyTorch loop: both players updated from one forward pass."""
+    generator, judge = TorchGenerator().train(), torch_discriminator().train()
+    vgg = torch_vgg()
+    for network in (generator, judge, vgg):
+        network.to(DEVICE, memory_format=torch.channels_last)
+        if DEVICE == "cuda":
+            network.compile()
+    optimizers = [torch.optim.Adam(network.parameters(), 1e-4) for network in (generator, judge)]
+    mse_weight, vgg_weight, gan_weight = WEIGHTS[stage]
 
     def to_float(picture):
-        x = torch.from_numpy(picture).permute(0, 3, 1, 2)
+        x = torch.from_numpy(picture).to(DEVICE).permute(0, 3, 1, 2)
         return (x.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+    def losses():
+        wanted, sr = to_float(hr), generator(to_float(lr))
+        loss = mse_weight * functional.mse_loss(sr.float(), wanted)
+        if stage == "srgan":
+            loss = loss + vgg_weight * functional.mse_loss(vgg(sr).float(), vgg(wanted).float())
+            real, fake = judge(wanted).float(), judge(sr.detach()).float()
+            judge.requires_grad_(False)
+            loss = loss + gan_weight * functional.softplus(-judge(sr).float()).mean()
+            judge.requires_grad_(True)
+            loss = loss + functional.softplus(-real).mean() + functional.softplus(fake).mean()
+        return loss
 
     def updates():
         for _ in range(UPDATES):
-            optimizer.zero_grad(set_to_none=True)
-            nn.functional.mse_loss(model(to_float(lr)), to_float(hr)).backward()
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(DEVICE, torch.bfloat16, enabled=half):
+                loss = losses()
+            loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+        loss.item()  # waits for the device
 
     return updates
 
 
-def main(rounds=5):
+def main(precision):
+    keras.config.set_dtype_policy(precision)
     random = np.random.default_rng(0)
     hr = random.integers(0, 256, (BATCH, CROP, CROP, 3), dtype=np.uint8)
     lr = random.integers(0, 256, (BATCH, CROP // SCALE, CROP // SCALE, 3), dtype=np.uint8)
-    contestants = {f"keras ({keras.backend.backend()})": ours(lr, hr), "pytorch": pytorch(lr, hr)}
-    seconds = {name: [] for name in contestants}
-    for turn in range(rounds + 1):
-        for name, update in contestants.items():
-            start = time.perf_counter()
-            update()
-            if turn:  # the first round compiles
-                seconds[name].append((time.perf_counter() - start) / UPDATES)
-    medians = {name: float(np.median(values)) for name, values in seconds.items()}
-    for name, value in medians.items():
-        print(f"{name:20} {1 / value:6.3f} updates/s  ({value:.3f} s an update)")
-    mine, theirs = medians.values()
-    print(f"ratio to pytorch     {theirs / mine:6.2f}x")
+    for stage in WEIGHTS:
+        mine, theirs = ours(stage, lr, hr), pytorch(stage, lr, hr, precision != "float32")
+        seconds = {mine: [], theirs: []}
+        for turn in range(ROUNDS + 1):
+            for update in seconds:
+                start = time.perf_counter()
+                update()
+                if turn:  # the first round compiles
+                    seconds[update].append((time.perf_counter() - start) / UPDATES)
+        ours_s, pytorch_s = (float(np.median(values)) for values in seconds.values())
+        rates = f"{1 / ours_s:.3f} updates/s with {keras.backend.backend()}, {1 / pytorch_s:.3f} with PyTorch"
+        print(f"{stage}, {precision}, {DEVICE}: {rates}: {pytorch_s / ours_s:.2f}x", flush=True)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*(sys.argv[1:] or ["mixed_bfloat16" if DEVICE == "cuda" else "float32"]))

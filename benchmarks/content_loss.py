@@ -1,0 +1,83 @@
+"""The slides' question: what does the content loss do? The same short second stage with each of them.
+
+    python benchmarks/content_loss.py --set TRAIN.hr_img_path=/my/photos
+
+Starts each from the shipped SRResNet, for 200 updates unless told otherwise; all --set go to every run. Resumes.
+Leaves checkpoints/content_loss/, samples/content_loss/, and there table.md and grid.png.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from config import command_line, prepare_environment
+
+prepare_environment()
+
+from evaluate import PRETRAINED, load_generator
+from losses import CONTENT_LOSSES
+from pictures import grid, labelled, read_picture, write_picture
+from srgan import super_resolve
+from train import main
+from utils import generator_path, write_text
+
+SRRESNET = PRETRAINED / "srresnet.weights.h5"
+SETTINGS = {"TRAIN.initial_generator": SRRESNET, "TRAIN.n_updates": 200, "TRAIN.report_every": 50, "TRAIN.ema": 0.98}
+SAMPLES = Path("samples/content_loss")
+DETAILS = {"Set5/HR/img_003.png": (96, 110), "Set14/HR/img_003.png": (200, 100), "Set14/HR/img_001.png": (30, 180)}
+SIDE = 96  # of a detail
+
+
+def settings(loss, arguments):
+    """The command line of one run; `arguments` come last, so that they have the last word."""
+    here = {
+        "TRAIN.content_loss": loss,
+        "TRAIN.checkpoint_dir": Path("checkpoints/content_loss", loss),
+        "TRAIN.samples_dir": SAMPLES / loss,
+    }
+    return [word for key, value in (SETTINGS | here).items() for word in ("--set", f"{key}={value}")] + arguments
+
+
+def table(results):
+    """Markdown of {content loss: rows of results.json}; SRResNet, where each began, comes first."""
+    metrics = {"PSNR (dB)": ("psnr", 2), "SSIM (MATLAB)": ("ssim", 4), "NIQE": ("niqe", 2), "VGG19": ("vgg19", 4)}
+    lines = [f"| set | content loss | {' | '.join(metrics)} |", "|---" * (len(metrics) + 2) + "|"]
+    first = next(iter(results.values()))
+    for name in dict.fromkeys(row["set"] for row in first):
+        chosen = {"none (SRResNet)": next(r for r in first if (r["set"], r["method"]) == (name, "SRResNet"))}
+        for loss, rows in results.items():
+            chosen[loss] = next(r for r in rows if (r["set"], r["method"]) == (name, "SRGAN"))
+        for loss, row in chosen.items():
+            cells = [f"{row[key]:.{digits}f}" if key in row else "" for key, digits in metrics.values()]
+            lines.append(f"| {name} | {loss} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def details(generators, benchmark):
+    """A grid: a row a detail, a column a generator, HR last."""
+    rows = []
+    for path, (top, left) in DETAILS.items():
+        lr = read_picture(benchmark / path.replace("HR", "LRx4"))
+        shown = {loss: super_resolve(generator, lr) for loss, generator in generators.items()}
+        shown["HR"] = read_picture(benchmark / path)
+        part = slice(top, top + SIDE), slice(left, left + SIDE)
+        rows.append([labelled(picture[part].repeat(2, 0).repeat(2, 1), loss) for loss, picture in shown.items()])
+    return grid(rows)
+
+
+if __name__ == "__main__":
+    results, generators = {}, {}
+    for content_loss in CONTENT_LOSSES:
+        mode, source, config = command_line(settings(content_loss, sys.argv[1:]))
+        status = main(mode, source, config)
+        if status:
+            sys.exit(status)
+        results[content_loss] = json.loads((SAMPLES / content_loss / "evaluate/results.json").read_text())
+        generators.setdefault("SRResNet", load_generator(SRRESNET, config))
+        path = generator_path(config.TRAIN.checkpoint_dir, "srgan")
+        generators[content_loss] = load_generator(path, config)
+    write_text(SAMPLES / "table.md", table(results))
+    write_picture(SAMPLES / "grid.png", details(generators, Path(config.EVALUATE.benchmark_dir)))
+    print(f"table and grid: {SAMPLES}")
