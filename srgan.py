@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from losses import d_loss, g_gan_loss, mse_loss, vgg_loss
+from tiles import by_tiles
 
 # XLA costs TensorFlow a factor of two on a CPU and pays on a GPU; JAX always needs it.
 JIT = "auto" if keras.backend.backend() == "jax" or keras.distribution.list_devices("gpu") else False
@@ -81,22 +82,12 @@ def to_uint8(picture):
     return ((picture + 1.0) * 127.5).round().clip(0, 255).astype("uint8")
 
 
-def super_resolve(generator, lr, tile=224, halo=40):
-    """lr uint8 (h, w, 3) -> sr uint8 (scale*h, scale*w, 3), tile by tile, so that memory is bounded.
-
-    halo: pixels that a tile sees beyond its edge; 40 is what 16 residual blocks and the paper's ends reach.
-    """
+def super_resolve(generator, lr, **tiling):
+    """lr uint8 (h, w, 3) -> sr uint8 (scale*h, scale*w, 3), tile by tile; `tiling` as of tiles.by_tiles."""
     if not generator.compiled:
         generator.compile(optimizer=None, jit_compile=JIT)
-    rows = []
-    for top in range(0, lr.shape[0], tile):
-        row = []
-        for left in range(0, lr.shape[1], tile):
-            y, x = max(0, top - halo), max(0, left - halo)
-            seen = lr[y : top + tile + halo, x : left + tile + halo]
-            sr = to_uint8(generator.predict_on_batch(to_float(seen[None])))[0]
-            scale = sr.shape[0] // seen.shape[0]
-            sr = sr[scale * (top - y) :, scale * (left - x) :]
-            row.append(sr[: scale * tile, : scale * tile])
-        rows.append(np.concatenate(row, axis=1))
-    return np.concatenate(rows)
+
+    def network(lr):
+        return ops.convert_to_numpy(generator.predict_on_batch(lr))
+
+    return np.concatenate([to_uint8(strip) for strip in by_tiles(network, lr.astype(np.float32) / 127.5 - 1, **tiling)])

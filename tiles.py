@@ -17,20 +17,22 @@ def windows(length, size, halo):
     return list(zip(starts, cuts, cuts[1:]))
 
 
-def super_resolve(network, lr, scale, tile=256, halo=40, batch=1):
-    """lr float32 (h, w, 3) in [-1, 1] -> rows of sr, float32 (rows, scale*w, 3), from top to bottom.
+def by_tiles(network, lr, tile=256, halo=40, batch=1):
+    """lr (h, w, 3) -> strips of sr from top to bottom, float32 (rows, scale*w, 3), both in [-1, 1].
 
-    network: (N, h, w, 3) -> (N, scale*h, scale*w, 3). halo: 40 pixels are what 16 residual blocks and the
-    paper's ends reach, so that no seam is possible.
+    network: float32 (N, h, w, 3) -> (N, scale*h, scale*w, 3). halo: 40 pixels are what 16 residual blocks
+    and the paper's ends reach, so that no seam is possible; memory grows with tile * tile * batch.
     """
     if tile <= 2 * halo:
         raise ValueError(f"tile={tile}: must be more than twice the halo of {halo}")
     across = windows(lr.shape[1], tile, halo)
     for y, top, bottom in windows(lr.shape[0], tile, halo):
-        strip = np.empty((scale * (bottom - top), scale * lr.shape[1], 3), np.float32)
+        parts = []
         for some in (across[n : n + batch] for n in range(0, len(across), batch)):
             seen = np.stack([lr[y : y + tile, x : x + tile] for x, _, _ in some])
-            for (x, left, right), sr in zip(some, network(seen)):
+            srs = network(seen)
+            scale = srs.shape[1] // seen.shape[1]
+            for sr, (x, left, right) in zip(srs, some):
                 own = sr[scale * (top - y) : scale * (bottom - y), scale * (left - x) : scale * (right - x)]
-                strip[:, scale * left : scale * right] = own
-        yield strip
+                parts.append(own)
+        yield np.concatenate(parts, axis=1)

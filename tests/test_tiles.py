@@ -1,0 +1,52 @@
+"""Tiles leave no trace, on real pictures and with the shipped weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from config import configuration
+from evaluate import load_generator
+from model import SRGAN_g
+from pictures import read_picture
+from srgan import super_resolve
+from tiles import by_tiles, windows
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = sorted((ROOT / "checkpoints/pretrained").glob("*.weights.h5"))
+
+
+@pytest.mark.parametrize("length", [1, 19, 20, 21, 47, 99, 100, 1234])
+def test_windows_have_one_size_and_see_beyond_what_they_own(length, size=20, halo=4):
+    found = windows(length, size, halo)
+    assert [first for _, first, _ in found] == [0, *(last for _, _, last in found[:-1])] and found[-1][2] == length
+    for start, first, last in found:
+        stop = start + min(size, length)
+        assert first < last and 0 <= start and stop <= length
+        assert start == 0 or first - start >= halo
+        assert stop == length or stop - last >= halo
+
+
+@pytest.mark.parametrize("tile", [21, 33, 57])
+def test_the_widest_halo_gives_the_whole_picture_whatever_the_weights(tile):
+    generator = SRGAN_g(blocks=1, filters=8)  # reaches 4 + 2 + 1 + 1 + 1/2 + 1 pixels
+    lr = read_picture(ROOT / "data/benchmark/Set5/LRx4/img_005.png")  # 86x57
+    whole, tiled = super_resolve(generator, lr), super_resolve(generator, lr, tile=tile, halo=10, batch=3)
+    assert whole.std() > 1
+    assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "picture, tile", [("Set5/LRx4/img_005", 40), ("Set14/LRx4/img_005", 48), ("Set5/LRx4/img_003", 53)]
+)
+def test_the_shipped_weights_need_less_halo(path, picture, tile):
+    lr = read_picture(ROOT / f"data/benchmark/{picture}.png")
+    generator = load_generator(path, configuration())
+    whole, tiled = super_resolve(generator, lr), super_resolve(generator, lr, tile=tile, halo=16, batch=4)
+    assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+
+def test_a_tile_within_its_halo_is_refused():
+    with pytest.raises(ValueError, match="tile=80"):
+        next(by_tiles(None, np.zeros((9, 9, 3)), tile=80))
