@@ -16,7 +16,7 @@ from metrics import PERCEPTUAL_LAYERS, feature_distance, luma, niqe, psnr, shave
 from model import VGG19, SRGAN_g, vgg_weights
 from pictures import cut_to_multiple, find_pictures, grid, labelled, read_picture, resize, write_picture
 from srgan import super_resolve
-from utils import UserError, generator_path, import_tensorlayer, load_weights, read_facts, write_text
+from utils import PRETRAINED, UserError, generator_path, import_tensorlayer, load_weights, read_facts, write_text
 
 # Table 2 of the paper: PSNR in dB and SSIM (daala) on Y, 4 pixels of border cut
 PAPER = {
@@ -41,7 +41,6 @@ PAPER = {
 }
 KERNELS = ["nearest", "bicubic", "lanczos"]
 STAGES = {"SRResNet": "srgan_init", "SRGAN": "srgan"}
-PRETRAINED = Path(__file__).parent / "checkpoints" / "pretrained"
 
 
 def evaluate(config):
@@ -77,6 +76,9 @@ def load_networks(config):
             where = generator_path(config.TRAIN.checkpoint_dir, stage)
             missing.append(f"{method}: no row, for there are no weights yet ({where}); python train.py makes them")
             continue
+        scale = read_facts(path).get("model", {}).get("scale", config.MODEL.scale)
+        if scale != config.MODEL.scale:
+            raise UserError(f"{path}: upscales {scale}x; this run asks for MODEL.scale={config.MODEL.scale}")
         networks[method] = load_generator(path, config)
         print(f"{method}: {path}, {read_facts(path).get('updates', 'an unknown number of')} updates")
     return networks, missing
@@ -95,8 +97,6 @@ def weights_of(method, stage, config):
 def load_generator(path, config):
     """The generator of a weights file, built as the facts beside it say (the configuration, without them)."""
     model = dict(config.MODEL) | read_facts(path).get("model", {})
-    if model["scale"] != config.MODEL.scale:
-        raise UserError(f"{path}: upscales {model['scale']}x; this run asks for MODEL.scale={config.MODEL.scale}")
     generator = SRGAN_g(*(model[name] for name in ("variant", "scale", "blocks", "filters")))
     (import_tensorlayer if path.suffix == ".npz" else load_weights)(generator, path)
     return generator

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+PRETRAINED = Path(__file__).parent / "checkpoints" / "pretrained"
+
 
 class UserError(Exception):
     """A mistake of the user: one line that says what, where and what to do."""
@@ -55,6 +57,14 @@ def reserve(path, size):
 def generator_path(folder, stage):
     """Where a stage, "srgan_init" or "srgan", keeps its averaged generator."""
     return Path(folder, f"g_{stage}.weights.h5")
+
+
+def model_path(name):
+    """The weights file that `name`, srgan, srresnet or a path, stands for. Raises UserError where there is none."""
+    path = PRETRAINED / f"{name}.weights.h5" if name in ("srgan", "srresnet") else Path(name)
+    if not path.is_file():
+        raise UserError(f"{name}: no such weights file; srgan, srresnet or a path")
+    return path
 
 
 def facts_path(weights_path):

@@ -16,12 +16,12 @@ from config import command_line, prepare_environment
 
 prepare_environment()
 
-from evaluate import PRETRAINED, load_generator
+from evaluate import load_generator
 from losses import CONTENT_LOSSES
 from pictures import grid, labelled, read_picture, write_picture
 from srgan import super_resolve
 from train import main
-from utils import generator_path, write_text
+from utils import PRETRAINED, generator_path, write_text
 
 SRRESNET = PRETRAINED / "srresnet.weights.h5"
 SETTINGS = {"TRAIN.initial_generator": SRRESNET, "TRAIN.n_updates": 200, "TRAIN.report_every": 50, "TRAIN.ema": 0.98}

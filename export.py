@@ -1,0 +1,124 @@
+"""Write a trained generator as a file for other programs.
+
+python export.py --format onnx                                    srgan_x4.onnx
+python export.py --format tflite --model srresnet -o small.tflite
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from config import Parser, configuration, prepare_environment
+from utils import UserError, model_path, read_facts
+
+FORMATS = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite"}
+
+
+def command_line(argv=None):
+    """The parsed options; a mistake is one line and exit 2."""
+    parser = Parser(
+        prog="export.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--format", choices=FORMATS, required=True)
+    parser.add_argument("--model", default="srgan", help="srgan, srresnet or a weights file (default: srgan)")
+    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="default: the model's name, in this folder")
+    return parser.parse_args(argv)
+
+
+def scale_of(facts):
+    return facts.get("model", {}).get("scale", 4)
+
+
+def meaning(facts):
+    """{name: text} that goes into the file: what the network takes and gives, and where it comes from."""
+    scale = scale_of(facts)
+    return {
+        "input": "lr: float32 (N, h, w, 3), RGB, value / 127.5 - 1 for values of 0..255; any N, h and w",
+        "output": f"sr: float32 (N, {scale}*h, {scale}*w, 3), RGB, in -1..1; (sr + 1) * 127.5 is 0..255",
+        "facts": json.dumps(facts),
+    }
+
+
+def write_onnx(generator, path, texts):
+    import onnx
+
+    generator.export(str(path), format="onnx", verbose=False)
+    network = onnx.load(path)
+    onnx.helper.set_model_props(network, texts)
+    onnx.save(network, path)
+
+
+def write_openvino(generator, path, texts):
+    import openvino
+
+    first = path.with_name("first.xml")
+    generator.export(str(first), format="openvino", verbose=False)
+    network = openvino.Core().read_model(first)
+    for name, text in texts.items():
+        network.set_rt_info(text, ["srgan", name])
+    openvino.save_model(network, path, compress_to_fp16=False)
+
+
+def write_saved_model(generator, path, texts):
+    generator.export(str(path), format="tf_saved_model", verbose=False)
+    extra = path / "assets.extra"  # TensorFlow's place for what it does not read itself
+    extra.mkdir()
+    (extra / "srgan.json").write_text(json.dumps(texts, indent=2) + "\n")
+
+
+def write_tflite(generator, path, texts):
+    generator.export(str(path), format="litert", verbose=False)
+    with zipfile.ZipFile(path, "a") as archive:  # where TensorFlow Lite keeps the files that belong to a model
+        archive.writestr("srgan.json", json.dumps(texts, indent=2) + "\n")
+
+
+WRITERS = {"onnx": write_onnx, "openvino": write_openvino, "saved_model": write_saved_model, "tflite": write_tflite}
+
+
+def export(generator, facts, kind, target):
+    """Write `generator` to `target`, whole or not at all; the paths written. Raises UserError where one exists."""
+    targets = [target, *([target.with_suffix(".bin")] if kind == "openvino" else [])]
+    for path in targets:
+        if path.exists():
+            raise UserError(f"{path}: exists; delete it or name another --output")
+    generator(np.zeros((1, 16, 16, 3), np.float32))  # Keras exports nothing that was never called
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export") as folder:
+        WRITERS[kind](generator, Path(folder, target.name), meaning(facts))
+        for path in reversed(targets):  # of two files the one that is opened comes last
+            os.replace(Path(folder, path.name), path)
+    return targets
+
+
+def main(options):
+    """The exit status; a user's mistake is one line and 2."""
+    prepare_environment()
+    from evaluate import load_generator  # Keras, once the command line is known to be right
+
+    try:
+        source = model_path(options.model)
+        generator = load_generator(source, configuration())
+        facts = read_facts(source)
+        name = f"{source.name.removesuffix('.weights.h5')}_x{scale_of(facts)}{FORMATS[options.format]}"
+        for path in export(generator, facts, options.format, options.output or Path(name)):
+            print(path)
+        return 0
+    except ImportError as error:
+        print(f"export.py: {error}; pip install -r requirements-export.txt", file=sys.stderr)
+    except UserError as error:
+        print(f"export.py: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"export.py: {error.filename or options.output}: {error.strerror or error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(command_line()))

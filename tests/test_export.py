@@ -1,0 +1,79 @@
+"""Exported files give what Keras gives, for any number and size of pictures, and say what they hold."""
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+import export
+from model import SRGAN_g
+
+FACTS = {"model": {"scale": 2}, "updates": 7}
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Keras exports from TensorFlow")
+
+
+def run_onnx(path, lr):
+    session = pytest.importorskip("onnxruntime").InferenceSession(path)
+    texts = session.get_modelmeta().custom_metadata_map
+    return session.run(None, {session.get_inputs()[0].name: lr})[0], texts
+
+
+def run_openvino(path, lr):
+    core = pytest.importorskip("openvino").Core()
+    network = core.read_model(path)
+    texts = {name: network.get_rt_info(["srgan", name]).value for name in ("input", "output", "facts")}
+    return core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(lr)[0], texts
+
+
+def run_saved_model(path, lr):
+    import tensorflow
+
+    texts = json.loads((path / "assets.extra/srgan.json").read_text())
+    loaded = tensorflow.saved_model.load(path)  # serve() alone would lose its variables
+    return loaded.serve(lr).numpy(), texts
+
+
+def run_tflite(path, lr):
+    import tensorflow
+
+    network = tensorflow.lite.Interpreter(str(path))
+    (there,), (back,) = network.get_input_details(), network.get_output_details()
+    network.resize_tensor_input(there["index"], lr.shape)
+    network.allocate_tensors()
+    network.set_tensor(there["index"], lr)
+    network.invoke()
+    with zipfile.ZipFile(path) as archive:
+        return network.get_tensor(back["index"]), json.loads(archive.read("srgan.json"))
+
+
+RUNS = {"onnx": run_onnx, "openvino": run_openvino, "saved_model": run_saved_model, "tflite": run_tflite}
+
+
+@pytest.mark.parametrize("kind", export.FORMATS)
+@pytest.mark.filterwarnings("ignore")
+def test_the_file_gives_what_keras_gives_and_says_what_it_is(kind, tmp_path):
+    generator = SRGAN_g(scale=2, blocks=2, filters=8)
+    for weight in generator.weights:  # no batch normalization or slope at its trivial start
+        weight.assign_add(0.1 * keras.random.uniform(weight.shape, seed=1))
+    target = tmp_path / f"sr{export.FORMATS[kind]}"
+    written = export.export(generator, FACTS, kind, target)
+    assert sorted(tmp_path.iterdir()) == sorted(written)  # no temporary file is left
+    for shape in ((1, 9, 13, 3), (2, 24, 17, 3)):
+        lr = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+        sr, texts = RUNS[kind](target, lr)
+        assert sr.shape == (shape[0], 2 * shape[1], 2 * shape[2], 3)
+        assert np.abs(sr - keras.ops.convert_to_numpy(generator(lr))).max() < 1e-4
+    assert "127.5" in texts["input"] and "2*h" in texts["output"] and json.loads(texts["facts"]) == FACTS
+    with pytest.raises(export.UserError, match="exists"):
+        export.export(generator, FACTS, kind, target)
+
+
+@pytest.mark.parametrize(
+    "arguments, named", [(["--model", "none.h5"], "none.h5"), (["-o", "no/such/folder/a"], "no/such")]
+)
+def test_a_mistake_is_one_line_and_2(arguments, named, capsys):
+    assert export.main(export.command_line(["--format", "onnx", "--model", "srresnet", *arguments])) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and named in line
