@@ -42,6 +42,7 @@ FORMATS = {
 NAMES = sorted({kind.name for kind in FORMATS.values()})
 # what Pillow raises on damaged files: benchmarks/fuzz_photos.py
 DAMAGED = (OSError, ValueError, TypeError, SyntaxError, LookupError, EOFError, struct.error)
+DAMAGED += (AttributeError, ArithmeticError)  # in EXIF alone
 TWO_BYTES = re.compile("(LA|RGB|RGBX|RGBA);16([BLN])")  # layouts that Pillow reduces to 8 bits, as it calls them
 EXIF_KEPT = (0x10E, 0x10F, 0x110, 0x131, 0x132, 0x13B, 0x8298)  # title, camera, software, date, author, rights
 EXIF_FOLDERS = {0x8769: (0xA002, 0xA003), 0x8825: ()}  # exposure and GPS: what is left out, the size in pixels
