@@ -1,0 +1,211 @@
+"""Thousands of damaged pictures: each must be upscaled or refused in one line, in little time and memory.
+
+    python benchmarks/fuzz_photos.py [CASES] [SEED]
+
+Files of every kind are cut, overwritten, shuffled and given wild numbers (half of the PNGs get right checksums
+again), then read, enlarged and written as their own kind or another. Exits with 1 if a case ends otherwise than
+with a picture or a UserError, takes longer than SECONDS or more than MEGABYTES; its file stays in samples/fuzz.
+"""
+
+import multiprocessing
+import resource
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import zlib
+from collections import Counter
+from io import BytesIO
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from photo_writer import write_photo
+from photos import Frame, Photo, open_photo, upscaled
+from utils import UserError
+
+SECONDS, MEGABYTES, LIMIT = 10, 1500, 4_000_000
+OUTPUTS = [".png", ".jpg", ".webp", ".tiff"]
+WILD = [0, 1, 2, 127, 128, 255, 256, 32767, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1]
+
+
+def originals():
+    """{name: bytes} of small pictures of every kind."""
+    random = np.random.default_rng(0)
+    rgb = np.kron(random.integers(0, 256, (4, 6, 3), np.uint8), np.ones((6, 6, 1), np.uint8))
+    rgb[:6] = random.integers(0, 256, rgb[:6].shape)
+    grey, alpha = rgb[..., 0], np.where(rgb[..., 1:2] < 99, 0, rgb[..., 1:2])
+    colour, clear = Image.fromarray(rgb), Image.fromarray(np.dstack([rgb, alpha]))
+    exif = Image.Exif()
+    exif.update({0x112: 6, 0x10F: "Maker", 0x8298: "Author"})
+    exif.get_ifd(0x8769).update({0x829A: 0.01, 0x9003: "2024:01:01 00:00:00", 0xA002: 36})
+    exif.get_ifd(0x8825).update({1: "N", 2: (50.0, 30.0, 1.5)})
+    facts = {"exif": exif, "icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()}
+    facts |= {"dpi": (300, 300), "xmp": b'<x:xmpmeta tiff:Orientation="6"/>'}
+    frames = [clear, clear.transpose(Image.Transpose.ROTATE_180), clear.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    moving = {"save_all": True, "append_images": frames[1:], "duration": [50, 70, 90], "loop": 2}
+    files = {}
+
+    def add(name, image, **options):
+        file = BytesIO()
+        image.save(file, name.split(".")[1], **options)
+        files[name] = file.getvalue()
+
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        add(f"{mode}.png", clear.convert(mode), **facts)
+        add(f"{mode}.webp", clear.convert(mode), lossless=mode == "P", **facts)
+        for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
+            add(f"{mode}.tiff.{compression}", clear.convert(mode), compression=compression, **facts)
+    add("jpeg.tiff", colour, compression="jpeg")
+    add("group4.tiff", colour.convert("1"), compression="group4")
+    for mode in ("1", "L", "P", "RGB"):
+        add(f"{mode}.bmp", colour.convert(mode))
+    for mode in ("L", "RGB", "CMYK"):
+        add(f"{mode}.jpeg", colour.convert(mode), **facts)
+        add(f"{mode}-progressive.jpeg", colour.convert(mode), progressive=True, **facts)
+    add("two.mpo", colour, save_all=True, append_images=[colour])
+    add("still.gif", colour)
+    add("grey.gif", colour.convert("L"), transparency=3)
+    for name in ("moving.gif", "moving.png", "moving.webp"):
+        add(name, clear, **moving, **{} if "gif" in name else facts)
+    add("pages.tiff", clear, save_all=True, append_images=[colour.convert("L"), *frames])
+    with tempfile.TemporaryDirectory() as folder:
+        for channels in (1, 2, 3, 4):
+            bands = np.dstack([rgb, alpha])[..., [0, 3] if channels == 2 else slice(channels)].astype(np.uint16) * 257
+            deep = Frame(
+                bands[..., 0] if channels < 3 else bands[..., :3], None if channels % 2 else bands[..., -1], {}
+            )
+            for suffix in ("png", "tiff"):
+                path = Path(folder, f"deep{channels}.{suffix}")
+                write_photo(path, Photo(path, f".{suffix}", grey.shape, 1, False, True, False, 0, 0), [deep])
+                files[path.name] = path.read_bytes()
+    return files
+
+
+def damaged(data, others, random):
+    """The bytes of a file after one to four injuries."""
+    data = bytearray(data)
+    for _ in range(random.integers(1, 5)):
+        size = max(1, len(data))
+        at = int(random.integers(0, (size, min(size, 200), min(size, 600))[random.integers(3)]))
+        at = size - 1 - at if random.integers(3) == 0 else at  # beginning and end are dense with meaning
+        length = int(random.integers(1, 1 + min(64, size - at))) if at < size else 1
+        wild = WILD[random.integers(len(WILD))]
+        injury = random.integers(0, 9)
+        if injury == 0:
+            del data[at:]
+        elif injury == 1:
+            del data[at : at + length]
+        elif injury == 2:
+            data[at:at] = data[at : at + length]
+        elif injury == 3:
+            data[at : at + length] = random.bytes(length)
+        elif injury == 4:
+            other = others[random.integers(len(others))]
+            data[at : at + length] = other[at : at + length]
+        elif injury == 5:
+            data[at : at + 4] = struct.pack("<>"[random.integers(2)] + "I", wild)
+        elif injury == 6:
+            data[at : at + 2] = struct.pack("<>"[random.integers(2)] + "H", wild % 65536)
+        elif at < len(data):
+            data[at] = wild % 256 if injury == 7 else data[at] ^ 1 << random.integers(8)
+    if data[:4] == b"\x89PNG" and random.integers(2):
+        data = checksummed(data)
+    return bytes(data)
+
+
+def checksummed(data):
+    """A PNG whose chunks have the checksums of what they now hold."""
+    at = 8
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if at + 12 + length > len(data):
+            break
+        data[at + 8 + length : at + 12 + length] = struct.pack(">I", zlib.crc32(data[at + 4 : at + 8 + length]))
+        at += 12 + length
+    return data
+
+
+def read_enlarge_write(path, output):
+    """What upscale.py does, with a network that repeats pixels."""
+    photo = open_photo(path, LIMIT)
+    frames = (upscaled(frame, lambda lr: lr.repeat(2, axis=0).repeat(2, axis=1)) for frame in photo)
+    write_photo(output or path.with_name(f"out{photo.suffix}"), photo, frames, 2)
+
+
+def run_cases(target, files, seed, cases, folder, current, outcomes):
+    """Run numbered cases, in a process of their own; put [(outcome, detail)], the longest time and the memory used."""
+    resource.setrlimit(resource.RLIMIT_AS, (4 * MEGABYTES * 2**20,) * 2)
+    signal.signal(signal.SIGALRM, out_of_time)
+    found, longest, contents = [], 0.0, list(files.values())
+    for case in cases:
+        random = np.random.default_rng([seed, case])
+        name = list(files)[case % len(files)]
+        path = folder / f"{case}-{name}.png"  # its ending does not say what is inside
+        path.write_bytes(damaged(files[name], contents, random))
+        output = str(random.choice([*OUTPUTS, ""]))
+        current.value, start = case, time.perf_counter()
+        signal.alarm(SECONDS)
+        try:
+            target(path, output and folder / f"out{output}")
+            found.append(("upscaled", name))
+        except UserError as error:
+            one_line = "\n" not in str(error) and str(error).startswith(f"{folder}/")
+            found.append((f"UserError from {type(error.__cause__).__name__}" if one_line else "BUG", str(error)))
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)[-4:]
+            place = " ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+            found.append(("BUG", f"{path} as {output}: {type(error).__name__}: {error} at {place}"))
+        signal.alarm(0)
+        longest = max(longest, time.perf_counter() - start)
+        if found[-1][0] != "BUG":
+            path.unlink()
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if used > MEGABYTES:
+        found.append(("BUG", f"cases {cases[0]} to {cases[-1]} took {used:.0f} MB"))
+    outcomes.put((found, longest, used))
+
+
+def out_of_time(signal_number, stack):
+    raise RuntimeError(f"takes more than {SECONDS} s")
+
+
+def main(cases=3000, seed=0, target=read_enlarge_write, batch=100):
+    """Run `target(path, output or "")` on damaged files; 0 if each case ended well, else 1."""
+    cases, folder, files = int(cases), Path("samples/fuzz"), originals()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    context, start = multiprocessing.get_context("fork"), time.perf_counter()
+    found, longest, used = [], 0.0, 0.0
+    for first in range(0, cases, batch):
+        current, outcomes = context.Value("q", -1), context.Queue()
+        numbers = range(first, min(first + batch, cases))
+        process = context.Process(target=run_cases, args=(target, files, int(seed), numbers, folder, current, outcomes))
+        process.start()
+        while process.is_alive() and outcomes.empty():
+            time.sleep(0.01)
+        if process.is_alive() or not outcomes.empty():
+            outcome = outcomes.get()
+            found, longest, used = found + outcome[0], max(longest, outcome[1]), max(used, outcome[2])
+        else:
+            found.append(("BUG", f"case {current.value} ended the process with {process.exitcode}"))
+        process.join()
+    bugs = [detail for outcome, detail in found if outcome == "BUG"]
+    for outcome, count in Counter(outcome for outcome, _ in found).most_common():
+        print(f"{count:7d} {outcome}")
+    seconds = time.perf_counter() - start
+    print(
+        f"{cases} cases from {len(files)} files in {seconds:.0f} s, the longest {longest:.1f} s, at most {used:.0f} MB"
+    )
+    print("\n".join([*bugs, f"{len(bugs)} bugs"]))
+    return 1 if bugs else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""Photographs written frame by frame in the format that the file's name says, with all that the format holds."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, PngImagePlugin, TiffImagePlugin
+
+from photos import EXIF_FOLDERS, FORMATS, rounded
+from utils import UserError, written_whole
+
+
+def write_photo(path, photo, frames, scale=1):
+    """Write the frames of `photo`, now `scale` times as large, whole or not at all; decoding starts here.
+
+    Returns what the format loses, a line each. Raises UserError where it cannot hold the picture.
+    """
+    path = Path(path)
+    kind, longest = FORMATS.get(path.suffix.lower()), scale * max(photo.size)
+    if kind is None:
+        raise UserError(f"{path}: no format ends like this; choose from {' '.join(FORMATS)}")
+    if longest > kind.longest:
+        raise UserError(f"{path}: {longest} pixels long, {kind.name} holds {kind.longest}; name it .png or .tiff")
+    if photo.frames > 1 and not (kind.animation if FORMATS[photo.suffix].animation else kind.name == "TIFF"):
+        raise UserError(f"{path}: {kind.name} does not hold such {photo.frames} frames; name it {photo.suffix}")
+    with written_whole(path) as temporary:
+        if kind.name == "TIFF":
+            _write_tiff(temporary, path, frames)
+        elif kind.name == "PNG" and photo.sixteen_bits:
+            _write_sixteen_bit_png(temporary, *frames)
+        else:
+            _write_eight_bits(temporary, kind, frames, photo.lossless)
+    lost = ["transparency; it is white now"] if photo.alpha and not kind.alpha else []
+    lost += ["16 bits a channel; it has 8 now"] if photo.sixteen_bits and not kind.sixteen_bits else []
+    return [f"{path}: {kind.name} does not hold {what}" for what in lost]
+
+
+def _write_eight_bits(path, kind, frames, lossless):
+    """Write a picture or an animation through Pillow."""
+    images, infos = [], []
+    for frame in frames:
+        images.append(_image(frame, kind))
+        infos.append(frame.info)
+    options = infos[0] | {"quality": 95, "subsampling": 0, "lossless": lossless, "exact": True, "optimize": False}
+    if kind.name == "PNG":
+        options["pnginfo"] = _png_text(infos[0])
+    if kind.name == "JPEG":  # a segment of it ends at 64 KB
+        options = {name: value for name, value in options.items() if name not in ("exif", "xmp") or len(value) < 65000}
+    if kind.name == "WEBP" and options.get("icc_profile", b"")[16:20] == b"GRAY":  # it has colour only
+        del options["icc_profile"]
+    if kind.name != "GIF":
+        options.setdefault("loop", 1)  # a GIF that does not say plays once
+    if len(images) > 1:
+        options |= {"save_all": True, "append_images": images[1:]}
+        options["duration"] = [info.get("duration", 0) for info in infos]
+        options["disposal"] = 2 if kind.name == "GIF" and any("transparency" in image.info for image in images) else 0
+    images[0].save(path, kind.name, **options)
+
+
+def _image(frame, kind):
+    """A frame as Pillow's 8-bit image, with what the format holds."""
+    colour, alpha = (x if x is None or x.dtype == np.uint8 else rounded(x / 257, np.uint8) for x in frame[:2])
+    if alpha is not None and not kind.alpha:
+        share = (alpha if colour.ndim == 2 else alpha[..., None]) / 255
+        colour, alpha = rounded(colour * share + 255 * (1 - share), np.uint8), None
+    image = Image.fromarray(colour).convert("RGB" if kind.name in ("GIF", "WEBP") else None)
+    if kind.name == "GIF":
+        hidden = alpha is not None and alpha.min() < 128
+        image = image.quantize(255 if hidden else 256)
+        if hidden:
+            image.paste(255, mask=Image.fromarray(alpha < 128))
+            image.info["transparency"] = 255
+    elif alpha is not None:
+        image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+def _png_text(info):
+    """XMP as PNG stores it."""
+    text = PngImagePlugin.PngInfo()
+    if "xmp" in info:
+        text.add_itxt("XML:com.adobe.xmp", info["xmp"].decode(errors="replace"))
+    return text
+
+
+def _bands(frame):
+    """(h, w, 1 to 4) of a frame: its colour, and its alpha if it has one."""
+    return np.dstack(frame[: 1 if frame.alpha is None else 2])
+
+
+def _write_sixteen_bit_png(path, frame):
+    """Write what Pillow has no mode for: its chunks for one pixel, with the header and the pixels changed."""
+    bands = _bands(frame)
+    height, width, channels = bands.shape
+    rows = bands.astype(">u2").view(np.uint8).reshape(height, -1)
+    rows = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))  # PNG's filter 2
+    pixels = zlib.compress(np.insert(rows, 0, 2, axis=1).tobytes())
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    with open(path, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for name, data, _ in PngImagePlugin.getchunks(
+            Image.new("L", (1, 1)), **frame.info, pnginfo=_png_text(frame.info)
+        ):
+            PngImagePlugin.putchunk(file, name, {b"IHDR": header, b"IDAT": pixels}.get(name, data))
+
+
+def _write_tiff(path, shown, frames):
+    """Write pages of 8 or 16 bits, each compressed when it comes. shown: the name for messages."""
+    try:
+        with TiffImagePlugin.AppendingTiffWriter(path, new=True) as file:
+            for index, frame in enumerate(frames):
+                fields, strips = _page(_bands(frame), frame.info, with_exif=index == 0)
+                fields.save(file)
+                file.write(b"".join(strips))
+                file.newFrame()
+    except struct.error as error:
+        raise UserError(f"{shown}: more than 4 GB, which is all that a TIFF holds; name it .png") from error
+
+
+def _page(bands, info, with_exif):
+    """(fields, [strip]) of a page: strips of a megabyte, deflated; Pillow can put EXIF on the first page only."""
+    height, width, channels = bands.shape
+    differences = np.diff(bands, axis=1, prepend=np.zeros_like(bands[:, :1]))  # to the left; they compress better
+    differences = differences.astype(bands.dtype.newbyteorder("<"))
+    rows = max(1, 2**20 // bands[0].nbytes)
+    strips = [zlib.compress(differences[top : top + rows].tobytes()) for top in range(0, height, rows)]
+    fields = TiffImagePlugin.ImageFileDirectory_v2()
+    if with_exif and "exif" in info:
+        exif = Image.Exif()
+        exif.load(info["exif"])
+        for tag in exif:
+            fields[tag] = exif.get_ifd(tag) if tag in EXIF_FOLDERS else exif[tag]
+    lengths = tuple(map(len, strips))
+    starts = tuple(sum(lengths[:index]) for index in range(len(lengths)))  # after the fields
+    fields[256], fields[257], fields[258], fields[277] = width, height, (8 * bands.itemsize,) * channels, channels
+    fields[259], fields[317] = 8, 2  # deflate, differences
+    fields[262] = 1 if channels < 3 else 2  # grey, RGB
+    fields[278], fields[273], fields[279] = rows, starts, lengths
+    if channels in (2, 4):
+        fields[338] = 2  # alpha, not premultiplied
+    if "dpi" in info:
+        fields[282], fields[283], fields[296] = *info["dpi"], 2
+    for tag, name in ((34675, "icc_profile"), (700, "xmp")):
+        if name in info:
+            fields[tag] = info[name]
+    return fields, strips

@@ -1,0 +1,467 @@
+"""Photographs: every kind of picture file comes back as it was, enlarged; what is damaged is refused in one line."""
+
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageSequence, JpegImagePlugin, PngImagePlugin
+
+from photo_writer import write_photo
+from photos import open_photo, upscaled
+from pictures import resize
+from utils import UserError
+
+ROOT = Path(__file__).parents[1]
+RANDOM = np.random.default_rng(0)
+RGB = RANDOM.integers(0, 256, (20, 30, 3), np.uint8)
+ALPHA = RANDOM.integers(0, 256, (20, 30), np.uint8)
+DEEP = RANDOM.integers(0, 65536, (20, 30, 4), np.uint16)
+FEW_COLOURS = RGB // 128 * 255
+CLEAR = Image.fromarray(np.dstack([RGB, ALPHA]))
+
+
+def nearest(scale):
+    return lambda lr: lr.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def through(path, out, scale=1, **options):
+    """Read `path`, repeat its pixels `scale` times, write `out`; what was lost."""
+    photo = open_photo(path, **options)
+    enlarged = photo if scale == 1 else (upscaled(frame, nearest(scale)) for frame in photo)
+    return write_photo(out, photo, enlarged, scale)
+
+
+def pixels(path, mode=None):
+    with Image.open(path) as image:
+        return np.asarray(image.convert(mode) if mode else image)
+
+
+# Kinds
+
+INDEXED = Image.fromarray(FEW_COLOURS).quantize(8)
+KINDS = {  # name: (picture, mode that it comes back in)
+    "bit.png": (CLEAR.convert("1"), "L"),
+    "grey.png": (CLEAR.convert("L"), "L"),
+    "grey-alpha.png": (CLEAR.convert("LA"), "LA"),
+    "colour.png": (CLEAR.convert("RGB"), "RGB"),
+    "alpha.png": (CLEAR, "RGBA"),
+    "palette.png": (INDEXED, "RGB"),
+    "deep-grey.png": (Image.fromarray(DEEP[..., 0]), "I;16"),
+    "bit.tif": (CLEAR.convert("1"), "L"),
+    "grey.tif": (CLEAR.convert("L"), "L"),
+    "grey-alpha.tif": (CLEAR.convert("LA"), "LA"),
+    "colour.tif": (CLEAR.convert("RGB"), "RGB"),
+    "alpha.tif": (CLEAR, "RGBA"),
+    "palette.tif": (INDEXED, "RGB"),
+    "deep-grey.tif": (Image.fromarray(DEEP[..., 0]), "I;16"),
+    "float.tif": (Image.fromarray(DEEP[..., 0].astype(np.float32)), "I;16"),
+    "colour.webp": (CLEAR.convert("RGB"), "RGB"),
+    "alpha.webp": (CLEAR, "RGBA"),
+    "grey.bmp": (CLEAR.convert("L"), "L"),
+    "colour.bmp": (CLEAR.convert("RGB"), "RGB"),
+    "colour.gif": (INDEXED, "P"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_kind_comes_back_as_that_kind_with_the_same_pixels(tmp_path, name):
+    image, mode = KINDS[name]
+    path, same, large = tmp_path / name, tmp_path / f"same-{name}", tmp_path / f"large-{name}"
+    image.save(path, lossless=True, exact=True)
+    assert through(path, same) == through(path, large, 2) == []
+    compared = "RGB" if mode == "P" else None  # a GIF's own palette may differ
+    expected = np.asarray(image.convert(compared or mode) if mode != "I;16" else image).astype(int)
+    for found in (same, large):
+        assert Image.open(found).mode == mode and Image.open(found).format == Image.open(path).format
+    assert (pixels(same, compared) == expected).all()
+    if mode in ("LA", "RGBA"):
+        seen = nearest(2)(expected[..., -1]) > 0
+        assert (pixels(large) == nearest(2)(expected))[seen][:, :-1].all()
+        assert (pixels(large)[..., -1] == resize(expected[..., -1].astype(np.uint8), 2)).all()
+    else:
+        assert (pixels(large, compared) == nearest(2)(expected)).all()
+
+
+@pytest.mark.parametrize("transparent", [3, bytes([255, 128, 0, 7])])
+def test_a_transparent_palette_becomes_alpha(tmp_path, transparent):
+    INDEXED.save(tmp_path / "p.png", transparency=transparent)
+    through(tmp_path / "p.png", tmp_path / "out.png")
+    assert Image.open(tmp_path / "out.png").mode == "RGBA"
+    assert (pixels(tmp_path / "out.png") == pixels(tmp_path / "p.png", "RGBA")).all()
+
+
+def test_jpeg_is_kept_and_written_well(tmp_path):
+    smooth = resize(RGB, 4)
+    for name, picture in (("colour.jpg", smooth), ("grey.jpeg", smooth[..., 0])):
+        Image.fromarray(picture).save(tmp_path / name, quality=95, subsampling=0)
+        through(tmp_path / name, tmp_path / f"out-{name}")
+        with Image.open(tmp_path / f"out-{name}") as found:
+            assert found.format == "JPEG" and found.mode == ("L" if picture.ndim == 2 else "RGB")
+            assert picture.ndim == 2 or JpegImagePlugin.get_sampling(found) == 0
+            assert np.abs(np.asarray(found).astype(int) - pixels(tmp_path / name)).max() <= 6
+
+
+def test_cmyk_becomes_rgb_and_its_profile_goes(tmp_path):
+    CLEAR.convert("RGB").convert("CMYK").save(tmp_path / "c.tif", icc_profile=b"\0" * 16 + b"CMYK" + b"\0" * 108)
+    through(tmp_path / "c.tif", tmp_path / "out.tif")
+    with Image.open(tmp_path / "out.tif") as found:
+        assert found.mode == "RGB" and "icc_profile" not in found.info
+    assert (pixels(tmp_path / "out.tif") == pixels(tmp_path / "c.tif", "RGB")).all()
+
+
+# 16 bits a channel
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_16_bits_are_those_of_opencv(tmp_path, suffix, channels):
+    path, out = tmp_path / f"d.{suffix}", tmp_path / f"out.{suffix}"
+    cv2.imwrite(str(path), DEEP[..., :channels])
+    (frame,) = open_photo(path)
+    assert open_photo(path).sixteen_bits and frame.colour.dtype == np.uint16
+    expected = DEEP[..., 0] if channels == 1 else DEEP[..., 2::-1]
+    assert (frame.colour == expected).all()
+    assert frame.alpha is None if channels != 4 else (frame.alpha == DEEP[..., 3]).all()
+    through(path, out, 2)
+    found = cv2.imread(str(out), cv2.IMREAD_UNCHANGED)
+    assert found.dtype == np.uint16
+    assert (found.reshape(40, 60, -1)[..., :3] == nearest(2)(DEEP[..., : min(channels, 3)])).all()
+
+
+def test_grey_and_alpha_in_16_bits(tmp_path):
+    cv2.imwrite(str(tmp_path / "d.png"), DEEP)
+    photo = open_photo(tmp_path / "d.png")
+    frames = [frame._replace(colour=frame.colour[..., 0]) for frame in photo]
+    write_photo(tmp_path / "grey.png", photo, frames)
+    through(tmp_path / "grey.png", tmp_path / "out.png")
+    found = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert (found == DEEP[..., [2, 2, 2, 3]]).all()
+    assert (tmp_path / "out.png").read_bytes()[24:26] == bytes([16, 4])  # bits, grey with alpha
+
+
+def test_the_network_sees_and_gives_more_than_8_bits(tmp_path):
+    cv2.imwrite(str(tmp_path / "d.png"), np.dstack([DEEP[..., 0]] * 3))
+    photo = open_photo(tmp_path / "d.png")
+    frames = (upscaled(frame, lambda lr: nearest(4)(lr + np.float32(3 / 65535))) for frame in photo)
+    write_photo(tmp_path / "out.png", photo, frames, 4)
+    expected = np.minimum(DEEP[..., 0].astype(int) + 3, 65535)
+    assert (cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)[..., 1] == nearest(4)(expected)).all()
+
+
+def test_16_bits_interlaced_with_a_transparent_colour(tmp_path):
+    colour, rows = DEEP[..., :3], b""
+    for left, top, right, down in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)):
+        rows += b"".join(b"\0" + row.astype(">u2").tobytes() for row in colour[top::down, left::right])
+    rows += b"".join(b"\0" + row.astype(">u2").tobytes() for row in colour[1::2])
+    with open(tmp_path / "i.png", "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        PngImagePlugin.putchunk(file, b"IHDR", struct.pack(">IIBBBBB", 30, 20, 16, 2, 0, 0, 1))
+        PngImagePlugin.putchunk(file, b"tRNS", colour[3, 4].astype(">u2").tobytes())
+        PngImagePlugin.putchunk(file, b"IDAT", zlib.compress(rows))
+        PngImagePlugin.putchunk(file, b"IEND", b"")
+    (frame,) = open_photo(tmp_path / "i.png")
+    assert (frame.colour == colour).all() and (frame.alpha == 0).sum() == 1 and frame.alpha[3, 4] == 0
+
+
+# Alpha
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_colour_of_transparent_pixels_does_not_bleed(tmp_path, deep):
+    picture = np.zeros((12, 12, 4), np.uint16 if deep else np.uint8)
+    picture[..., 2] = np.iinfo(picture.dtype).max  # OpenCV's red, hidden
+    picture[:, :6] = np.array([1, 0, 0, 1]) * np.iinfo(picture.dtype).max  # blue, seen
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    photo = open_photo(tmp_path / "a.png")
+    write_photo(tmp_path / "out.png", photo, (upscaled(frame, lambda lr: resize(lr, 4)) for frame in photo), 4)
+    found = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert (found[..., 2] == 0).all() and (found[..., 0] == found[..., 0].max()).all()
+    assert (found[..., 3] == np.round(resize(picture[..., 3], 4)).clip(0, found.max())).all()
+
+
+# Orientation, profile and other facts
+
+
+def facts(orientation=1):
+    exif = Image.Exif()
+    xmp = b'<x:xmpmeta tiff:Orientation="%d"/>' % orientation
+    exif.update({0x112: orientation, 0x10F: "Maker", 0x8298: "Author", 700: xmp})
+    exif[0x8769] = {0x829A: 0.5, 0x9003: "2024:01:01 00:00:00", 0xA002: 30, 0xA003: 20}
+    exif[0x8825] = {1: "N", 2: (50.0, 30.0, 1.5)}
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return {"exif": exif.tobytes(), "icc_profile": profile, "xmp": xmp, "dpi": (300, 300)}
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_facts_are_kept_but_those_that_the_size_changes(tmp_path, suffix):
+    path, out, kept = tmp_path / f"f.{suffix}", tmp_path / f"out.{suffix}", facts()
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", kept["xmp"].decode())
+    CLEAR.convert("RGB").save(path, **kept, pnginfo=text)
+    through(path, out, 2)
+    with Image.open(path) as before, Image.open(out) as after:
+        assert after.info["icc_profile"] == kept["icc_profile"]
+        if suffix != "webp":
+            assert after.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+        assert after.info["xmp"] == kept["xmp"]
+        exif = after.getexif()
+        assert exif.get(0x112, 1) == 1 and exif[0x10F] == "Maker" and exif[0x8298] == "Author"
+        assert exif.get_ifd(0x8769) == {0x829A: 0.5, 0x9003: "2024:01:01 00:00:00"}
+        assert exif.get_ifd(0x8825) == before.getexif().get_ifd(0x8825) == {1: "N", 2: (50.0, 30.0, 1.5)}
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_upright_once(tmp_path, suffix, orientation):
+    path, out = tmp_path / f"t.{suffix}", tmp_path / f"out.{suffix}"
+    CLEAR.convert("RGB").save(path, lossless=True, **facts(orientation))
+    through(path, out)
+    stored = CLEAR.convert("RGB")
+    turns = [None, 0, 3, 1, 5, 4, 6, 2]  # Image.Transpose of the orientations 1 to 8
+    upright = stored if orientation == 1 else stored.transpose(turns[orientation - 1])
+    assert (pixels(out) == np.asarray(upright)).all()
+    assert Image.open(out).getexif().get(0x112, 1) == 1
+
+
+def test_the_thumbnail_goes(tmp_path):
+    CLEAR.convert("RGB").resize((16, 16)).save(tmp_path / "small.jpg")
+    thumbnail = (tmp_path / "small.jpg").read_bytes()
+    author, where = b"Me\0\0", 8 + 2 + 12 + 4  # of the second folder
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHI4sI", 1, 0x8298, 2, 3, author, where)
+    exif += struct.pack("<HHHIIHHIII", 2, 0x201, 4, 1, where + 30, 0x202, 4, 1, len(thumbnail), 0) + thumbnail
+    CLEAR.convert("RGB").save(tmp_path / "t.jpg", exif=exif)
+    through(tmp_path / "t.jpg", tmp_path / "out.jpg")
+    before, after = (Image.open(tmp_path / name).getexif() for name in ("t.jpg", "out.jpg"))
+    assert before.get_ifd(ExifTags.IFD.IFD1)[0x202] == len(thumbnail) and not after.get_ifd(ExifTags.IFD.IFD1)
+    assert before[0x8298] == after[0x8298] == "Me"
+    assert thumbnail[-200:] not in (tmp_path / "out.jpg").read_bytes()
+
+
+# Animations and pages
+
+TURNS = [CLEAR, CLEAR.rotate(180), CLEAR.transpose(Image.Transpose.FLIP_LEFT_RIGHT), CLEAR.rotate(180)]
+DURATIONS = [100, 50, 70, 200]
+
+
+def composed(path):
+    """[RGBA (h, w, 4)] of an animation, black where nothing is seen."""
+    with Image.open(path) as image:
+        frames = [np.array(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
+        return [frame * (frame[..., 3:] > 0) for frame in frames]
+
+
+def durations(path):
+    with Image.open(path) as image:
+        return [frame.info["duration"] for frame in ImageSequence.Iterator(image) if [frame.load()]]
+
+
+@pytest.mark.parametrize("clear", [False, True])
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_an_animation_comes_back_frame_by_frame(tmp_path, suffix, clear):
+    path, out, large = (tmp_path / f"{name}.{suffix}" for name in ("a", "out", "large"))
+    frames = [np.array(frame) // 128 * 255 if suffix == "gif" else np.array(frame) for frame in TURNS]
+    frames = [Image.fromarray(frame if clear else frame[..., :3].copy()) for frame in frames]
+    options = {"duration": DURATIONS, "loop": 3, "lossless": True, "exact": True, "disposal": 2 * (suffix == "gif")}
+    frames[0].save(path, save_all=True, append_images=frames[1:], **options)
+    assert open_photo(path).frames == 4
+    through(path, out)
+    through(path, large, 2)
+    assert durations(out) == durations(path) == DURATIONS
+    assert Image.open(out).info["loop"] == 3
+    for before, after, grown in zip(composed(path), composed(out), composed(large), strict=True):
+        assert (before == after).all()
+        assert clear or (grown == nearest(2)(before)).all()
+
+
+def test_partial_frames_and_disposal_are_composed(tmp_path):
+    base = Image.fromarray(FEW_COLOURS)
+    frames = [base.copy() for _ in range(3)]
+    for index, frame in enumerate(frames):
+        frame.paste((255, 255, 0), (5 * index, 5, 5 * index + 4, 9))
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[40, 60, 80])
+    through(tmp_path / "a.gif", tmp_path / "out.gif")
+    found = composed(tmp_path / "out.gif")
+    assert len(found) == 3 and all((a[..., :3] == np.asarray(b)).all() for a, b in zip(found, frames, strict=True))
+    assert "loop" not in Image.open(tmp_path / "out.gif").info
+
+
+def test_an_animation_changes_its_format(tmp_path):
+    frames = [frame.convert("RGB") for frame in TURNS]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], duration=DURATIONS, loop=0)
+    through(tmp_path / "a.png", tmp_path / "out.webp")
+    through(tmp_path / "out.webp", tmp_path / "out.png")
+    for name in ("out.webp", "out.png"):
+        assert durations(tmp_path / name) == DURATIONS and Image.open(tmp_path / name).info["loop"] == 0
+
+
+def test_a_still_picture_in_front_of_an_animation_is_left_out(tmp_path):
+    options = {"save_all": True, "append_images": TURNS[:3], "duration": DURATIONS[:3], "default_image": True}
+    ImageChops.invert(CLEAR).save(tmp_path / "a.png", **options)
+    through(tmp_path / "a.png", tmp_path / "out.png")
+    assert len(composed(tmp_path / "out.png")) == 3
+    assert (composed(tmp_path / "out.png")[0] == np.asarray(CLEAR) * (ALPHA > 0)[..., None]).all()
+
+
+def test_pages_of_a_tiff_may_differ(tmp_path):
+    pages = [CLEAR, CLEAR.convert("L").resize((50, 40)), Image.fromarray(DEEP[..., 0]), CLEAR.convert("RGB")]
+    pages[0].save(tmp_path / "p.tif", save_all=True, append_images=pages[1:], dpi=(300, 300), exif=facts()["exif"])
+    through(tmp_path / "p.tif", tmp_path / "out.tif")
+    with Image.open(tmp_path / "out.tif") as found:
+        assert found.n_frames == 4
+        for page, expected in zip(ImageSequence.Iterator(found), pages, strict=True):
+            assert page.mode == expected.mode and (np.asarray(page) == np.asarray(expected)).all()
+
+
+# Other formats
+
+
+def test_what_a_format_does_not_hold_is_said_in_one_line(tmp_path):
+    CLEAR.save(tmp_path / "a.png")
+    assert through(tmp_path / "a.png", tmp_path / "out.tiff") == []
+    assert through(tmp_path / "a.png", tmp_path / "out.webp") == []
+    (lost,) = through(tmp_path / "a.png", tmp_path / "out.jpg")
+    assert str(tmp_path / "out.jpg") in lost and "transparency" in lost and "\n" not in lost
+    cv2.imwrite(str(tmp_path / "d.png"), DEEP[..., :3])
+    (lost,) = through(tmp_path / "d.png", tmp_path / "out.webp")
+    assert "16 bits" in lost
+
+
+def test_transparency_becomes_white_in_a_jpeg(tmp_path):
+    picture = np.zeros((16, 48, 4), np.uint8)
+    picture[:, 16:, 3], picture[:, 32:, 3] = 128, 255
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    through(tmp_path / "a.png", tmp_path / "out.jpg")
+    found = pixels(tmp_path / "out.jpg")[8, [8, 24, 40]].astype(int)
+    assert np.abs(found - np.array([[255] * 3, [127] * 3, [0] * 3])).max() <= 3
+
+
+def test_a_webp_stays_lossless_or_lossy(tmp_path):
+    for lossless in (True, False):
+        CLEAR.convert("RGB").save(tmp_path / "w.webp", lossless=lossless)
+        through(tmp_path / "w.webp", tmp_path / "out.webp")
+        assert open_photo(tmp_path / "out.webp").lossless == lossless
+        assert (pixels(tmp_path / "out.webp") == pixels(tmp_path / "w.webp")).all() == lossless
+
+
+REFUSED = {  # name of the result: (size of the picture, scale, what is said)
+    "x.webp": ((4100, 2), 4, "16400 .* WEBP .* .png"),
+    "x.jpg": ((2, 16380), 4, "65520 .* JPEG .* .png"),
+    "x.xyz": ((2, 2), 4, "choose from .*.png"),
+    "file/x.png": ((2, 2), 4, "file"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_result_that_cannot_be_written_is_refused_before_any_work(tmp_path, name):
+    size, scale, said = REFUSED[name]
+    (tmp_path / "file").write_text("no folder")
+    Image.new("L", size).save(tmp_path / "in.png")
+    photo = open_photo(tmp_path / "in.png")
+    with pytest.raises(UserError, match=said):
+        write_photo(tmp_path / name, photo, (pytest.fail("worked") for _ in photo), scale)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "in.png"]
+
+
+def test_frames_go_where_frames_can_be(tmp_path):
+    TURNS[0].save(tmp_path / "a.gif", save_all=True, append_images=TURNS[1:])
+    TURNS[0].save(tmp_path / "p.tif", save_all=True, append_images=TURNS[1:])
+    for source, out in (("a.gif", "x.jpg"), ("a.gif", "x.tif"), ("p.tif", "x.png"), ("p.tif", "x.bmp")):
+        with pytest.raises(UserError, match="4 frames"):
+            through(tmp_path / source, tmp_path / out)
+    through(tmp_path / "a.gif", tmp_path / "a.gif", 2)  # in its own place
+    assert Image.open(tmp_path / "a.gif").size == (60, 40)
+
+
+# Bad input
+
+
+def part(name, share, **options):
+    def write(path):
+        source = path.with_name(f"whole{Path(name).suffix}")
+        CLEAR.resize((64, 64)).convert("RGB").save(source, **options)
+        path.write_bytes(source.read_bytes()[: int(share * source.stat().st_size)])
+        source.unlink()
+
+    return write
+
+
+def bomb(path):
+    with open(path, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        PngImagePlugin.putchunk(file, b"IHDR", struct.pack(">IIBBBBB", 40000, 25000, 8, 2, 0, 0, 0))
+        PngImagePlugin.putchunk(file, b"IDAT", zlib.compress(b"\0" * 10**6))
+
+
+BAD = {
+    "empty.png": lambda path: path.write_bytes(b""),
+    "text.png": lambda path: path.write_text("no picture\n" * 20),
+    "folder.png": lambda path: path.mkdir(),
+    "pipe.png": lambda path: os.mkfifo(path),
+    "missing.png": lambda path: None,
+    "long.png" + "x" * 300: lambda path: None,
+    "bomb.png": bomb,
+    "nothing.gif": lambda path: path.write_bytes(b"GIF89a\0\0\0\0\0\0\0;"),
+    "half.png": part("x.png", 0.5),
+    "half.jpg": part("x.jpg", 0.5),
+    "half.webp": part("x.webp", 0.5),
+    "half.gif": part("x.gif", 0.5),
+    "half.bmp": part("x.bmp", 0.5),
+    "half.tif": part("x.tif", 0.5),
+    "half-packed.tif": part("x.tif", 0.5, compression="tiff_lzw"),
+    "unlike.png": lambda path: Image.new("RGB", (4, 4)).save(path, "ICO"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_that_names_the_file(tmp_path, capfd, name):
+    path = tmp_path / name
+    BAD[name](path)
+    with pytest.raises(UserError) as refused:
+        through(path, tmp_path / "out.png")
+    assert str(refused.value).startswith(f"{path}: ") and "\n" not in str(refused.value)
+    assert not (tmp_path / "out.png").exists() and not any(capfd.readouterr())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_picture_that_may_not_be_read_is_said(tmp_path):
+    CLEAR.save(tmp_path / "x.png")
+    (tmp_path / "x.png").chmod(0)
+    with pytest.raises(UserError, match="x.png.*[Pp]ermission"):
+        open_photo(tmp_path / "x.png")
+
+
+def test_the_limit_counts_all_frames_of_an_animation_and_one_page(tmp_path):
+    for name in ("a.gif", "p.tif"):
+        TURNS[0].save(tmp_path / name, save_all=True, append_images=TURNS[1:])
+    with pytest.raises(UserError, match="0.002 megapixels"):
+        open_photo(tmp_path / "a.gif", limit=2000)
+    assert len(list(open_photo(tmp_path / "p.tif", limit=600))) == open_photo(tmp_path / "a.gif", limit=2400).frames
+    with pytest.raises(UserError, match="megapixels"):
+        open_photo(tmp_path / "p.tif", limit=599)
+
+
+def test_a_bomb_on_a_later_page_is_refused(tmp_path):
+    CLEAR.save(tmp_path / "p.tif", save_all=True, append_images=[Image.new("1", (300, 300))])
+    with pytest.raises(UserError, match="megapixels"):
+        through(tmp_path / "p.tif", tmp_path / "out.tif", limit=2000)
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_pillows_own_limit_and_standard_error_are_left_as_they_were(tmp_path, capfd):
+    before = Image.MAX_IMAGE_PIXELS
+    CLEAR.save(tmp_path / "x.png")
+    list(open_photo(tmp_path / "x.png", limit=10**12))
+    os.write(2, b"heard")
+    assert Image.MAX_IMAGE_PIXELS == before and capfd.readouterr().err == "heard"
+
+
+def test_damaged_files_end_in_a_picture_or_in_one_line(tmp_path):
+    fuzz = [sys.executable, ROOT / "benchmarks/fuzz_photos.py", "600", "1"]
+    done = subprocess.run(fuzz, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,120 @@
+"""Video: as many frames at the same times in the same colours, upright, with the sound as it was."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av")
+
+from utils import UserError  # noqa: E402
+from video import open_video, upscale_video  # noqa: E402
+
+CORNERS = np.array([[[200, 90, 40], [90, 30, 220]], [[20, 200, 80], [128, 128, 128]]], np.uint8)
+NTSC = Fraction(30000, 1001)
+
+
+def twice(lr):
+    return lr.repeat(2, axis=0).repeat(2, axis=1)
+
+
+def clip(path, rate=NTSC, matrix=None, span=None, turned=0, sound=True, varying=False):
+    """Write 12 frames of 48 x 32, a colour in each corner, and half a second of a tone."""
+    with av.open(str(path), "w") as file:
+        shown = file.add_stream("libx264", rate=rate, options={"crf": "1"})
+        shown.width, shown.height, shown.pix_fmt = 48, 32, "yuv420p"
+        shown.codec_context.time_base = Fraction(1, 1000) if varying else 1 / rate
+        shown.codec_context.colorspace, shown.codec_context.color_range = matrix or 2, span or 0
+        if turned:
+            shown.set_display_rotation(turned)
+        heard = file.add_stream("aac", rate=44100, layout="mono") if sound else None
+        for index in range(12):
+            frame = av.VideoFrame.from_ndarray(np.roll(CORNERS, index, 0).repeat(16, 0).repeat(24, 1), format="rgb24")
+            frame = frame.reformat(
+                format="yuv420p",
+                dst_colorspace="ITU709" if matrix == 1 else "ITU601",
+                dst_color_range="JPEG" if span == 2 else "MPEG",
+            )
+            frame.pts, frame.time_base = (7 * index**2 if varying else index), shown.codec_context.time_base
+            file.mux(shown.encode(frame))
+        file.mux(shown.encode())
+        for start in range(0, 22528 * sound, 1024):
+            tone = np.sin(0.05 * np.arange(start, start + 1024, dtype=np.float32))[None]
+            frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 44100, start
+            file.mux(heard.encode(frame))
+        if sound:
+            file.mux(heard.encode())
+
+
+def content(path):
+    """(rate, times, frames upright (h, w, 3), packets of sound) of a video."""
+    with av.open(str(path)) as file:
+        rate, times, frames = file.streams.video[0].average_rate, [], []
+        for frame in file.decode(video=0):
+            matrix, span = ("ITU709" if frame.colorspace == 1 else "ITU601"), frame.color_range == 2
+            rgb = frame.to_ndarray(format="rgb24", src_colorspace=matrix, src_color_range="JPEG" if span else "MPEG")
+            times.append(frame.time)
+            frames.append(np.rot90(rgb, frame.rotation // 90).astype(int))
+    with av.open(str(path)) as file:
+        packets = [packet for packet in file.demux() if packet.dts is not None]
+        sound = [bytes(packet) for packet in packets if packet.stream.type == "audio"]
+    return rate, times, frames, sound
+
+
+CLIPS = {
+    "ntsc": {},
+    "25 a second, silent": {"rate": Fraction(25), "sound": False},
+    "BT.709": {"matrix": 1, "span": 1},
+    "full range": {"span": 2},
+    "turned": {"turned": 90},
+    "turned over": {"turned": 180},
+    "varying rate": {"varying": True},
+}
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_video_comes_back_twice_as_large(tmp_path, name, suffix):
+    if suffix == "webm" and CLIPS[name].get("sound", True):
+        pytest.skip("WebM does not hold AAC")
+    clip(tmp_path / "in.mp4", **CLIPS[name])
+    video, done = open_video(tmp_path / "in.mp4"), []
+    upscale_video(video, tmp_path / f"out.{suffix}", twice, done.append)
+    rate, times, frames, sound = content(tmp_path / "in.mp4")
+    rate_out, times_out, frames_out, sound_out = content(tmp_path / f"out.{suffix}")
+    assert video.size == (48, 32) and video.frames == len(frames) == 12 and done == list(range(1, 13))
+    assert "varying" in name or video.rate == rate == rate_out
+    late = times_out[0] - times[0]  # Matroska has no times before 0, where AAC begins: all is moved by its start
+    assert [time - late for time in times_out] == pytest.approx(times, abs=0.001) and 0 <= late < 0.025
+    assert sound == sound_out and bool(sound) == CLIPS[name].get("sound", True)
+    for before, after in zip(frames, frames_out, strict=True):
+        assert after.shape == twice(before).shape
+        inside = np.abs(after - twice(before))[8::16, 8::16]  # away from the edges between colours
+        assert inside.max() <= 8
+
+
+def test_bad_input_is_one_line(tmp_path):
+    clip(tmp_path / "whole.mp4")
+    (tmp_path / "half.mp4").write_bytes((tmp_path / "whole.mp4").read_bytes()[:3000])
+    (tmp_path / "text.mp4").write_text("no video\n" * 100)
+    (tmp_path / "empty.mp4").touch()
+    for name in ("half.mp4", "text.mp4", "empty.mp4", "missing.mp4", ""):
+        with pytest.raises(UserError) as refused:
+            open_video(tmp_path / name)
+        assert str(refused.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(refused.value)
+    with pytest.raises(UserError, match="limit"):
+        open_video(tmp_path / "whole.mp4", limit=1000)
+
+
+def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
+    clip(tmp_path / "in.mp4")
+    video = open_video(tmp_path / "in.mp4")
+    for name in ("x.webm", "x.txt", "in.mp4/x.mp4"):
+        with pytest.raises(UserError, match=name.split("/")[0]):
+            upscale_video(video, tmp_path / name, twice)
+    with pytest.raises(RuntimeError, match="network"):
+        upscale_video(video, tmp_path / "x.mp4", lambda lr: (_ for _ in ()).throw(RuntimeError("network")))
+    with pytest.raises(UserError, match="16384"):
+        upscale_video(video, tmp_path / "x.mp4", lambda lr: np.zeros((16, 20000, 3), np.uint8))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
