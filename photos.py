@@ -228,7 +228,7 @@ def _info(image, exif, grey):
     return info
 
 
-def upscaled(frame, network):
+def upscaled(frame, network, scale):
     """The frame `scale` times as large; alpha is resized bicubically and does not touch the colour.
 
     network: maps uint8, or for uint16 float32 in 0..1, (h, w, 3) to the like (scale*h, scale*w, 3).
@@ -240,7 +240,7 @@ def upscaled(frame, network):
     lr = colour if colour.ndim == 3 else np.repeat(colour[..., None], 3, -1)
     sr = network(lr) if kind == np.uint8 else network(lr.astype(np.float32) / 65535) * 65535
     sr = rounded(sr if colour.ndim == 3 else sr.mean(-1), kind)
-    return Frame(sr, None if alpha is None else rounded(resize(alpha, len(sr) // len(lr)), kind), info)
+    return Frame(sr, None if alpha is None else rounded(resize(alpha, scale), kind), info)
 
 
 def rounded(picture, kind):

@@ -135,7 +135,7 @@ def checksummed(data):
 def read_enlarge_write(path, output):
     """What upscale.py does, with a network that repeats pixels."""
     photo = open_photo(path, LIMIT)
-    frames = (upscaled(frame, lambda lr: lr.repeat(2, axis=0).repeat(2, axis=1)) for frame in photo)
+    frames = (upscaled(frame, lambda lr: lr.repeat(2, axis=0).repeat(2, axis=1), 2) for frame in photo)
     write_photo(output or path.with_name(f"out{photo.suffix}"), photo, frames, 2)
 
 

@@ -33,7 +33,7 @@ def nearest(scale):
 def through(path, out, scale=1, **options):
     """Read `path`, repeat its pixels `scale` times, write `out`; what was lost."""
     photo = open_photo(path, **options)
-    enlarged = photo if scale == 1 else (upscaled(frame, nearest(scale)) for frame in photo)
+    enlarged = photo if scale == 1 else (upscaled(frame, nearest(scale), scale) for frame in photo)
     return write_photo(out, photo, enlarged, scale)
 
 
@@ -148,7 +148,7 @@ def test_grey_and_alpha_in_16_bits(tmp_path):
 def test_the_network_sees_and_gives_more_than_8_bits(tmp_path):
     cv2.imwrite(str(tmp_path / "d.png"), np.dstack([DEEP[..., 0]] * 3))
     photo = open_photo(tmp_path / "d.png")
-    frames = (upscaled(frame, lambda lr: nearest(4)(lr + np.float32(3 / 65535))) for frame in photo)
+    frames = (upscaled(frame, lambda lr: nearest(4)(lr + np.float32(3 / 65535)), 4) for frame in photo)
     write_photo(tmp_path / "out.png", photo, frames, 4)
     expected = np.minimum(DEEP[..., 0].astype(int) + 3, 65535)
     assert (cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)[..., 1] == nearest(4)(expected)).all()
@@ -179,7 +179,7 @@ def test_the_colour_of_transparent_pixels_does_not_bleed(tmp_path, deep):
     picture[:, :6] = np.array([1, 0, 0, 1]) * np.iinfo(picture.dtype).max  # blue, seen
     cv2.imwrite(str(tmp_path / "a.png"), picture)
     photo = open_photo(tmp_path / "a.png")
-    write_photo(tmp_path / "out.png", photo, (upscaled(frame, lambda lr: resize(lr, 4)) for frame in photo), 4)
+    write_photo(tmp_path / "out.png", photo, (upscaled(frame, lambda lr: resize(lr, 4), 4) for frame in photo), 4)
     found = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
     assert (found[..., 2] == 0).all() and (found[..., 0] == found[..., 0].max()).all()
     assert (found[..., 3] == np.round(resize(picture[..., 3], 4)).clip(0, found.max())).all()

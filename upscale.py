@@ -1,0 +1,207 @@
+"""Upscale photographs and videos of any size and kind.
+
+python upscale.py photo.jpg                 photo_x4.jpg beside it
+python upscale.py holiday -o large          every picture below holiday, in the same folders below large
+python upscale.py "scans/*.tif" --outscale 2.5 --format png
+"""
+
+import argparse
+import glob
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import psutil
+from tqdm import tqdm
+
+from config import Parser
+from inference import ENGINES, load_network
+from photo_writer import write_photo
+from photos import FORMATS, open_photo, upscaled
+from pictures import resize
+from tiles import by_tiles, windows
+from utils import UserError, model_path
+from video import CONTAINERS, open_video, upscale_video
+
+SUFFIXES = [*FORMATS, *CONTAINERS]
+HALO = (
+    16  # pixels beyond a tile that the shipped weights need; with fewer, a level of 255 changes (tests/test_tiles.py)
+)
+LARGEST_TILE, BYTES = 512, 6_000  # BYTES of memory for each pixel of a tile
+
+
+def command_line(argv=None):
+    """The parsed options; a mistake is one line and exit 2."""
+    parser = Parser(
+        prog="upscale.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a file, a folder, or a pattern in quotes")
+    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="a folder; for a single file a file, too")
+    parser.add_argument("--model", default="srgan", help="srgan (sharp, invents), srresnet (soft, true) or a file")
+    parser.add_argument("--scale", type=int, help="refuse a model of another factor")
+    parser.add_argument("--outscale", type=float, help="factor of the result, resampled (default: the model's)")
+    parser.add_argument("--format", choices=[suffix[1:] for suffix in FORMATS], help="default: the picture's own")
+    parser.add_argument("--overwrite", action="store_true", help="make again what exists")
+    parser.add_argument("--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="default: OpenVINO on a CPU, else Keras")
+    options = parser.parse_args(argv)
+    if options.outscale is not None and not 0 < options.outscale <= 16:
+        parser.error(f"--outscale {options.outscale:g}: must be above 0, at most 16")
+    if options.tile is not None and options.tile <= 2 * HALO:
+        parser.error(f"--tile {options.tile}: must be above {2 * HALO}")
+    return options
+
+
+def find_photos(inputs):
+    """{path: the folder it was found in, or None}. Raises UserError where an input is nothing."""
+    found = {}
+    for source in inputs:
+        matches = [Path(source)] if Path(source).exists() else [Path(match) for match in sorted(glob.glob(source))]
+        if not matches:
+            raise UserError(f"{source}: no such file or folder")
+        for match in matches:
+            if not match.is_dir():
+                found.setdefault(match, None)
+                continue
+            here = [path for path in sorted(match.rglob("[!.]*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+            if not here:
+                raise UserError(f"{match}: no pictures in it ({' '.join(SUFFIXES)})")
+            found |= {path: match for path in here if path not in found}
+    return found
+
+
+def choose_targets(photos, options, scale):
+    """{path: its result}. Raises UserError where two results would be one file, or a picture be overwritten."""
+    output, mark = options.output, f"_x{scale:g}"
+    one_file = output and len(photos) == 1 and output.suffix.lower() in SUFFIXES and not output.is_dir()
+    chosen = {}
+    for path, folder in photos.items():
+        root = output or (folder and folder.with_name(folder.resolve().name + mark))
+        target = root / path.relative_to(folder or path.parent) if root else path.with_stem(path.stem + mark)
+        target = target.with_suffix(f".{options.format}") if options.format and path.suffix in FORMATS else target
+        chosen[path] = output if one_file else target
+    results = Counter(chosen.values())
+    for path, target in list(chosen.items()):
+        if path in results and path != target:  # of an earlier run, in the same folder
+            del chosen[path]
+        elif results[target] > 1:
+            raise UserError(f"{path}: another picture would become {target}, too; upscale them one by one")
+        elif target.exists() and target.samefile(path):
+            raise UserError(f"{path}: would be overwritten; choose another --output")
+    return chosen
+
+
+def largest_tile():
+    """Side of a tile that takes at most half of the free memory."""
+    return int(np.clip((psutil.virtual_memory().available / 2 / BYTES) ** 0.5, 4 * HALO, LARGEST_TILE))
+
+
+class Upscaler:
+    """A network over whole pictures, tile by tile: fewer pixels at a time where memory runs out."""
+
+    def __init__(self, network, scale, tile, bar):
+        self.network, self.scale, self.tile, self.bar = network, scale, tile, bar
+
+    def tiles(self, size):
+        """How many tiles a picture of (width, height) takes."""
+        return int(np.prod([len(windows(length, self.tile, HALO)) for length in size]))
+
+    def __call__(self, lr):
+        """lr (h, w, 3) uint8, or float32 in 0..1 -> the like, `scale` times as large."""
+        while True:
+            try:
+                sr = self.enlarge(lr)
+                return sr if self.scale == self.network.scale else resize(sr, self.scale / self.network.scale)
+            except MemoryError:
+                if self.tile <= 4 * HALO:
+                    raise UserError(f"too little memory, even for tiles of {self.tile} pixels") from None
+                self.tile //= 2
+
+    def enlarge(self, lr):
+        white, factor = (255, self.network.scale) if lr.dtype == np.uint8 else (1, self.network.scale)
+        sr, row = np.empty((factor * lr.shape[0], factor * lr.shape[1], 3), lr.dtype), 0
+        for strip in by_tiles(self.counted, np.float32(lr) * (2 / white) - 1, self.tile, HALO):
+            strip = ((strip + 1) * (white / 2)).clip(0, white)
+            sr[row : row + len(strip)] = strip.round() if white == 255 else strip
+            row += len(strip)
+        return sr
+
+    def counted(self, tiles):
+        srs = self.network(tiles)
+        self.bar.update(len(tiles))
+        return srs
+
+
+def open_file(path):
+    """The Photo or Video at `path`, by its header."""
+    return open_video(path) if path.suffix.lower() in CONTAINERS else open_photo(path)
+
+
+def write_file(opened, target, upscaler):
+    """Write the upscaled Photo or Video to `target`; lines that say what the format could not hold."""
+    if opened.path.suffix.lower() in CONTAINERS:
+        upscale_video(opened, target, upscaler)
+        return []
+    frames = (upscaled(frame, upscaler, upscaler.scale) for frame in opened)
+    return write_photo(target, opened, frames, upscaler.scale)
+
+
+def upscale(options):
+    """Upscale what `options` name; 0, or 1 where some of it failed."""
+    photos = find_photos(options.inputs)
+    network = load_network(model_path(options.model), options.engine)
+    if options.scale not in (None, network.scale):
+        raise UserError(f"--scale {options.scale}: {options.model} upscales {network.scale}x; --outscale resamples")
+    bar = tqdm(unit="tile", disable=None)
+    upscaler = Upscaler(network, options.outscale or network.scale, options.tile or largest_tile(), bar)
+    work, failed, there = [], [], 0
+    for path, target in choose_targets(photos, options, upscaler.scale).items():
+        if target.exists() and not options.overwrite:
+            there += 1
+            continue
+        try:
+            work.append((open_file(path), target))
+        except UserError as error:
+            failed.append(str(error))
+    bar.total = sum(opened.frames * upscaler.tiles(opened.size) for opened, _ in work)
+    began, pixels, done = time.perf_counter(), 0, 0
+    for opened, target in work:
+        try:
+            for line in write_file(opened, target, upscaler):
+                bar.write(line, sys.stderr)
+        except UserError as error:
+            failed.append(str(error))
+            continue
+        done += 1
+        pixels += opened.frames * opened.size[0] * opened.size[1] * upscaler.scale**2
+    bar.close()
+    seconds = time.perf_counter() - began
+    rest = f", {there} there already (--overwrite makes them again)" * bool(there)
+    print(f"{done} upscaled in {seconds:.1f} s, {pixels / seconds / 1e6:.2f} MPixel/s{rest}")
+    for line in failed:
+        print(f"upscale.py: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def main(options):
+    """The exit status: 1 where some failed, 2 for the user's mistake, 130 for Ctrl-C."""
+    try:
+        return upscale(options)
+    except UserError as error:
+        print(f"upscale.py: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"upscale.py: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nupscale.py: interrupted; the same command goes on after what is done", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(command_line()))
