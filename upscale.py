@@ -81,9 +81,11 @@ def choose_targets(photos, options, scale):
     one_file = output and len(photos) == 1 and output.suffix.lower() in SUFFIXES and not output.is_dir()
     chosen = {}
     for path, folder in photos.items():
-        root = output or (folder and folder.with_name(folder.resolve().name + mark))
+        root = output or (folder and folder.resolve().with_name(folder.resolve().name + mark))
         target = root / path.relative_to(folder or path.parent) if root else path.with_stem(path.stem + mark)
-        target = target.with_suffix(f".{options.format}") if options.format and path.suffix in FORMATS else target
+        target = (
+            target.with_suffix(f".{options.format}") if options.format and path.suffix.lower() in FORMATS else target
+        )
         chosen[path] = output if one_file else target
     results = Counter(chosen.values())
     for path, target in list(chosen.items()):

@@ -84,6 +84,13 @@ def test_the_same_command_again_makes_what_is_missing_alone(run, capsys):
     assert len(sizes(".")) == 4 and Path("a_x2.png").stat().st_mtime_ns != before
 
 
+def test_the_folder_here_is_a_folder_too(run, tmp_path, monkeypatch):
+    picture("in/A.PNG")
+    monkeypatch.chdir(tmp_path / "in")
+    assert run(".", "--format=bmp") == 0
+    assert sizes(tmp_path) == {"in/A.PNG": (20, 10), "in_x2/A.bmp": (40, 20)}
+
+
 def test_any_factor_is_resampled(run):
     picture("a.png", 21, 11)
     assert run("a.png", "--outscale=2.5") == 0
