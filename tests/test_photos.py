@@ -295,9 +295,9 @@ def test_partial_frames_and_disposal_are_composed(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
 def test_frames_that_are_alike_may_become_one(tmp_path, suffix):
-    CLEAR.save(tmp_path / "a.webp", save_all=True, append_images=[CLEAR], duration=[100, 50], lossless=True, exact=True)
-    assert open_photo(tmp_path / "a.webp").frames == 2
-    through(tmp_path / "a.webp", tmp_path / f"out.{suffix}")
+    TURNS[0].save(tmp_path / "a.png", save_all=True, append_images=[TURNS[1]], duration=[100, 50])
+    photo = open_photo(tmp_path / "a.png")
+    write_photo(tmp_path / f"out.{suffix}", photo, 2 * [next(iter(photo))])
     assert composed(tmp_path / f"out.{suffix}")[0].shape == (20, 30, 4)
 
 
