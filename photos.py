@@ -157,10 +157,8 @@ def _as_pillow_reads(image):
     """uint8, or uint16 for deep grey, (h, w, 1 to 4): grey or RGB, with alpha where there is transparency."""
     if image.mode[0] in "IF":
         grey = np.nan_to_num(np.asarray(image).astype(np.float64))
-        # 32-bit files do not say what is white
-        white = (
-            1 if image.mode == "F" and grey.max() <= 1 else 255 if image.mode in "IF" and grey.max() <= 255 else 65535
-        )
+        most = grey.max() if image.mode in ("I", "F") else 65535  # 32-bit files do not say what is white
+        white = 1 if image.mode == "F" and most <= 1 else 255 if most <= 255 else 65535
         return _with_key(rounded(grey * (65535 / white), np.uint16)[..., None], image.info.get("transparency"))
     if image.mode == "CMYK":
         image = _without_inks(image)
