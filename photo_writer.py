@@ -99,9 +99,8 @@ def _write_sixteen_bit_png(path, frame):
     header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     with open(path, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
-        for name, data, _ in PngImagePlugin.getchunks(
-            Image.new("L", (1, 1)), **frame.info, pnginfo=_png_text(frame.info)
-        ):
+        options = frame.info | {"pnginfo": _png_text(frame.info)}
+        for name, data, _ in PngImagePlugin.getchunks(Image.new("L", (1, 1)), **options):
             PngImagePlugin.putchunk(file, name, {b"IHDR": header, b"IDAT": pixels}.get(name, data))
 
 

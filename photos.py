@@ -42,7 +42,7 @@ FORMATS = {
 NAMES = sorted({kind.name for kind in FORMATS.values()})
 # what Pillow raises on damaged files: benchmarks/fuzz_photos.py
 DAMAGED = (OSError, ValueError, TypeError, SyntaxError, LookupError, EOFError, struct.error)
-DAMAGED += (AttributeError, ArithmeticError)  # in EXIF alone
+DAMAGED_EXIF = (*DAMAGED, AttributeError, ArithmeticError)
 TWO_BYTES = re.compile("(LA|RGB|RGBX|RGBA);16([BLN])")  # layouts that Pillow reduces to 8 bits, as it calls them
 EXIF_KEPT = (0x10E, 0x10F, 0x110, 0x131, 0x132, 0x13B, 0x8298)  # title, camera, software, date, author, rights
 EXIF_FOLDERS = {0x8769: (0xA002, 0xA003), 0x8825: ()}  # exposure and GPS: what is left out, the size in pixels
@@ -139,7 +139,8 @@ def _frame(image, index, limit):
     image.seek(index)
     if image.width * image.height > limit:
         raise Image.DecompressionBombError
-    if image.format == "TIFF" and image.tag_v2.get(284) == 2 and np.max(image.tag_v2.get(258, 1)) > 8:
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    if tags.get(284) == 2 and tags.get(277, 1) > 1 and max(tags.get(258, (1,))) > 8:
         raise ValueError("16 bits a channel in separate planes; save it with interleaved channels")
     deep = _two_bytes(image)
     bands = _sixteen_bits(image, *deep.groups()) if deep else _as_pillow_reads(image)
@@ -156,9 +157,9 @@ def _as_pillow_reads(image):
     """uint8, or uint16 for deep grey, (h, w, 1 to 4): grey or RGB, with alpha where there is transparency."""
     if image.mode[0] in "IF":
         grey = np.nan_to_num(np.asarray(image).astype(np.float64))
-        bits = 0 if image.mode == "F" and grey.max() <= 1 else 8 if image.mode in "IF" and grey.max() <= 255 else 16
-        grey *= 65535 / max(1, 2**bits - 1)  # 32-bit files do not say what is white
-        return _with_key(rounded(grey, np.uint16)[..., None], image.info.get("transparency"))
+        most = grey.max() if image.mode in ("I", "F") else 65535  # 32-bit files do not say what is white
+        white = 1 if image.mode == "F" and most <= 1 else 255 if most <= 255 else 65535
+        return _with_key(rounded(grey * (65535 / white), np.uint16)[..., None], image.info.get("transparency"))
     if image.mode == "CMYK":
         image = _without_inks(image)
     grey = image.mode in ("1", "L", "LA", "La") and image.format != "GIF"
@@ -203,7 +204,7 @@ def _exif(image):
     """The EXIF of a frame; none where it is damaged."""
     try:
         return image.getexif()
-    except DAMAGED:
+    except DAMAGED_EXIF:
         return Image.Exif()
 
 
@@ -215,7 +216,7 @@ def _info(image, exif, grey):
         info["icc_profile"] = profile
     if isinstance(xmp, bytes):
         info["xmp"] = re.sub(rb'(tiff:Orientation(?:="|>))\d', rb"\g<1>1", xmp)
-    with contextlib.suppress(*DAMAGED):
+    with contextlib.suppress(*DAMAGED_EXIF):
         if dpi and all(1 <= value <= 65535 for value in dpi):
             info["dpi"] = tuple(map(float, dpi))
         kept = Image.Exif()
@@ -245,4 +246,4 @@ def upscaled(frame, network, scale):
 
 def rounded(picture, kind):
     """The picture as an unsigned dtype: rounded, cut to its range."""
-    return picture.round().clip(0, np.iinfo(kind).max).astype(kind)
+    return picture if picture.dtype == kind else picture.round().clip(0, np.iinfo(kind).max).astype(kind)

@@ -5,10 +5,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-av = pytest.importorskip("av")
+from utils import UserError
+from video import open_video, upscale_video
 
-from utils import UserError  # noqa: E402
-from video import open_video, upscale_video  # noqa: E402
+av = pytest.importorskip("av")
 
 CORNERS = np.array([[[200, 90, 40], [90, 30, 220]], [[20, 200, 80], [128, 128, 128]]], np.uint8)
 NTSC = Fraction(30000, 1001)
