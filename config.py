@@ -62,6 +62,11 @@ OPTIONS = {
     "TRAIN.schedule_init": ("constant", one_of("constant", "cosine"), "learning rate of the warm-up (paper: constant)"),
     "TRAIN.n_updates_init": (100_000, at_least(0), "updates of the warm-up (paper: 1e6)"),
     "TRAIN.n_updates": (100_000, at_least(0), "updates of the second stage; the rate falls at half (paper: 2e5)"),
+    "TRAIN.fixed_statistics": (
+        0.2,
+        between(0.0, 1.0),
+        "last part of the warm-up, and if above 0 all of stage 2, with batch normalization as at test time (paper: 0)",
+    ),
     "TRAIN.lr_decay": (0.1, between(0.0, 1.0), "factor on the learning rate at half of stage 2 (paper, TensorLayer)"),
     "TRAIN.content_loss": (
         "tensorlayer",
@@ -96,7 +101,12 @@ OPTIONS = {
 
 PRESETS = {
     "default": {},
-    "paper": {"TRAIN.n_updates_init": 1_000_000, "TRAIN.n_updates": 200_000, "TRAIN.content_loss": "paper"},
+    "paper": {
+        "TRAIN.n_updates_init": 1_000_000,
+        "TRAIN.n_updates": 200_000,
+        "TRAIN.content_loss": "paper",
+        "TRAIN.fixed_statistics": 0.0,
+    },
     "quick": {  # both stages on the shipped pictures in minutes, on two cores and with no VGG19
         "MODEL.blocks": 4,
         "MODEL.filters": 32,

@@ -33,12 +33,22 @@ class SRGAN(keras.Model):
         self.vgg = vgg if vgg is None else lambda picture: vgg(picture)  # hidden: not ours to save
         self.mse_weight, self.vgg_weight, self.gan_weight = weights
         self.ema = ema
+        self.fixed_statistics = False
         self.updates = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="updates")
         names = ["mse"] + ["vgg"] * bool(vgg) + ["gan", "d_loss", "d_real", "d_fake"] * bool(discriminator)
         self.terms = {name: keras.metrics.Mean(name=name) for name in names}
 
     def call(self, lr, training=False):
-        return (self.generator if training else self.average)(to_float(lr), training=training)
+        network = self.generator if training else self.average
+        return network(to_float(lr), training=training and not self.fixed_statistics)
+
+    def fix_statistics(self):
+        """Let the generator train as it will be used: batch normalization by running statistics, no longer the batch's.
+
+        Otherwise what is rare in training, such as white areas, comes out wrong.
+        """
+        self.fixed_statistics = True
+        self.make_train_function(force=True)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of both players' losses; no weight is shared, so each player follows its own."""

@@ -73,11 +73,20 @@ def adversarial_rate(settings):
     return keras.optimizers.schedules.PiecewiseConstantDecay([settings.n_updates // 2], rates)
 
 
+def first_fixed(settings, total, warm_up):
+    """The report after which the generator's batch normalization keeps its statistics."""
+    if not settings.fixed_statistics:
+        return total
+    first = total * (1 - settings.fixed_statistics) if warm_up else 0
+    return math.ceil(round(first, 6) / settings.report_every) * settings.report_every
+
+
 def train_stage(stage, game, pictures, valid, config):
     """Train `game` up to the stage's last update, a report every `report_every`. False if it was interrupted."""
     settings = config.TRAIN
     warm_up = stage == "srgan_init"
     total = settings.n_updates_init if warm_up else settings.n_updates
+    fixed = first_fixed(settings, total, warm_up)
     rate = warm_up_rate(settings) if warm_up else adversarial_rate(settings)
     game.compile(optimizer=optimizer(settings, rate), jit_compile=JIT)
     load_state(stage, game, pictures, config)
@@ -88,6 +97,8 @@ def train_stage(stage, game, pictures, valid, config):
     with stop_signals() as stopped:
         while report.updates < total:
             first = report.updates
+            if first >= fixed and not game.fixed_statistics:
+                game.fix_statistics()
             last = min(total, first - first % settings.report_every + settings.report_every)
             crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers)
             watch = keras.callbacks.LambdaCallback(

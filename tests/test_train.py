@@ -32,6 +32,7 @@ TINY = {
     "TRAIN.n_updates_init": 6,
     "TRAIN.n_updates": 6,
     "TRAIN.report_every": 4,
+    "TRAIN.fixed_statistics": 0.4,
     "VALID.crop": 64,
     "VALID.count": 2,
     "VGG.weights": "none",
@@ -117,6 +118,20 @@ def test_a_warm_up_can_start_from_given_weights(straight, tmp_path):
     before, after = (datasets(path) for path in (start, tmp_path / "checkpoints/g_srgan_init.weights.h5"))
     kernels = [name for name, value in before.items() if value.ndim == 4]
     assert kernels and all(np.allclose(before[name], after[name], atol=1e-7) for name in kernels)
+
+
+def statistics(path):
+    """Moving means and variances of a weights file."""
+    return [v for name, v in sorted(datasets(path).items()) if "batch_norm" in name and name.endswith(("/2", "/3"))]
+
+
+@pytest.mark.parametrize("share", [0, 0.4, 1])
+def test_the_generators_statistics_stay_fixed_as_long_as_asked(share, tmp_path):
+    """For 0.4, from update 4 of 6 on in the warm-up; in the whole second stage unless it is 0."""
+    assert run(tmp_path, TRAIN_fixed_statistics=share, TRAIN_ema=0) == 0
+    first, second = (statistics(tmp_path / f"checkpoints/g_{stage}.weights.h5") for stage in ("srgan_init", "srgan"))
+    assert all(set(np.unique(array)) <= {0, 1} for array in first) == (share == 1)  # still as they started
+    assert all(np.array_equal(*pair) for pair in zip(first, second, strict=True)) == (share > 0)
 
 
 def test_the_rate_falls_to_a_tenth_at_half_of_the_second_stage(straight):
