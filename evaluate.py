@@ -1,14 +1,11 @@
-"""The paper's table: every method on every benchmark set, with grids to look at; and pictures of your own."""
+"""The paper's table: every method on every benchmark set, with grids to look at."""
 
 import csv
 import importlib.util
 import io
 import json
-import sys
-from collections import Counter
 from pathlib import Path
 
-import keras
 import numpy as np
 from scipy.ndimage import uniform_filter
 
@@ -234,28 +231,3 @@ def write_table(path, rows, missing):
     for suffix, content in ((".md", text), (".csv", table.getvalue()), (".json", json.dumps(rows, indent=2) + "\n")):
         write_text(path.with_suffix(suffix), content)
     print(f"\n{text}\ngrids and table: {path.parent}")
-
-
-def upscale_pictures(source, config):
-    """Upscale a picture, or all below a folder, into samples/upscaled; 1 if some could not be read, else 0."""
-    networks, missing = load_networks(config)
-    if not networks:
-        raise UserError(missing[-1])
-    network = networks.get("SRGAN") or networks["SRResNet"]
-    paths, failed = find_pictures(source), 0
-    base = Path(source) if Path(source).is_dir() else Path(source).parent
-    names = Counter(path.with_suffix("") for path in paths)
-    bar = keras.utils.Progbar(len(paths), unit_name="picture")
-    for path in paths:
-        out = Path(config.TRAIN.samples_dir, "upscaled", path.relative_to(base))
-        name = path.stem if names[path.with_suffix("")] == 1 else path.name  # a.png and a.jpg: two results
-        try:
-            sr = super_resolve_any(network, read_picture(path, grey=True))
-        except UserError as error:
-            print(f"train.py: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        write_picture(out.with_name(f"{name}_x{config.MODEL.scale}.png"), sr)
-        bar.add(1)
-    print(f"{len(paths) - failed} of {len(paths)} pictures upscaled into {Path(config.TRAIN.samples_dir, 'upscaled')}")
-    return 1 if failed else 0

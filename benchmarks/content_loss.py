@@ -26,7 +26,7 @@ from utils import PRETRAINED, generator_path, write_text
 SRRESNET = PRETRAINED / "srresnet.weights.h5"
 SETTINGS = {"TRAIN.initial_generator": SRRESNET, "TRAIN.n_updates": 200, "TRAIN.report_every": 50, "TRAIN.ema": 0.98}
 SAMPLES = Path("samples/content_loss")
-DETAILS = {"Set5/HR/img_003.png": (96, 110), "Set14/HR/img_003.png": (200, 100), "Set14/HR/img_001.png": (30, 180)}
+DETAILS = {"Set5/HR/img_003.png": (96, 110), "Set14/HR/img_005.png": (60, 70), "Set14/HR/img_014.png": (150, 330)}
 SIDE = 96  # of a detail
 
 
@@ -70,8 +70,8 @@ def details(generators, benchmark):
 if __name__ == "__main__":
     results, generators = {}, {}
     for content_loss in CONTENT_LOSSES:
-        mode, source, config = command_line(settings(content_loss, sys.argv[1:]))
-        status = main(mode, source, config)
+        mode, config = command_line(settings(content_loss, sys.argv[1:]))
+        status = main(mode, config)
         if status:
             sys.exit(status)
         results[content_loss] = json.loads((SAMPLES / content_loss / "evaluate/results.json").read_text())

@@ -18,7 +18,7 @@ from config import command_line
 from dataset import Crops, Pictures
 from metrics import luma, psnr
 from model import SRGAN_g
-from pictures import find_pictures, read_picture, resize, write_picture
+from pictures import find_pictures, resize, write_picture
 from srgan import JIT, SRGAN, to_float, to_uint8
 
 ROOT = Path(__file__).parents[1]
@@ -55,9 +55,8 @@ def arguments(folder, mode="srgan", **changes):
     return [f"--mode={mode}", *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))]
 
 
-def run(folder, mode="srgan", source=None, **changes):
-    mode, _, config = command_line(arguments(folder, mode, **changes))
-    return train.main(mode, source, config)
+def run(folder, mode="srgan", **changes):
+    return train.main(*command_line(arguments(folder, mode, **changes)))
 
 
 def refused(capsys, folder, *named, **changes):
@@ -356,7 +355,7 @@ def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(tmp_path):
     assert run(tmp_path, mode="srresnet") == 0
 
 
-# evaluation and own pictures
+# evaluation
 
 
 def test_evaluate_says_which_rows_are_missing(tmp_path, capsys, monkeypatch):
@@ -380,27 +379,6 @@ def test_evaluate_measures_distances_of_vgg19_features(tmp_path):
 def test_evaluate_writes_grids_and_tensorlayers_four_pictures(straight):
     names = {path.name for path in (straight / "samples/evaluate").iterdir()}
     assert {"Set5_img_003.png", "valid_gen.png", "valid_lr.png", "valid_hr.png", "valid_bicubic.png"} <= names
-
-
-def test_own_pictures_are_upscaled_and_bad_ones_named(trained, capsys):
-    source = trained / "mine"
-    write_picture(source / "a/colour.png", np.full((9, 13, 3), 128, np.uint8))
-    write_picture(source / "grey.png", np.full((10, 7), 128, np.uint8))
-    (source / "zero.png").touch()
-    assert run(trained, mode="evaluate", source=str(source)) == 1
-    assert capsys.readouterr().err.count("zero.png") == 1
-    sizes = {path.name: read_picture(path, grey=True).shape for path in (trained / "samples").rglob("*_x4.png")}
-    assert sizes == {"colour_x4.png": (36, 52, 3), "grey_x4.png": (40, 28)}
-    assert run(trained, mode="evaluate", source=str(source / "none.png")) == 2
-
-
-def test_pictures_of_one_name_in_two_formats_give_two_results(trained):
-    source = trained / "mine"
-    for name in ("a.png", "a.bmp"):
-        write_picture(source / name, np.full((8, 8, 3), 128, np.uint8))
-    assert run(trained, mode="evaluate", source=str(source)) == 0
-    results = {path.name for path in (trained / "samples/upscaled").iterdir()}
-    assert results == {"a.png_x4.png", "a.bmp_x4.png"}
 
 
 def test_another_scale_trains_and_is_measured_without_the_papers_numbers(tmp_path):
