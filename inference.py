@@ -18,6 +18,7 @@ from utils import UserError, read_facts
 ENGINES = ("auto", "openvino", "keras")
 HINT = "INFERENCE_PRECISION_HINT"
 PRECISIONS = {"auto": {}, "float32": {HINT: "f32"}, "bfloat16": {HINT: "bf16"}}
+SHARING = {"ENABLE_CPU_PINNING": False}  # a thread bound to a core would wait for what else runs there: half the speed
 HALO = 3  # pixels of lr that the layers behind the residual blocks reach, whatever the scale
 STRIP = 2**16  # pixels of lr that these layers take at a time; they hold 4 KB for each (float32, 64 filters)
 
@@ -39,7 +40,7 @@ def load_network(path, engine="auto", precision="auto"):
     precision: "float32", "bfloat16", or "auto": what OpenVINO finds fastest on this processor; float32 in Keras.
     Raises UserError where the file is missing, damaged or no generator.
     """
-    path, options = Path(path), PRECISIONS[precision]
+    path, options = Path(path), PRECISIONS[precision] | SHARING
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     exported = path.suffix in (".onnx", ".xml")

@@ -40,7 +40,7 @@ FORMATS = {
     ".bmp": Format("BMP", False, False, False, 2**31 - 1),
 }
 NAMES = sorted({kind.name for kind in FORMATS.values()})
-# what Pillow raises on damaged files: benchmarks/fuzz_photos.py
+# what Pillow raises on damaged files: benchmarks/fuzz_upscale.py
 DAMAGED = (OSError, ValueError, TypeError, SyntaxError, LookupError, EOFError, struct.error)
 DAMAGED_EXIF = (*DAMAGED, AttributeError, ArithmeticError)
 TWO_BYTES = re.compile("(LA|RGB|RGBX|RGBA);16([BLN])")  # layouts that Pillow reduces to 8 bits, as it calls them

@@ -1,6 +1,6 @@
 """Thousands of damaged pictures: each must be upscaled or refused in one line, in little time and memory.
 
-    python benchmarks/fuzz_photos.py [CASES] [SEED]
+    python benchmarks/fuzz_upscale.py [CASES] [SEED]
 
 Files of every kind are cut, overwritten, shuffled and given wild numbers (half of the PNGs get right checksums
 again), then read, enlarged and written as their own kind or another. Exits with 1 if a case ends otherwise than
@@ -27,7 +27,8 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from photo_writer import write_photo
-from photos import Frame, Photo, open_photo, upscaled
+from photos import Frame, Photo, open_photo
+from upscale import Upscaler, tqdm, write_file
 from utils import UserError
 
 SECONDS, MEGABYTES, LIMIT = 10, 1500, 4_000_000
@@ -132,11 +133,22 @@ def checksummed(data):
     return data
 
 
+class Repeat:
+    """A network that repeats pixels."""
+
+    scale = 2
+
+    def __call__(self, lr):
+        return lr.repeat(2, axis=1).repeat(2, axis=2)
+
+
+UPSCALER = Upscaler(Repeat(), 2, 512, tqdm(disable=True))
+
+
 def read_enlarge_write(path, output):
-    """What upscale.py does, with a network that repeats pixels."""
+    """What upscale.py does with a file."""
     photo = open_photo(path, LIMIT)
-    frames = (upscaled(frame, lambda lr: lr.repeat(2, axis=0).repeat(2, axis=1), 2) for frame in photo)
-    write_photo(output or path.with_name(f"out{photo.suffix}"), photo, frames, 2)
+    write_file(photo, output or path.with_name(f"out{photo.suffix}"), UPSCALER)
 
 
 def run_cases(target, files, seed, cases, folder, current, outcomes):
@@ -176,7 +188,7 @@ def out_of_time(signal_number, stack):
     raise RuntimeError(f"takes more than {SECONDS} s")
 
 
-def main(cases=3000, seed=0, target=read_enlarge_write, batch=100):
+def main(cases=5000, seed=0, target=read_enlarge_write, batch=100):
     """Run `target(path, output or "")` on damaged files; 0 if each case ended well, else 1."""
     cases, folder, files = int(cases), Path("samples/fuzz"), originals()
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,101 @@
+"""Upscaling on a CPU: upscale.py against the same network in PyTorch, eager, in one run; cold start; bfloat16's price.
+
+    python benchmarks/upscale.py [rounds]
+
+Both cut the large picture into the same tiles and take turns, so that a busy machine slows both. Needs torch.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+import torch
+from train_step import TorchGenerator
+
+from inference import load_network
+from metrics import luma, psnr
+from pictures import find_pictures, read_picture, write_picture
+from upscale import LARGEST_TILE, Upscaler, tqdm
+
+WEIGHTS = ROOT / "checkpoints/pretrained/srresnet.weights.h5"
+SIZES = [(128, 128), (1000, 750)]  # of lr; 4x gives 512x512 and 12 megapixels
+
+
+class PyTorch:
+    """The generator in PyTorch as a network of inference.py; its weights, here random, do not change its speed."""
+
+    scale = 4
+
+    def __init__(self, layout):
+        self.layout, self.network = layout, TorchGenerator().eval().to(memory_format=layout)
+
+    def __call__(self, lr):
+        with torch.inference_mode():
+            x = torch.from_numpy(lr).permute(0, 3, 1, 2).contiguous(memory_format=self.layout)
+            return self.network(x).permute(0, 2, 3, 1).numpy()
+
+
+def upscaler(network):
+    return Upscaler(network, 4, LARGEST_TILE, tqdm(disable=True))
+
+
+def speed(rounds):
+    """Print the median seconds of each contestant, and how many times as fast as the faster PyTorch it is."""
+    contestants = {
+        "PyTorch": upscaler(PyTorch(torch.contiguous_format)),
+        "PyTorch, channels_last": upscaler(PyTorch(torch.channels_last)),
+        "upscale.py, float32": upscaler(load_network(WEIGHTS, precision="float32")),
+        "upscale.py": upscaler(load_network(WEIGHTS)),
+    }
+    random = np.random.default_rng(0)
+    for width, height in SIZES:
+        lr = random.integers(0, 256, (height, width, 3), np.uint8)
+        seconds = {name: [] for name in contestants}
+        for turn in range(rounds + 1):
+            for name, contestant in contestants.items():
+                start = time.perf_counter()
+                contestant(lr)
+                if turn:  # the first round prepares
+                    seconds[name].append(time.perf_counter() - start)
+        medians = {name: float(np.median(values)) for name, values in seconds.items()}
+        rival = min(value for name, value in medians.items() if name.startswith("PyTorch"))
+        for name, value in medians.items():
+            print(f"{width}x{height} -> {4 * width}x{4 * height}  {name:24} {value:7.3f} s  {rival / value:5.2f}x")
+
+
+def cold_start(rounds):
+    """Seconds of the whole process for a picture of 64x64."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_picture(Path(folder, "a.png"), np.zeros((64, 64, 3), np.uint8))
+        command = [sys.executable, ROOT / "upscale.py", Path(folder, "a.png"), "--model=srresnet", "--overwrite"]
+        seconds = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds))
+
+
+def price():
+    """PSNR on Set14 of float32 and of what upscale.py takes here, in dB."""
+    networks = [upscaler(load_network(WEIGHTS, precision=precision)) for precision in ("float32", "auto")]
+    scores = [[], []]
+    for path in find_pictures(ROOT / "data/benchmark/Set14/HR"):
+        hr, lr = read_picture(path), read_picture(ROOT / "data/benchmark/Set14/LRx4" / path.name)
+        for network, values in zip(networks, scores):
+            values.append(psnr(luma(network(lr)), luma(hr), 4))
+    return np.mean(scores, axis=1)
+
+
+if __name__ == "__main__":
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    print(f"{torch.get_num_threads()} threads")
+    speed(count)
+    print(f"cold start, 64x64: {cold_start(count + 2):.2f} s")
+    print("Set14: {:.3f} dB in float32, {:.3f} dB as upscale.py computes here".format(*price()))

@@ -1,0 +1,126 @@
+"""The network for upscaling alone against Keras, and what a user can do wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import inference
+from inference import before_depth_to_space, load_network
+from metrics import luma, psnr
+from model import SRGAN_d, SRGAN_g
+from pictures import cut_to_multiple, read_picture, resize
+from utils import UserError, save_weights
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "checkpoints/pretrained/srresnet.weights.h5"
+openvino = pytest.importorskip("openvino")
+
+
+def saved(model, path, **facts):
+    """`model` with no layer at its trivial start, written to `path`."""
+    for seed, weight in enumerate(model.weights):
+        weight.assign_add(keras.random.uniform(weight.shape, -0.15, 0.15, seed=seed))
+    save_weights(model, path, {"model": facts})
+    return path
+
+
+def pictures(*shape):
+    return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("variant", ["paper", "tensorlayer"])
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_openvino_gives_what_keras_gives(variant, scale, tmp_path, monkeypatch):
+    generator = SRGAN_g(variant, scale, blocks=2, filters=8)
+    path = saved(generator, tmp_path / "g.weights.h5")
+    network = load_network(path, "openvino", "float32")
+    assert network.scale == scale
+    for strip, shape in [(2**16, (2, 13, 9, 3)), (1, (1, 41, 7, 3)), (1, (2, 30, 3, 3)), (1, (1, 1, 2, 3))]:
+        monkeypatch.setattr(inference, "STRIP", strip)
+        sr = network(pictures(*shape))
+        assert sr.dtype == np.float32 and 0.03 < sr.std() and np.abs(sr).mean() < 0.9
+        assert np.abs(sr - keras.ops.convert_to_numpy(generator(pictures(*shape)))).max() < 1e-4
+
+
+def test_both_engines_agree_on_the_shipped_weights():
+    lr = pictures(1, 31, 22, 3)
+    srs = [load_network(SHIPPED, engine, "float32")(lr) for engine in ("openvino", "keras")]
+    assert np.abs(srs[0] - srs[1]).max() < 1e-4
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Keras exports from TensorFlow")
+def test_an_exported_file_gives_the_same(tmp_path):
+    generator = SRGAN_g(scale=2, blocks=1, filters=8)
+    weights, exported = saved(generator, tmp_path / "g.weights.h5"), tmp_path / "g.xml"
+    generator(pictures(1, 8, 8, 3))  # Keras exports nothing that was never called
+    generator.export(str(exported), format="openvino", verbose=False)
+    networks = [load_network(path, "openvino", "float32") for path in (weights, exported)]
+    assert [network.scale for network in networks] == [2, 2]
+    srs = [network(pictures(2, 9, 11, 3)) for network in networks]
+    assert np.abs(srs[0] - srs[1]).max() < 1e-4
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 9])
+def test_the_moved_convolution_is_the_same(size):
+    random, features = np.random.default_rng(0), pictures(1, 7, 6, 20)
+    kernel, bias = random.normal(size=(size, size, 5, 3)).astype("float32"), random.normal(size=3).astype("float32")
+    behind = keras.ops.conv(keras.ops.depth_to_space(features, 2), kernel, padding="same") + bias
+    moved, repeated = before_depth_to_space(kernel, bias)
+    before = keras.ops.depth_to_space(keras.ops.conv(features, moved, padding="same") + repeated, 2)
+    assert np.abs(keras.ops.convert_to_numpy(before - behind)).max() < 1e-4
+
+
+def test_bfloat16_costs_less_than_a_hundredth_of_a_decibel():
+    hr = cut_to_multiple(read_picture(ROOT / "data/benchmark/Set14/HR/img_005.png"), 4)
+    lr = resize(hr, 1 / 4)[None].astype(np.float32) / 127.5 - 1
+    quality = []
+    for precision in ("float32", "bfloat16"):
+        sr = load_network(SHIPPED, "openvino", precision)(lr)[0]
+        quality.append(psnr(luma(((sr + 1) * 127.5).round().clip(0, 255)), luma(hr), 4))
+    assert quality[0] > 22 and abs(quality[1] - quality[0]) < 0.01
+
+
+def test_neither_keras_nor_tensorflow_nor_scipy_is_imported():
+    program = f"""if True:
+        import sys, numpy
+        from inference import load_network
+        load_network({str(SHIPPED)!r}, "openvino")(numpy.zeros((1, 8, 8, 3)))
+        print([name for name in ("keras", "tensorflow", "jax", "scipy") if name in sys.modules])"""
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (result.stdout, result.returncode) == ("[]\n", 0), result.stderr
+
+
+def wrong_file(kind, folder):
+    path = folder / ("g.onnx" if kind == "no onnx" else "g.weights.h5")
+    if kind == "truncated":
+        path.write_bytes(SHIPPED.read_bytes()[:100_000])
+    elif kind == "no hdf5":
+        path.write_text("weights")
+    elif kind == "no onnx":
+        path.write_bytes(b"\x08\x07\x12\x01")
+    elif kind == "discriminator":
+        saved(SRGAN_d(crop=32, filters=4), path)
+    elif kind == "other layers":
+        picture = keras.layers.Input((None, None, 3))
+        saved(keras.Model(picture, keras.layers.Conv2D(3, 9)(picture)), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "truncated", "no hdf5", "no onnx", "discriminator", "other layers"])
+def test_a_wrong_file_is_one_line(kind, tmp_path):
+    path = wrong_file(kind, tmp_path)
+    with pytest.raises(UserError, match=path.name) as error:
+        load_network(path, "openvino")
+    assert "\n" not in str(error.value)
+
+
+def test_without_openvino_it_is_keras_or_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(inference.importlib.util, "find_spec", lambda name: None if name == "openvino" else name)
+    monkeypatch.setattr(inference, "keras_network", lambda path, precision: "keras")
+    assert load_network(SHIPPED) == "keras"
+    with pytest.raises(UserError, match="pip install openvino"):
+        load_network(SHIPPED, "openvino")
