@@ -24,12 +24,13 @@ from utils import PRETRAINED, UserError, model_path
 
 SCALE, MEGABYTES, MEGAPIXELS = 4, 20, 4  # browsers show 64 megapixels, and hardly more
 MODELS = {"SRResNet": "srresnet", "SRGAN": "srgan"}
-FIRST = ("Set5/LRx4/img_003", "Set14/LRx4/img_005", "Set5/LRx4/img_005", "Set14/LRx4/img_014", "Set14/LRx4/img_010")
-EXAMPLES = [path for name in FIRST if (path := Path(__file__).parent / f"data/benchmark/{name}.png").is_file()]
+NAMES = ("Set5/LRx4/img_003", "Set14/LRx4/img_005", "Set5/LRx4/img_005", "Set14/LRx4/img_014", "Set14/LRx4/img_010")
+EXAMPLES = [path for name in NAMES if (path := Path(__file__).parent / f"data/benchmark/{name}.png").is_file()]
 CSS = """
-h1 {margin-bottom: 0}
+.gradio-container {--font: system-ui, sans-serif; --font-mono: monospace}
 .ends {display: flex; justify-content: space-between; gap: 1em}
 .ends span {overflow: hidden; text-overflow: ellipsis; white-space: nowrap}
+[role=alert] {color: #dc2626; font-weight: 600}
 @media (max-width: 640px) {#controls {order: 2}}
 """
 PASTE = """<script>
@@ -97,38 +98,35 @@ def page(methods, folder):
 
     def show(path, left, right, progress=gr.Progress()):
         if path is None:
-            return gr.skip(), gr.skip(), gr.skip()
+            return [gr.skip()] * 3
         path = Path(path)
         try:
             pair = [enlarged(path, method, methods, folder, progress) for method in (left, right)]
         except UserError as error:
-            line = str(error).replace(f"{path.parent}{os.sep}", "")
-            raise gr.Error(html.escape(line), duration=None, title="This picture", print_exception=False) from error
-        size = "x".join(map(str, open_photo(pair[1]).size))
-        ends = f"<b>{left}</b><span>{html.escape(path.name)}, now {size}</span><b>{right}</b>"
+            mistake = html.escape(str(error).replace(f"{path.parent}{os.sep}", ""))
+            return None, gr.DownloadButton("Download", value=None, interactive=False), f"<p role=alert>{mistake}</p>"
+        width, height = open_photo(pair[1]).size
+        ends = f"<b>{left}</b><span>{width}x{height}, {html.escape(path.name)}</span><b>{right}</b>"
         button = gr.DownloadButton(f"Download {right} (PNG)", value=pair[1], interactive=True)
         return tuple(pair), button, f"<div class=ends>{ends}</div>"
 
-    names, first = list(methods), str(EXAMPLES[0]) if EXAMPLES else None
-    with gr.Blocks(title="SRGAN", analytics_enabled=False) as blocks:
-        photo = gr.State(first)
-        with gr.Row():
-            with gr.Column(scale=1, min_width=280, elem_id="controls"):
-                gr.Markdown("# SRGAN\nPictures four times as large")
-                label = f"Drop or paste, up to {MEGABYTES} MB and {MEGAPIXELS} megapixels"
-                file = gr.File(label=label, file_types=list(FORMATS), height=150, elem_id="photo")
-                samples = [[str(path)] for path in EXAMPLES]
-                image = gr.Image(visible=False)
-                examples = gr.Dataset(components=[image], samples=samples, label="Examples", visible=bool(EXAMPLES))
-                left = gr.Radio(names, value=names[0], label="Left")
-                right = gr.Radio(names, value=names[-1], label="Right")
-                download = gr.DownloadButton("Download", variant="primary", interactive=False)
-            with gr.Column(scale=3, min_width=320):
-                line = gr.HTML()
-                slider = gr.ImageSlider(max_height=740, buttons=["fullscreen"], show_label=False, elem_id="slider")
-                gr.Markdown("Wheel or two fingers: zoom. Drag: move.")
-        job = {"fn": show, "inputs": [photo, left, right], "outputs": [slider, download, line], "show_progress_on": slider}
-        job |= {"concurrency_limit": 1, "concurrency_id": "upscale", "trigger_mode": "always_last", "api_visibility": "private"}
+    names = list(methods)
+    with gr.Blocks(title="SRGAN", analytics_enabled=False) as blocks, gr.Row():
+        photo = gr.State(str(EXAMPLES[0]) if EXAMPLES else None)
+        with gr.Column(scale=1, min_width=280, elem_id="controls"):
+            gr.Markdown(f"# SRGAN\nPictures four times as large: up to {MEGAPIXELS} megapixels and {MEGABYTES} MB.")
+            file = gr.File(label="Drop or paste", file_types=list(FORMATS), height=160, elem_id="photo")
+            samples = [[str(path)] for path in EXAMPLES]
+            examples = gr.Dataset(components=["image"], samples=samples, label="Examples", visible=bool(EXAMPLES))
+            left = gr.Radio(names, value=names[0], label="Left", elem_id="left")
+            right = gr.Radio(names, value=names[-1], label="Right", elem_id="right")
+            download = gr.DownloadButton("Download", variant="primary", interactive=False, elem_id="download")
+        with gr.Column(scale=3, min_width=320):
+            line = gr.HTML()
+            slider = gr.ImageSlider(max_height=740, buttons=["fullscreen"], show_label=False, elem_id="slider")
+            gr.Markdown("Wheel or two fingers: zoom. Drag: move.")
+        job = {"fn": show, "inputs": [photo, left, right], "outputs": [slider, download, line]}
+        job |= {"concurrency_limit": 1, "trigger_mode": "always_last", "show_progress_on": slider}
         file.upload(lambda path: (path, None), file, [photo, file], queue=False).then(**job)
         examples.click(lambda sample: sample[0], examples, photo, queue=False).then(**job)
         gr.on([blocks.load, left.input, right.input], **job)
@@ -144,21 +142,14 @@ def main(options):
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads, too, are gone at the end
         try:
             blocks = page(load_methods(), folder)
-            import gradio as gr
-            blocks.launch(
-                server_name="127.0.0.1",
-                server_port=options.port,
-                max_file_size=MEGABYTES * 10**6,
-                prevent_thread_lock=True,
-                quiet=True,
-                ssr_mode=False,
-                footer_links=[],
-                theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-                css=CSS,
-                head=PASTE,
-            )
-        except (UserError, OSError) as error:
+            page_only = {"quiet": True, "ssr_mode": False, "footer_links": [], "css": CSS, "head": PASTE}
+            address = {"server_name": "127.0.0.1", "server_port": options.port}
+            blocks.launch(**address, **page_only, max_file_size=MEGABYTES * 2**20, prevent_thread_lock=True)
+        except UserError as error:
             print(f"demo.py: {error}", file=sys.stderr)
+            return 2
+        except OSError:
+            print(f"demo.py: --port {options.port}: taken or not allowed; choose another", file=sys.stderr)
             return 2
         print(f"http://127.0.0.1:{options.port}  (Ctrl-C ends it)", flush=True)
         blocks.block_thread()
