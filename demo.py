@@ -3,7 +3,6 @@
 python demo.py                   http://127.0.0.1:7860, for this machine alone; needs requirements-demo.txt
 """
 
-import argparse
 import hashlib
 import html
 import importlib.util
@@ -45,9 +44,7 @@ document.addEventListener("paste", event => {
 
 def command_line(argv=None):
     """The parsed options; a mistake is one line and exit 2."""
-    parser = Parser(
-        prog="demo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(prog="demo.py", description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--port", type=int, default=7860, help="default: 7860")
     options = parser.parse_args(argv)
     if not 0 < options.port < 65536:
@@ -62,21 +59,22 @@ def bicubic(lr):
 
 def load_methods():
     """{method: its network}: bicubic, and those whose weights are shipped."""
+    sys.modules["openvino_telemetry"] = None  # or OpenVINO tells Google Analytics that it was imported
     shipped = {method: name for method, name in MODELS.items() if (PRETRAINED / f"{name}.weights.h5").is_file()}
     networks = {method: load_network(model_path(name)) for method, name in shipped.items()}
     return {"bicubic": Network(bicubic, SCALE)} | networks
 
 
 class Bar:
-    """What Upscaler counts its tiles with; show: called with (done, total)."""
+    """Upscaler's count of tiles, shown by Gradio's Progress."""
 
-    def __init__(self, show, total):
-        self.show, self.total, self.done = show, total, 0
+    def __init__(self, progress, method, total):
+        self.progress, self.method, self.total, self.done = progress, method, total, 0
         self.update(0)
 
     def update(self, count):
         self.done += count
-        self.show((self.done, self.total))
+        self.progress((self.done, self.total), desc=self.method, unit="tiles")
 
 
 def enlarged(path, method, methods, folder, progress):
@@ -86,8 +84,7 @@ def enlarged(path, method, methods, folder, progress):
     if not target.exists():
         photo = open_photo(path, MEGAPIXELS * 10**6)
         upscaler = Upscaler(methods[method], SCALE, largest_tile(), None)
-        total = photo.frames * upscaler.tiles(photo.size)
-        upscaler.bar = Bar(lambda done: progress(done, desc=method, unit="tiles"), total)
+        upscaler.bar = Bar(progress, method, photo.frames * upscaler.tiles(photo.size))
         write_photo(target, photo, (upscaled(frame, upscaler, SCALE) for frame in photo), SCALE)
     return target
 
@@ -142,9 +139,9 @@ def main(options):
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads, too, are gone at the end
         try:
             blocks = page(load_methods(), folder)
-            page_only = {"quiet": True, "ssr_mode": False, "footer_links": [], "css": CSS, "head": PASTE}
-            address = {"server_name": "127.0.0.1", "server_port": options.port}
-            blocks.launch(**address, **page_only, max_file_size=MEGABYTES * 2**20, prevent_thread_lock=True)
+            settings = {"css": CSS, "head": PASTE, "footer_links": [], "max_file_size": MEGABYTES * 2**20}
+            settings |= {"server_name": "127.0.0.1", "server_port": options.port, "ssr_mode": False}
+            blocks.launch(**settings, quiet=True, prevent_thread_lock=True)
         except UserError as error:
             print(f"demo.py: {error}", file=sys.stderr)
             return 2

@@ -156,6 +156,16 @@ def test_nothing_is_asked_of_another_machine(browser, address):
     assert not [url for url in asked if not url.startswith((address, "data:", "blob:", "chrome:"))]
 
 
+def test_the_networks_are_loaded_without_a_word_to_anyone():
+    pytest.importorskip("openvino")
+    program = """if True:
+        import sys, demo
+        sys.addaudithook(lambda event, _: event in ("socket.getaddrinfo", "os.fork") and print(event, flush=True))
+        print(*demo.load_methods())"""
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout.startswith("bicubic SRResNet") and result.stdout.count("\n") == 1, result
+
+
 def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert demo.main(demo.command_line([])) == 2
