@@ -123,7 +123,12 @@ def page(methods, folder):
             slider = gr.ImageSlider(max_height=740, buttons=["fullscreen"], show_label=False, elem_id="slider")
             gr.Markdown("Wheel or two fingers: zoom. Drag: move.")
         job = {"fn": show, "inputs": [photo, left, right], "outputs": [slider, download, line]}
-        job |= {"concurrency_limit": 1, "trigger_mode": "always_last", "show_progress_on": slider}
+        job |= {
+            "concurrency_limit": 1,
+            "concurrency_id": "one at a time",
+            "trigger_mode": "always_last",
+            "show_progress_on": slider,
+        }
         file.upload(lambda path: (path, None), file, [photo, file], queue=False).then(**job)
         examples.click(lambda sample: sample[0], examples, photo, queue=False).then(**job)
         gr.on([blocks.load, left.input, right.input], **job)
