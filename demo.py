@@ -59,7 +59,6 @@ def bicubic(lr):
 
 def load_methods():
     """{method: its network}: bicubic, and those whose weights are shipped."""
-    sys.modules["openvino_telemetry"] = None  # or OpenVINO tells Google Analytics that it was imported
     shipped = {method: name for method, name in MODELS.items() if (PRETRAINED / f"{name}.weights.h5").is_file()}
     networks = {method: load_network(model_path(name)) for method, name in shipped.items()}
     return {"bicubic": Network(bicubic, SCALE)} | networks

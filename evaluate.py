@@ -175,11 +175,11 @@ def comparison(srs, hr, scores):
     shown = {method: sr for method, sr in srs.items() if method not in ("nearest", "lanczos")}
     labels = [f"{method} {scores[method][-1]['psnr']:.2f} dB" for method in shown] + ["HR"]
     pictures = [colour(picture) for picture in [*shown.values(), hr]]
-    side = min(64, *hr.shape[:2])
+    zoom = max(1, round(hr.shape[1] / 64))
+    side = min(hr.shape[1] // zoom, hr.shape[0])
     error = uniform_filter((luma(srs["bicubic"]) - luma(hr)) ** 2, side)  # the detail that bicubic loses most of
     inner = error[side // 2 : hr.shape[0] - side // 2 + 1, side // 2 : hr.shape[1] - side // 2 + 1]
     top, left = np.unravel_index(inner.argmax(), inner.shape)
-    zoom = max(1, hr.shape[1] // side)
     details = [resize(p[top : top + side, left : left + side], zoom, "nearest") for p in pictures]
     return grid([[labelled(p, text) for p, text in zip(pictures, labels)], details])
 

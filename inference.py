@@ -7,6 +7,7 @@ convolution come before the depth_to_space that they follow in model.py.
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import h5py
@@ -14,6 +15,8 @@ import numpy as np
 
 from tiles import windows
 from utils import UserError, read_facts
+
+sys.modules.setdefault("openvino_telemetry", None)  # OpenVINO would tell Google Analytics of every start
 
 ENGINES = ("auto", "openvino", "keras")
 HINT = "INFERENCE_PRECISION_HINT"
