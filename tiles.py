@@ -18,9 +18,9 @@ def windows(length, size, halo):
 
 
 def by_tiles(network, lr, tile=256, halo=40, batch=1):
-    """lr (h, w, 3) -> strips of sr from top to bottom, float32 (rows, scale*w, 3), both in [-1, 1].
+    """lr (h, w, 3) -> strips of sr from top to bottom, (rows, scale*w, 3).
 
-    network: float32 (N, h, w, 3) -> (N, scale*h, scale*w, 3). halo: 40 pixels are what 16 residual blocks
+    network: (N, h, w, 3) -> (N, scale*h, scale*w, 3). halo: 40 pixels are what 16 residual blocks
     and the paper's ends reach, so that no seam is possible; memory grows with tile * tile * batch.
     """
     if tile <= 2 * halo:

@@ -125,18 +125,18 @@ class Upscaler:
                 self.tile //= 2
 
     def enlarge(self, lr):
-        white, factor = (255, self.network.scale) if lr.dtype == np.uint8 else (1, self.network.scale)
-        sr, row = np.empty((factor * lr.shape[0], factor * lr.shape[1], 3), lr.dtype), 0
-        for strip in by_tiles(self.counted, np.float32(lr) * (2 / white) - 1, self.tile, HALO):
-            strip = ((strip + 1) * (white / 2)).clip(0, white)
-            sr[row : row + len(strip)] = strip.round() if white == 255 else strip
+        white, row = 255 if lr.dtype == np.uint8 else 1, 0
+        sr = np.empty((self.network.scale * lr.shape[0], self.network.scale * lr.shape[1], 3), lr.dtype)
+
+        def network(tiles):
+            srs = ((self.network(np.float32(tiles) * (2 / white) - 1) + 1) * (white / 2)).clip(0, white)
+            self.bar.update(len(tiles))
+            return srs if white == 1 else srs.round().astype(np.uint8)
+
+        for strip in by_tiles(network, lr, self.tile, HALO):
+            sr[row : row + len(strip)] = strip
             row += len(strip)
         return sr
-
-    def counted(self, tiles):
-        srs = self.network(tiles)
-        self.bar.update(len(tiles))
-        return srs
 
 
 def open_file(path):
