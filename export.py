@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from config import Parser, configuration, prepare_environment
+from inference import import_openvino
 from utils import UserError, model_path, read_facts
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite"}
@@ -58,8 +59,7 @@ def write_onnx(generator, path, texts):
 
 
 def write_openvino(generator, path, texts):
-    import openvino
-
+    openvino = import_openvino()
     first = path.with_name("first.xml")
     generator.export(str(first), format="openvino", verbose=False)
     network = openvino.Core().read_model(first)

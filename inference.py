@@ -16,8 +16,6 @@ import numpy as np
 from tiles import windows
 from utils import UserError, read_facts
 
-sys.modules.setdefault("openvino_telemetry", None)  # OpenVINO would tell Google Analytics of every start
-
 ENGINES = ("auto", "openvino", "keras")
 HINT = "INFERENCE_PRECISION_HINT"
 PRECISIONS = {"auto": {}, "float32": {HINT: "f32"}, "bfloat16": {HINT: "bf16"}}
@@ -76,16 +74,23 @@ def keras_network(path, precision):
     overrides += ["MODEL.variant=tensorlayer"] if path.suffix == ".npz" else []
     if precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
-    config = configuration(overrides=overrides)
+    config = configuration(overrides=overrides, training=False)
     generator = load_generator(path, config)
     generator.compile(optimizer=None, jit_compile=JIT)
     return Network(lambda lr: keras.ops.convert_to_numpy(generator.predict_on_batch(lr)), config.MODEL.scale)
 
 
-def exported_network(path, options):
-    """The network that an exported file holds, as it is."""
+def import_openvino():
+    """The package without its telemetry, which would fork at every import and report it to Google Analytics."""
+    sys.modules.setdefault("openvino_telemetry", None)
     import openvino
 
+    return openvino
+
+
+def exported_network(path, options):
+    """The network that an exported file holds, as it is."""
+    openvino = import_openvino()
     core = openvino.Core()
     graph = core.read_model(path)
     small = graph.clone()
@@ -96,8 +101,7 @@ def exported_network(path, options):
 
 def openvino_network(path, options):
     """The network of a weights file: residual blocks on all of lr, then strip by strip, for there it holds most."""
-    import openvino
-
+    openvino = import_openvino()
     body, tail, scale = graphs(read_layers(path))
     core = openvino.Core()
     body, tail = (core.compile_model(graph, "CPU", options) for graph in (body, tail))
@@ -127,9 +131,8 @@ def read_layers(path):
 
 def graphs(layers):
     """(lr -> features (N, h, w, filters), features -> sr, scale): SRGAN_g of model.py, split where it grows."""
-    import openvino
-    from openvino import opset13 as ops
-
+    openvino = import_openvino()
+    ops = openvino.opset13
     kernels, norms, slopes = (layers.get(kind, []) for kind in ("conv2d", "batch_normalization", "p_re_lu"))
     blocks = len(norms) // 2
     doublings = len(kernels) - 2 * blocks - 3
