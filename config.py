@@ -16,7 +16,7 @@ from easydict import EasyDict
 MODES = {
     "srgan": "train both stages: MSE warm-up (SRResNet), then the adversarial game",
     "srresnet": "train the warm-up alone",
-    "evaluate": "measure on data/benchmark and write grids",
+    "evaluate": "measure on data/benchmark and write grids; with --input, upscale pictures",
 }
 
 
@@ -187,7 +187,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def command_line(argv=None):
-    """(mode, configuration) of a command line; a mistake is one line and exit 2."""
+    """(mode, input, configuration) of a command line; a mistake is one line and exit 2."""
     table = "\n".join(
         f"  {key} = {default!r}\n      {meaning}; {description}"
         for key, (default, (_, description), meaning) in OPTIONS.items()
@@ -203,10 +203,13 @@ def command_line(argv=None):
     parser.add_argument("--mode", choices=MODES, default="srgan", help=f"{modes} (default: srgan)")
     parser.add_argument("--preset", choices=PRESETS, default="default", help="a group of values")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
+    parser.add_argument("--input", metavar="PATH", help="as upscale.py PATH -o samples/upscaled (mode evaluate)")
     options = parser.parse_args(argv)
+    if options.input and options.mode != "evaluate":
+        parser.error("--input goes with --mode=evaluate")
     try:
         config = configuration(options.preset, options.set, training=options.mode != "evaluate")
-        return options.mode, config
+        return options.mode, options.input, config
     except ValueError as error:
         parser.error(str(error))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+import upscale
 from metrics import PERCEPTUAL_LAYERS, feature_distance, luma, niqe, psnr, shaved, ssim, ssim_daala
 from model import VGG19, SRGAN_g, vgg_weights
 from pictures import cut_to_multiple, find_pictures, grid, labelled, read_picture, resize, write_picture
@@ -231,3 +232,12 @@ def write_table(path, rows, missing):
     for suffix, content in ((".md", text), (".csv", table.getvalue()), (".json", json.dumps(rows, indent=2) + "\n")):
         write_text(path.with_suffix(suffix), content)
     print(f"\n{text}\ngrids and table: {path.parent}")
+
+
+def upscale_pictures(source, config):
+    """Upscale a picture or a folder into samples/upscaled by upscale.py, with the best weights there are."""
+    weights = [weights_of(method, stage, config) for method, stage in STAGES.items()]
+    best = next((path for path in reversed(weights) if path), "srgan")
+    return upscale.main(
+        upscale.command_line([source, f"--output={config.TRAIN.samples_dir}/upscaled", f"--model={best}"])
+    )

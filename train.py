@@ -1,7 +1,7 @@
 """Train and evaluate SRGAN (Ledig et al. 2017).
 
 python train.py --mode=srgan      both stages, resumed where they stopped
-python train.py --mode=evaluate   the table of the paper, and grids
+python train.py --mode=evaluate   the table of the paper, and grids; with --input, upscales pictures
 """
 
 import contextlib
@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from dataset import Crops, Pictures
-from evaluate import evaluate
+from evaluate import evaluate, upscale_pictures
 from losses import CONTENT_LOSSES
 from model import VGG19, SRGAN_d, SRGAN_g, vgg_weights
 from pictures import centre_crop, cut_to_multiple, find_pictures, read_picture, resize
@@ -169,11 +169,11 @@ def stop_signals():
             signal.signal(number, handler)
 
 
-def main(mode, config):
+def main(mode, source, config):
     """Run one mode; the exit status. A user's mistake is one line and 2, Ctrl-C 130."""
     try:
         if mode == "evaluate":
-            return evaluate(config)
+            return upscale_pictures(source, config) if source else evaluate(config)
         return train(config, ["srgan_init", "srgan"] if mode == "srgan" else ["srgan_init"])
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)

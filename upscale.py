@@ -26,9 +26,7 @@ from utils import UserError, model_path
 from video import CONTAINERS, open_video, upscale_video
 
 SUFFIXES = [*FORMATS, *CONTAINERS]
-HALO = (
-    16  # pixels beyond a tile that the shipped weights need; with fewer, a level of 255 changes (tests/test_tiles.py)
-)
+HALO = 16  # pixels beyond a tile that the shipped weights need to differ by a level of 255 at most
 LARGEST_TILE, BYTES = 512, 6_000  # BYTES of memory for each pixel of a tile
 
 

@@ -70,8 +70,8 @@ def details(generators, benchmark):
 if __name__ == "__main__":
     results, generators = {}, {}
     for content_loss in CONTENT_LOSSES:
-        mode, config = command_line(settings(content_loss, sys.argv[1:]))
-        status = main(mode, config)
+        mode, source, config = command_line(settings(content_loss, sys.argv[1:]))
+        status = main(mode, source, config)
         if status:
             sys.exit(status)
         results[content_loss] = json.loads((SAMPLES / content_loss / "evaluate/results.json").read_text())

@@ -62,6 +62,7 @@ def test_hr_img_path_takes_several_folders():
         (["--preset", "huge"], ["--preset", "huge"]),
         (["--mode", "training"], ["--mode", "training"]),
         (["--batch_size=8"], ["--batch_size"]),
+        (["--input", "a.png"], ["--input", "evaluate"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(arguments, named, capsys):

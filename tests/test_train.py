@@ -20,7 +20,7 @@ from config import command_line
 from dataset import Crops, Pictures
 from metrics import luma, psnr
 from model import SRGAN_g
-from pictures import find_pictures, resize, write_picture
+from pictures import find_pictures, read_picture, resize, write_picture
 from srgan import JIT, SRGAN, to_float, to_uint8
 
 ROOT = Path(__file__).parents[1]
@@ -395,6 +395,18 @@ def test_evaluate_measures_lpips_where_its_package_is_installed(tmp_path, monkey
 def test_evaluate_writes_grids_and_tensorlayers_four_pictures(straight):
     names = {path.name for path in (straight / "samples/evaluate").iterdir()}
     assert {"Set5_img_003.png", "valid_gen.png", "valid_lr.png", "valid_hr.png", "valid_bicubic.png"} <= names
+
+
+def test_own_pictures_are_upscaled_and_bad_ones_named(trained, capsys):
+    pytest.importorskip("openvino")
+    source = trained / "mine"
+    write_picture(source / "a/colour.png", np.full((9, 13, 3), 128, np.uint8))
+    (source / "zero.png").touch()
+    mode, _, config = command_line(arguments(trained, "evaluate"))
+    assert train.main(mode, str(source), config) == 1
+    assert capsys.readouterr().err.count("zero.png") == 1
+    assert read_picture(trained / "samples/upscaled/a/colour.png").shape == (36, 52, 3)
+    assert train.main(mode, str(source / "none.png"), config) == 2
 
 
 def test_another_scale_trains_and_is_measured_without_the_papers_numbers(tmp_path):
