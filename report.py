@@ -11,23 +11,29 @@ import numpy as np
 
 from metrics import luma, psnr
 from pictures import grid, resize, write_picture
+from resume import save_state
 from srgan import super_resolve
-from utils import UserError, generator_path, save_weights, write_text
+from utils import Diverged, UserError, generator_path, save_weights, write_text
+
+# when a run is called unhealthy
+WON, WON_REPORTS = (0.99, 0.01), 5  # mean D(real) above and D(fake) below, for so many reports
+COLLAPSED = 5.0  # dB of validation PSNR below the stage's start
 
 
-def state_path(stage, config):
-    """The file a stage resumes from."""
-    return Path(config.TRAIN.checkpoint_dir, f"{stage}_state.weights.h5")
+def unhealthy(lines):
+    """What is wrong with a stage by the lines of its log, and what to do; None where nothing is.
 
-
-def generator_facts(config):
-    return {name: config.MODEL[name] for name in ("variant", "scale", "blocks", "filters")}
-
-
-def state_facts(stage, config):
-    """What a state must agree in with the run that goes on from it."""
-    names = ["crop", "optimizer", "precision"] + ["content_loss"] * (stage == "srgan")
-    return dict(config.MODEL) | {name: config.TRAIN[name] for name in names}
+    Lines: dicts in order, with update, val_psnr and in the second stage d_real and d_fake. A discriminator that is
+    mostly right is no fault: GANs train with D(real) 0.9 and D(fake) 0.1.
+    """
+    if lines[0]["val_psnr"] - lines[-1]["val_psnr"] > COLLAPSED:
+        fall = f"validation fell from {lines[0]['val_psnr']:.1f} to {lines[-1]['val_psnr']:.1f} dB"
+        return f"{fall}: the generator collapses; look at the grid, stop it, and start again with a lower learning rate"
+    last = [line for line in lines[-WON_REPORTS:] if "d_real" in line]
+    if len(last) == WON_REPORTS and all(line["d_real"] > WON[0] and line["d_fake"] < WON[1] for line in last):
+        lost = f"the discriminator has won: D(real) > {WON[0]} and D(fake) < {WON[1]} for {WON_REPORTS} reports"
+        return f"{lost}; a longer warm-up, a lower TRAIN.learning_rate or fewer MODEL.discriminator_filters help"
+    return None
 
 
 class Report:
@@ -50,20 +56,27 @@ class Report:
             self.tensorboard.set_model(game)
         for side, column in ((valid[0][0].shape[0], 0), (valid[0][1].shape[0], 1)):
             write_picture(self.samples / f"_train_sample_{side}.png", grid([[pair[column]] for pair in valid[:4]]))
-        kept = [line for line in self.log_lines() if line["update"] <= self.updates]
-        write_text(self.log, "".join(json.dumps(line) + "\n" for line in kept))
+        self.lines = [line for line in self.read_log() if line["update"] <= self.updates]
+        if not self.lines:
+            self.lines = [{"update": self.updates, "val_psnr": self.validate()}]
+        self.write_log()
 
-    def log_lines(self):
+    def read_log(self):
         try:
             return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
         except ValueError as error:
             raise UserError(f"{self.log}: is no log of ours ({error}); move it away") from error
 
+    def write_log(self):
+        write_text(self.log, "".join(json.dumps(line) + "\n" for line in self.lines))
+
     def progress(self, updates, logs, stop):
         """Show the period's update number `updates`; tell fit() to end the period where `stop` is true."""
         done = self.updates - self.first + updates
-        self.bar.update(done, [(name, float(logs[name])) for name in self.game.terms])
-        self.game.stop_training = bool(stop)
+        terms = [(name, float(logs[name])) for name in self.game.terms]
+        self.bar.update(done, terms)
+        diverged = not all(np.isfinite(value) for _, value in terms)  # end_period says so
+        self.game.stop_training = bool(stop) or diverged
 
     def end_period(self, terms, last):
         """Report the period if it reached update `last`, and save the state; `terms` are its mean loss terms."""
@@ -71,35 +84,43 @@ class Report:
         self.refuse_nan(terms)
         if self.updates == last:
             self.write(terms, last - before)
-        self.save_state()
+        save_state(self.stage, self.game, self.updates, self.config)
 
     def refuse_nan(self, terms):
-        """Raise UserError where training has diverged, before anything good is overwritten."""
+        """Raise Diverged where training has diverged, before anything good is overwritten."""
         bad = [name for name, value in terms.items() if not np.isfinite(value)]
         variables = (keras.ops.convert_to_numpy(variable) for variable in self.game.variables)
         if bad or not all(np.isfinite(variable).all() for variable in variables):
             key = "TRAIN.learning_rate_init" if self.stage == "srgan_init" else "TRAIN.learning_rate"
-            raise UserError(
+            raise Diverged(
                 f"{self.stage}: {bad[0] if bad else 'a weight'} is not finite at update {self.updates}; "
                 f"the checkpoint before it is kept; lower {key}"
             )
 
+    def validate(self):
+        """Mean PSNR (dB) of the validation pictures, with a grid of the first ones."""
+        scale = self.config.MODEL.scale
+        srs = [super_resolve(self.game.average, lr) for lr, _ in self.valid]
+        rows = [[resize(lr, scale), sr, hr] for (lr, hr), sr in zip(self.valid[:4], srs)]
+        write_picture(self.samples / f"train_{self.updates}.png", grid(rows))
+        return float(np.mean([psnr(luma(sr), luma(hr), scale) for sr, (_, hr) in zip(srs, self.valid)]))
+
     def write(self, terms, updates):
         """Validate, and write what a period of `updates` gave."""
         seconds = time.perf_counter() - self.started
-        srs = [super_resolve(self.game.average, lr) for lr, _ in self.valid]
-        scores = [psnr(luma(sr), luma(hr), self.config.MODEL.scale) for sr, (_, hr) in zip(srs, self.valid)]
-        line = {"update": self.updates, **terms, "val_psnr": float(np.mean(scores))}
+        line = {"update": self.updates, **terms, "val_psnr": self.validate()}
         line["learning_rate"] = float(keras.ops.convert_to_numpy(self.game.optimizer.learning_rate))
         line["updates_per_second"] = updates / seconds
-        write_text(self.log, "".join(json.dumps(old) + "\n" for old in [*self.log_lines(), line]))
-        if self.tensorboard:
-            self.tensorboard.on_epoch_end(self.updates, line)
-        rows = [[resize(lr, self.config.MODEL.scale), sr, hr] for (lr, hr), sr in zip(self.valid[:4], srs)]
-        write_picture(self.samples / f"train_{self.updates}.png", grid(rows))
         shown = "  ".join(f"{name} {value:.4g}" for name, value in line.items())
         print(f"\n{self.stage}: {shown}", flush=True)
+        if self.tensorboard:
+            self.tensorboard.on_epoch_end(self.updates, line)
         self.save_networks(line)
+        if warning := unhealthy([*self.lines, line]):
+            line = line | {"warning": warning}
+            print(f"{self.stage}: warning: {warning}", flush=True)
+        self.lines.append(line)
+        self.write_log()
         self.started = time.perf_counter()
 
     def save_networks(self, measured):
@@ -117,8 +138,3 @@ class Report:
         save_weights(self.game.average, generator_path(self.folder, self.stage), facts)
         if self.game.discriminator:
             save_weights(self.game.discriminator, self.folder / "d_srgan.weights.h5", facts)
-
-    def save_state(self):
-        """Everything a later run needs to go on from here: weights, average, optimizer, updates."""
-        facts = {"model": state_facts(self.stage, self.config), "updates": self.updates}
-        save_weights(self.game, state_path(self.stage, self.config), facts)

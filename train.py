@@ -26,9 +26,10 @@ from evaluate import evaluate, upscale_pictures
 from losses import CONTENT_LOSSES
 from model import VGG19, SRGAN_d, SRGAN_g, vgg_weights
 from pictures import centre_crop, cut_to_multiple, find_pictures, read_picture, resize
-from report import Report, generator_facts, state_facts, state_path
+from report import Report
+from resume import generator_facts, load_state, only_run
 from srgan import JIT, SRGAN
-from utils import UserError, generator_path, load_weights, read_facts, write_text
+from utils import UserError, load_weights, write_text
 
 
 def train(config, stages):
@@ -45,15 +46,16 @@ def train(config, stages):
     discriminator = SRGAN_d(config.MODEL.variant, settings.crop, config.MODEL.discriminator_filters)
     if settings.initial_generator:
         load_weights(generator, settings.initial_generator, generator_facts(config))
-    if not settings.initial_generator or stages == ["srgan_init"]:
-        game = SRGAN(generator, ema=settings.ema)
-        if not train_stage("srgan_init", game, pictures, valid, config):
-            return 130
-        generator.set_weights(game.average.get_weights())
-    if "srgan" in stages:
-        game = SRGAN(generator, discriminator, vgg, (mse, vgg_weight, settings.adversarial_weight), settings.ema)
-        if not train_stage("srgan", game, pictures, valid, config):
-            return 130
+    with only_run(settings.checkpoint_dir):
+        if not settings.initial_generator or stages == ["srgan_init"]:
+            game = SRGAN(generator, ema=settings.ema)
+            if not train_stage("srgan_init", game, pictures, valid, config):
+                return 130
+            generator.set_weights(game.average.get_weights())
+        if "srgan" in stages:
+            game = SRGAN(generator, discriminator, vgg, (mse, vgg_weight, settings.adversarial_weight), settings.ema)
+            if not train_stage("srgan", game, pictures, valid, config):
+                return 130
     keras.config.set_dtype_policy("float32")  # as --mode=evaluate measures
     return evaluate(config)
 
@@ -88,7 +90,8 @@ def train_stage(stage, game, pictures, valid, config):
     fixed = first_fixed(settings, total, warm_up)
     rate = warm_up_rate(settings) if warm_up else adversarial_rate(settings)
     game.compile(optimizer=optimizer(settings, rate), jit_compile=JIT)
-    load_state(stage, game, pictures, config)
+    build(game, pictures.crop // pictures.scale)
+    load_state(stage, game, config)
     report = Report(stage, game, total, valid, config)
     print(f"{stage}: after update {report.updates} of {total}, {len(pictures)} pictures")
     if report.updates < total:
@@ -119,16 +122,10 @@ def optimizer(settings, rate):
     return keras.optimizers.Adam(rate, beta_1=settings.beta1)
 
 
-def load_state(stage, game, pictures, config):
-    """Give `game` its variables, from the state of an earlier run where there is one."""
-    side = pictures.crop // pictures.scale
+def build(game, side):
+    """Give `game` all its variables; side: of an LR crop."""
     game(np.zeros((1, side, side, 3), np.uint8))
     game.optimizer.build(game.trainable_variables)
-    path, result = state_path(stage, config), generator_path(config.TRAIN.checkpoint_dir, stage)
-    if path.exists():
-        load_weights(game, path, state_facts(stage, config))
-    elif result.exists() and read_facts(result).get("updates", math.inf) > config.TRAIN.report_every:
-        raise UserError(f"{result}: would be overwritten, for {path.name} to go on from is missing; move it away first")
 
 
 def load_pictures(config):
@@ -170,14 +167,14 @@ def stop_signals():
 
 
 def main(mode, source, config):
-    """Run one mode; the exit status. A user's mistake is one line and 2, Ctrl-C 130."""
+    """Run one mode; the exit status. A user's mistake is one line and 2, a run that diverged 3, Ctrl-C 130."""
     try:
         if mode == "evaluate":
             return upscale_pictures(source, config) if source else evaluate(config)
         return train(config, ["srgan_init", "srgan"] if mode == "srgan" else ["srgan_init"])
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except OSError as error:  # a folder that may not be entered, a name too long
         print(f"train.py: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
         return 2

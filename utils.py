@@ -16,6 +16,22 @@ PRETRAINED = Path(__file__).parent / "checkpoints" / "pretrained"
 class UserError(Exception):
     """A mistake of the user: one line that says what, where and what to do."""
 
+    status = 2  # what the process exits with
+
+
+class Diverged(UserError):
+    """Training that cannot go on, for a loss is no number any more."""
+
+    status = 3
+
+
+def make_folder(path):
+    """Make a folder where there is none. Raises UserError where it cannot be made."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made: {error.strerror}") from error
+
 
 @contextlib.contextmanager
 def written_whole(path):
@@ -25,10 +41,7 @@ def written_whole(path):
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}")  # one name: what a killed run left is used again
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path.parent}: cannot be made: {error.strerror}") from error
+    make_folder(path.parent)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -78,7 +91,7 @@ def save_weights(model, path, facts):
     with written_whole(path) as temporary:
         reserve(temporary, sum(4 * int(np.prod(v.shape)) + 4096 for v in variables))
         model.save_weights(temporary)
-    write_text(facts_path(path), json.dumps(facts, indent=2) + "\n")
+        write_text(facts_path(path), json.dumps(facts, indent=2) + "\n")  # first: weights are never without facts
 
 
 def read_facts(path):

@@ -1,0 +1,216 @@
+"""Tiny trainings as processes: killed, stopped, started twice, on a full disk; they go on to the same weights.
+
+KILLS=30 python -m pytest -s tests/faults kills as often; without it, a few times.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KILLS = int(os.environ.get("KILLS", 4))
+UPDATES = 10 * max(KILLS, 6)  # of both stages together
+TINY = {
+    "MODEL.blocks": 1,
+    "MODEL.filters": 8,
+    "MODEL.discriminator_filters": 4,
+    "TRAIN.batch_size": 2,
+    "TRAIN.crop": 32,
+    "TRAIN.n_updates_init": UPDATES // 2,
+    "TRAIN.n_updates": UPDATES // 2,
+    "TRAIN.report_every": 3,
+    "TRAIN.content_loss": "mse",
+    "VALID.crop": 64,
+    "VALID.count": 1,
+    "VGG.weights": "none",
+    "TRAIN.hr_img_path": ROOT / "data/valid",
+    "VALID.hr_img_path": ROOT / "data/valid",
+}
+
+# each training is a process of its own, forked from one that has imported Keras and done nothing with it
+forks = multiprocessing.get_context("forkserver")
+forks.set_forkserver_preload(["keras"])
+
+
+def live(folder, changes):
+    """What a process does: train.py's command line in `folder`, with its output in a file there."""
+    output = os.open(folder / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout.reconfigure(line_buffering=True)
+    sys.path.insert(0, str(ROOT))
+    import train
+    from config import command_line
+
+    settings = TINY | {
+        "TRAIN.checkpoint_dir": folder / "checkpoints",
+        "TRAIN.samples_dir": folder / "samples",
+        "EVALUATE.benchmark_dir": folder / "benchmark",
+    }
+    words = [word for key, value in (settings | changes).items() for word in ("--set", f"{key}={value}")]
+    sys.exit(train.main(*command_line(words)))
+
+
+def start(folder, **changes):
+    """A training in `folder`; a change `TRAIN_crop=64` stands for TRAIN.crop."""
+    (folder / "benchmark/Set5/HR").mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "data/benchmark/Set5/HR/img_003.png", folder / "benchmark/Set5/HR")
+    (folder / "output").write_text("")
+    process = forks.Process(target=live, args=(folder, {k.replace("_", ".", 1): v for k, v in changes.items()}))
+    process.start()
+    return process
+
+
+def ended(process):
+    """The exit status of a process, waited for."""
+    process.join(300)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def until(process, happened):
+    """Wait for `happened()`; False where the process ended before."""
+    while process.is_alive():
+        if happened():
+            return True
+        time.sleep(0.0005)
+    return False
+
+
+def writes(folder):
+    """Is a file of the checkpoints only half there?"""
+    with contextlib.suppress(FileNotFoundError):
+        return any(name.startswith(".") for name in os.listdir(folder / "checkpoints"))
+    return False
+
+
+def trains(folder):
+    return "after update" in (folder / "output").read_text()
+
+
+def arrays(path):
+    """{name: array} of a weights file."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def validations(folder, stage):
+    """[(update, PSNR, learning rate)] of a stage's log."""
+    lines = map(json.loads, (folder / f"checkpoints/log_{stage}.jsonl").read_text().splitlines())
+    return [(line["update"], line["val_psnr"], line.get("learning_rate")) for line in lines]
+
+
+def assert_same_end(folder, other):
+    """Both runs left the same weights, to the last bit, and the same validations."""
+    for stage in ("srgan_init", "srgan"):
+        assert validations(folder, stage) == validations(other, stage)
+    states = [f"{stage}_state_{UPDATES // 2}" for stage in ("srgan_init", "srgan")]
+    for name in ["g_srgan_init", "g_srgan", "d_srgan", *states]:
+        ours, theirs = (arrays(where / f"checkpoints/{name}.weights.h5") for where in (folder, other))
+        assert ours.keys() == theirs.keys()
+        assert [key for key in ours if not np.array_equal(ours[key], theirs[key])] == []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_starts(tmp_path_factory):
+    """JAX keeps what it compiles for the next process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("jax")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    process = start(folder)
+    assert ended(process) == 0, (folder / "output").read_text()
+    return folder
+
+
+def told(folder):
+    return (folder / "output").read_text()
+
+
+def test_a_killed_run_ends_in_the_same_weights(straight, tmp_path):
+    """Killed at random moments and while it writes; once each it is told to stop by SIGTERM and by Ctrl-C."""
+    chance, met = random.Random(0), Counter()
+    while met.total() < KILLS + 2:
+        process, asked = start(tmp_path), {1: signal.SIGTERM, 3: signal.SIGINT}.get(met.total())
+        until(process, lambda: trains(tmp_path))
+        if met.total() % 3 == 2:  # at one of the next files
+            for _ in range(chance.randint(1, 8)):
+                until(process, lambda: not writes(tmp_path))
+                until(process, lambda: writes(tmp_path))
+        else:
+            time.sleep(chance.uniform(0, 3))
+        writing = writes(tmp_path)
+        if not process.is_alive():
+            break
+        os.kill(process.pid, asked or signal.SIGKILL)
+        assert ended(process) in ((130, 0) if asked else (-signal.SIGKILL,)), told(tmp_path)
+        stage = "second stage" if "srgan: after update" in told(tmp_path) else "warm-up"
+        met[f"{'asked to stop' if asked else 'killed while it wrote' if writing else 'killed'} in the {stage}"] += 1
+    print(dict(met))
+    assert met.total() >= 5
+    assert ended(start(tmp_path)) == 0, told(tmp_path)
+    assert_same_end(tmp_path, straight)
+
+
+def test_a_damaged_state_is_named_and_the_one_before_it_used(straight, tmp_path):
+    """Cut short, and of another version; with no other left, the run is refused and they are kept."""
+    shutil.copytree(straight / "checkpoints", tmp_path / "checkpoints")
+    newest, older = (tmp_path / f"checkpoints/srgan_state_{n}.weights.h5" for n in (UPDATES // 2, UPDATES // 2 - 3))
+    newest.write_bytes(newest.read_bytes()[:5000])
+    assert ended(start(tmp_path)) == 0, told(tmp_path)
+    assert f"{newest}: damaged" in told(tmp_path) and f"going on from {older.name}" in told(tmp_path)
+    assert_same_end(tmp_path, straight)
+    facts = newest.with_name(newest.name.replace(".weights.h5", ".json"))
+    facts.write_text(facts.read_text().replace('"state_version": 2', '"state_version": 1'))
+    older.write_bytes(b"")
+    before = newest.read_bytes()
+    assert ended(start(tmp_path)) == 2
+    assert "state_version=1" in told(tmp_path).splitlines()[-1] and newest.read_bytes() == before
+
+
+def test_a_second_run_on_the_same_checkpoints_is_refused(straight, tmp_path):
+    first = start(tmp_path)
+    until(first, lambda: trains(tmp_path))
+    (tmp_path / "second").mkdir()
+    second = start(tmp_path / "second", TRAIN_checkpoint_dir=tmp_path / "checkpoints")
+    assert ended(second) == 2 and f"process {first.pid} " in told(tmp_path / "second").splitlines()[-1]
+    first.kill()
+    ended(first)
+    assert ended(start(tmp_path)) == 0, told(tmp_path)  # what a killed run held is free
+    assert_same_end(tmp_path, straight)
+
+
+def test_a_full_disk_stops_the_run_which_goes_on_once_there_is_room(straight, tmp_path):
+    disk = tmp_path / "checkpoints"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2300k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("may not mount a small disk here")
+    try:
+        assert ended(start(tmp_path)) == 2
+        assert "cannot be written: No space left on device" in told(tmp_path).splitlines()[-1]
+        assert list(disk.glob("srgan_state_*")) and not list(disk.glob(".*"))
+        subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+        assert ended(start(tmp_path)) == 0, told(tmp_path)
+        assert_same_end(tmp_path, straight)
+    finally:
+        subprocess.run(["umount", disk], check=True)
