@@ -1,33 +1,27 @@
-"""Train both stages of a small network in turn for hours, in one process: memory, open files, log and grids.
+"""Train both stages of a small network in turn for hours: is memory flat, are all files closed, log and grids complete?
 
     python benchmarks/soak.py HOURS FOLDER
 
-Each round goes on with the warm-up and then with the second stage, as the same command does with more updates;
-FOLDER/soak.csv has a line a round.
+Each leg is the command a user would type, one process that goes on with a stage for some thousand updates: the
+warm-up, the second stage, the warm-up again. FOLDER/soak.csv has what they hold, every ten seconds.
 """
 
 import csv
-import gc
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from config import configuration, prepare_environment
-
-prepare_environment()
-
-import keras
 import psutil
 
-import train
+ROOT = Path(__file__).parents[1]
+LEG, REPORTS = 12_000, 100  # updates of a leg, and between reports
+WARM_UP = 0.15  # of a leg's time, after which its memory is expected to stay
+STAGES = {"srresnet": ("srgan_init", "srgan_ginit"), "srgan": ("srgan", "srgan_gan")}
+COLUMNS = ["leg", "seconds", "memory_mb", "open_files", "threads"]
 
-ROUND, REPORTS = 200, 50  # updates of a stage in a round, and between reports
-WARM_UP = 0.15  # share of the rounds after which memory is expected to stay
 
-
-def settings(folder, updates):
+def command(mode, updates, folder):
     values = {
         "MODEL.blocks": 2,
         "MODEL.filters": 16,
@@ -35,55 +29,69 @@ def settings(folder, updates):
         "TRAIN.batch_size": 4,
         "TRAIN.crop": 48,
         "TRAIN.content_loss": "mse",
+        "TRAIN.fixed_statistics": 0.0,
         "TRAIN.n_updates_init": updates,
         "TRAIN.n_updates": updates,
         "TRAIN.report_every": REPORTS,
         "TRAIN.checkpoint_dir": folder / "checkpoints",
         "TRAIN.samples_dir": folder / "samples",
         "VALID.crop": 128,
-        "EVALUATE.benchmark_dir": folder / "benchmark",
+        "VGG.weights": "none",
     }
-    return configuration(overrides=[f"{key}={value}" for key, value in values.items()])
+    words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+    return [sys.executable, ROOT / "train.py", f"--mode={mode}", *words]
 
 
-def complete(folder, updates):
-    """Has each stage a log line and a grid for every report up to `updates`?"""
-    wanted = range(0, updates + 1, REPORTS)
-    for stage, samples in (("srgan_init", "srgan_ginit"), ("srgan", "srgan_gan")):
-        lines = (folder / f"checkpoints/log_{stage}.jsonl").read_text().splitlines()
-        grids = list((folder / "samples" / samples).glob("train_*.png"))
-        if len(lines) != len(wanted) or len(grids) != len(wanted):
-            return False
-    return True
+def running(process, seconds=10):
+    """Is the process still there after so long?"""
+    try:
+        process.wait(seconds)
+        return False
+    except psutil.TimeoutExpired:
+        return True
+
+
+def leg(mode, number, updates, folder, began):
+    """Run one leg to its end; a row of COLUMNS every ten seconds. Raises CalledProcessError where it fails."""
+    rows = []
+    with open(folder / f"leg_{number}.txt", "w") as output:
+        process = psutil.Popen(command(mode, updates, folder), cwd=ROOT, stdout=output, stderr=output)
+        while running(process):
+            seconds, memory = time.monotonic() - began, process.memory_info().rss / 1e6
+            rows.append([number, seconds, memory, process.num_fds(), process.num_threads()])
+    if process.wait() != 0:
+        raise subprocess.CalledProcessError(process.returncode, mode)
+    return rows
+
+
+def missing(mode, updates, folder):
+    """How many log lines and grids of a stage are missing up to `updates`."""
+    stage, samples = STAGES[mode]
+    lines = (folder / f"checkpoints/log_{stage}.jsonl").read_text().splitlines()
+    grids = list((folder / "samples" / samples).glob("train_*.png"))
+    return 2 * (updates // REPORTS + 1) - len(lines) - len(grids)
 
 
 def main(hours, folder):
-    folder = Path(folder)
-    process, began, updates, rows = psutil.Process(), time.monotonic(), 0, []
+    folder, began, number = Path(folder).resolve(), time.monotonic(), 0
     folder.mkdir(parents=True)
-    hr = folder / "benchmark/Set/HR"
-    hr.mkdir(parents=True)
-    (hr / "a.png").write_bytes((Path(__file__).parents[1] / "data/benchmark/Set5/HR/img_003.png").read_bytes())
     with open(folder / "soak.csv", "w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["seconds", "updates", "memory_mb", "open_files", "threads", "complete"])
+        table.writerow(COLUMNS)
         while time.monotonic() - began < 3600 * float(hours):
-            updates += ROUND
-            if train.main("srgan", None, settings(folder, updates)) != 0:
-                return 1
-            keras.backend.clear_session()
-            gc.collect()
-            seconds, memory = round(time.monotonic() - began), process.memory_info().rss / 1e6
-            rows.append([seconds, updates, memory, process.num_fds(), process.num_threads(), complete(folder, updates)])
-            table.writerow(rows[-1])
+            mode, updates = list(STAGES)[number % 2], LEG * (number // 2 + 1)
+            rows = leg(mode, number, updates, folder, began)
+            table.writerows(rows)
             file.flush()
-    later = rows[int(WARM_UP * len(rows)) :]
-    memory, files = ([row[column] for row in later] for column in (2, 3))
-    print(f"{len(rows)} rounds, {2 * updates} updates, {rows[-1][0] / 3600:.2f} hours")
-    print(f"memory {min(memory):.0f} to {max(memory):.0f} MB: {100 * (max(memory) / min(memory) - 1):.1f} %")
-    print(f"open files {min(files)} to {max(files)}; log and grids complete: {all(row[-1] for row in rows)}")
-    return 0
+            later = rows[int(WARM_UP * len(rows)) :]
+            memory, files = ([row[column] for row in later] for column in (2, 3))
+            flat = f"memory {min(memory):.0f} to {max(memory):.0f} MB, {100 * (max(memory) / min(memory) - 1):.1f} %"
+            files = f"open files {min(files)} to {max(files)}"
+            rest = f"{missing(mode, updates, folder)} log lines and grids missing"
+            hours_now = (time.monotonic() - began) / 3600
+            print(f"leg {number}, {mode} to update {updates}: {flat}; {files}; {rest}; {hours_now:.2f} h", flush=True)
+            number += 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main(*sys.argv[1:])
