@@ -52,11 +52,11 @@ def running(process, seconds=10):
 
 
 def leg(mode, number, updates, folder, began):
-    """Run one leg to its end; a row of COLUMNS every ten seconds. Raises CalledProcessError where it fails."""
+    """Run one leg to its end; COLUMNS every ten seconds while it trains. Raises CalledProcessError if it fails."""
     rows = []
     with open(folder / f"leg_{number}.txt", "w") as output:
         process = psutil.Popen(command(mode, updates, folder), cwd=ROOT, stdout=output, stderr=output)
-        while running(process):
+        while running(process) and "\nSRResNet:" not in Path(output.name).read_text():  # then it evaluates
             seconds, memory = time.monotonic() - began, process.memory_info().rss / 1e6
             rows.append([number, seconds, memory, process.num_fds(), process.num_threads()])
     if process.wait() != 0:

@@ -22,7 +22,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("KILLS", 4))
-UPDATES = 10 * max(KILLS, 6)  # of both stages together
+UPDATES = 60  # of both stages together
 TINY = {
     "MODEL.blocks": 1,
     "MODEL.filters": 8,
@@ -147,29 +147,41 @@ def told(folder):
     return (folder / "output").read_text()
 
 
+def kill(folder, chance, asked):
+    """Run the training and end it at a random moment; what happened, or None where it ended by itself before.
+
+    asked: the signal, if not to kill. A third of the kills wait for a file that is only half written.
+    """
+    process, wait, signal_sent = start(folder), chance.random() < 1 / 3, asked or signal.SIGKILL
+    until(process, lambda: trains(folder))
+    if wait and not asked:
+        for _ in range(chance.randint(1, 10)):
+            until(process, lambda: not writes(folder))
+            until(process, lambda: writes(folder))
+    else:
+        process.join(chance.uniform(0, 6))
+    writing = writes(folder)
+    if process.is_alive():
+        os.kill(process.pid, signal_sent)
+    if ended(process) == 0:
+        return None
+    assert process.exitcode == (130 if asked else -signal.SIGKILL), told(folder)
+    stage = "the second stage" if "srgan: after update" in told(folder) else "the warm-up"
+    return f"{'stopped' if asked else 'killed while it wrote' if writing else 'killed'} in {stage}"
+
+
 def test_a_killed_run_ends_in_the_same_weights(straight, tmp_path):
-    """Killed at random moments and while it writes; once each it is told to stop by SIGTERM and by Ctrl-C."""
-    chance, met = random.Random(0), Counter()
-    while met.total() < KILLS + 2:
-        process, asked = start(tmp_path), {1: signal.SIGTERM, 3: signal.SIGINT}.get(met.total())
-        until(process, lambda: trains(tmp_path))
-        if met.total() % 3 == 2:  # at one of the next files
-            for _ in range(chance.randint(1, 8)):
-                until(process, lambda: not writes(tmp_path))
-                until(process, lambda: writes(tmp_path))
-        else:
-            time.sleep(chance.uniform(0, 3))
-        writing = writes(tmp_path)
-        if not process.is_alive():
-            break
-        os.kill(process.pid, asked or signal.SIGKILL)
-        assert ended(process) in ((130, 0) if asked else (-signal.SIGKILL,)), told(tmp_path)
-        stage = "second stage" if "srgan: after update" in told(tmp_path) else "warm-up"
-        met[f"{'asked to stop' if asked else 'killed while it wrote' if writing else 'killed'} in the {stage}"] += 1
-    print(dict(met))
-    assert met.total() >= 5
-    assert ended(start(tmp_path)) == 0, told(tmp_path)
-    assert_same_end(tmp_path, straight)
+    """Killed in both stages and while it writes, stopped by SIGTERM and by Ctrl-C, until it ends; then another one."""
+    chance, met, runs = random.Random(0), Counter(), 0
+    while sum(count for what, count in met.items() if "killed" in what) < KILLS:
+        folder, lives = tmp_path / str(runs), 0
+        folder.mkdir()
+        while what := kill(folder, chance, {1: signal.SIGTERM, 4: signal.SIGINT}.get(lives)):
+            met[what] += 1
+            lives += 1
+        assert_same_end(folder, straight)
+        runs += 1
+    print(f"{runs} runs:", dict(met))
 
 
 def test_a_damaged_state_is_named_and_the_one_before_it_used(straight, tmp_path):
