@@ -1,64 +1,87 @@
 """Training pictures: HR in memory, LR reduced once from the whole picture, aligned crops of both."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 
-from pictures import cut_to_multiple, read_picture, resize
+from pictures import cut_to_multiple, picture_size, read_picture, resize
 from utils import UserError
 
 
 class Pictures:
     """Pairs of an HR picture and its LR reduction, uint8; past `memory` bytes they are decoded on demand.
 
-    Pictures smaller than `crop` and unreadable ones are left out and named in `skipped`, a line each.
-    Raises UserError where no picture is left.
+    The headers of all are read first. Those unreadable or smaller than `crop` are left out; those whose pixels turn
+    out to be damaged, missing or of another size are never used again. Each is named once in `skipped`, a line each.
+    Raises UserError where no picture is left, later where less than half of them are.
     """
 
     def __init__(self, paths, scale, crop, memory):
-        self.scale, self.crop, self.skipped = scale, crop, []
-        self.paths, self.shapes, self.pairs, held = [], [], [], 0
-        with ThreadPoolExecutor() as pool:
-            for path, pair in zip(paths, pool.map(self.read_or_reason, paths)):
-                if isinstance(pair, str):
-                    self.skipped.append(pair)
+        self.scale, self.crop, self.skipped, self.broken, self.fewest = scale, crop, [], {}, 0
+        self.paths, self.shapes = [], []
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for path, shape in zip(paths, pool.map(self.shape_or_reason, paths)):
+                if isinstance(shape, str):
+                    self.skipped.append(shape)
                     continue
-                size = sum(picture.nbytes for picture in pair)
-                held += size
                 self.paths.append(path)
-                self.shapes.append(pair[1].shape[:2])
-                self.pairs.append(pair if held <= memory else None)
-        if not self.paths:
+                self.shapes.append(shape)
+            areas = np.array([height * width for height, width in self.shapes], float)
+            kept = np.count_nonzero(np.cumsum(3 * areas * (1 + 1 / scale**2)) <= memory)
+            self.pairs = [None] * len(self.paths)
+            self.pairs[:kept] = pool.map(self.__getitem__, range(kept))
+        if not self.usable:
             raise UserError(f"no usable picture; the first of {len(self.skipped)} left out: {self.skipped[0]}")
-        areas = np.array([height * width for height, width in self.shapes], float)
+        self.fewest = self.usable / 2  # so many do not break one by one: a disc is gone, or another folder there
         self.chances = areas / areas.sum()  # every pixel is as likely as any other
 
-    def read(self, path):
-        """(lr, hr) of one file. Raises UserError where it is unreadable or too small."""
-        hr = cut_to_multiple(read_picture(path), self.scale)
-        if min(hr.shape[:2]) < self.crop:
-            raise UserError(f"{path}: {hr.shape[1]}x{hr.shape[0]} is smaller than a crop of {self.crop}")
-        return resize(hr, 1 / self.scale), hr
-
-    def read_or_reason(self, path):
+    def shape_or_reason(self, path):
+        """(height, width) of HR as the header says, or why there is none."""
         try:
-            return self.read(path)
+            height, width = picture_size(path)
+            if min(height, width) // self.scale * self.scale < self.crop:
+                raise UserError(f"{path}: {width}x{height} is smaller than a crop of {self.crop}")
+            return height - height % self.scale, width - width % self.scale
         except UserError as error:
             return str(error)
+
+    def read(self, index):
+        """(lr, hr) of one file. Raises UserError where it is unreadable or of another size than its header said."""
+        path, shape = self.paths[index], self.shapes[index]
+        hr = cut_to_multiple(read_picture(path), self.scale)
+        if hr.shape[:2] not in (shape, shape[::-1]):  # it may lie on its side
+            raise UserError(f"{path}: has changed from {shape[1]}x{shape[0]} to {hr.shape[1]}x{hr.shape[0]}")
+        return resize(hr, 1 / self.scale), hr
+
+    @property
+    def usable(self):
+        """How many pictures are not known to be broken."""
+        return len(self.paths) - len(self.broken)
 
     def __len__(self):
         return len(self.paths)
 
     def __getitem__(self, index):
-        """(lr, hr) uint8, (h, w, 3) and (scale*h, scale*w, 3)."""
-        return self.pairs[index] or self.read(self.paths[index])
+        """(lr, hr) uint8, (h, w, 3) and (scale*h, scale*w, 3); None if it is broken. Raises UserError if most are."""
+        if index not in self.broken:
+            try:
+                return self.pairs[index] or self.read(index)
+            except UserError as error:
+                reason = str(error)
+                if self.broken.setdefault(index, reason) is reason:  # two threads may come upon it at once
+                    self.skipped.append(reason)
+        if self.usable < self.fewest:
+            last = list(self.broken.values())[-1]
+            raise UserError(f"{len(self.broken)} of {len(self)} pictures cannot be used any more, the last: {last}")
+        return None
 
 
 class Crops(keras.utils.PyDataset):
     """Batches of aligned crops for the updates `first` to `last`: lr and hr, (N, crop, crop, 3) uint8.
 
-    What an update sees depends on (seed, update) alone. Flips and quarter turns, eight in all.
+    What an update sees depends on (seed, update), and on which pictures are broken. Eight flips and quarter turns.
     """
 
     def __init__(self, pictures, batch_size, seed, first, last, workers=1):
@@ -82,8 +105,8 @@ class Crops(keras.utils.PyDataset):
         hrs = np.empty((self.batch_size, pictures.crop, pictures.crop, 3), np.uint8)
         for n, (picture, place, turn) in enumerate(zip(chosen, places, turns)):
             try:
-                lr, hr = pictures[picture]
-            except UserError as error:  # it was readable when training began
+                lr, hr = pictures[picture] or self.replacement(index, n, chosen)
+            except UserError as error:  # most were readable when training began
                 self.failures.append(error)
                 return np.zeros_like(lrs), np.zeros_like(hrs)
             y, x = (place * (np.array(lr.shape[:2]) - side + 1)).astype(int)
@@ -91,6 +114,16 @@ class Crops(keras.utils.PyDataset):
             y, x = y * scale, x * scale
             hrs[n] = turned(hr[y : y + pictures.crop, x : x + pictures.crop], turn)
         return lrs, hrs
+
+    def replacement(self, index, n, chosen):
+        """A pair in place of a broken one, drawn as that was: the first usable in an order of the place's own.
+
+        So it is the same whichever pictures are known to be broken by then, and whatever the other places hold.
+        """
+        random = np.random.default_rng((self.seed, self.first + index, n))
+        order = random.exponential(size=len(self.pictures)) / self.pictures.chances
+        order[chosen] += order.max()  # what the batch holds already comes last
+        return next(pair for picture in np.argsort(order) if (pair := self.pictures[picture]))
 
 
 def turned(picture, turn):

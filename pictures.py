@@ -1,63 +1,95 @@
 """Pictures: found, read as 8-bit RGB or grey, resized as MATLAB does, laid out in grids, written."""
 
+import contextlib
+import os
 import re
+import stat
+import struct
+import warnings
 import zlib
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, UnidentifiedImageError
 from scipy import sparse
 
 from utils import UserError, written_whole
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"]  # whatever the suffix; Pillow hands others to programs (EPS)
+# what Pillow raises on damaged files: benchmarks/fuzz_upscale.py
+DAMAGED = (OSError, ValueError, TypeError, SyntaxError, LookupError, EOFError, AttributeError, ArithmeticError)
+DAMAGED += (struct.error, zlib.error, Image.DecompressionBombError)
+BLOCK = 2**18  # values that are resized at a time
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF, of 100 megapixels: such files can be used
 
 
 def find_pictures(folders):
-    """Paths of all pictures below one folder or several, sorted. Raises UserError where there is none."""
+    """Paths of all pictures below one folder or several, sorted. Raises UserError where there is none.
+
+    What is called like a picture and is no file, and folders that may not be read, are listed too: to be named.
+    """
     folders = [folders] if isinstance(folders, (str, Path)) else folders
     found = []
     for folder in map(Path, folders):
         folder = folder.expanduser()
         if not folder.exists():
             raise UserError(f"{folder}: no such folder or file")
-        here = [folder] if folder.is_file() else sorted(folder.rglob("[!.]*"))
-        found += [path for path in here if path.suffix.lower() in SUFFIXES and path.is_file()]
+        here, closed = [folder] if folder.is_file() else [], []
+        for root, inside, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+            here += [Path(root, name) for name in files] + [Path(root)] * (not inside and not files)
+        found += sorted(path for path in here if path.suffix.lower() in SUFFIXES and path.name[0] != ".") + closed
     if not found:
         raise UserError(f"{', '.join(map(str, folders))}: no pictures ({' '.join(sorted(SUFFIXES))})")
     return found
 
 
+@contextlib.contextmanager
+def _opened(path):
+    """The picture at `path`, its header read. Turns what a damaged file makes Pillow raise into one UserError."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe would wait for its other end
+            raise UserError(f"{path}: unreadable picture (a folder or a device)")
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path}: unreadable picture (damaged, or none at all)") from error
+    except DAMAGED as error:
+        reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+        reason = re.sub(r"<_io\.\w+.*?>|<\w+ object.*?>", "it", reason.splitlines()[0])
+        raise UserError(f"{path}: unreadable picture ({reason})") from error
+
+
+def picture_size(path):
+    """(height, width) as the header says, not turned as EXIF says. Raises UserError where it cannot be read."""
+    with _opened(path) as image:
+        return image.size[::-1]
+
+
 def read_picture(path, grey=False):
     """One picture as uint8 (h, w, 3), turned as its EXIF says; with `grey`, (h, w) if it is stored as grey.
 
-    Alpha is dropped, palettes and CMYK are converted, 16-bit grey is reduced to 8 bits.
-    Raises UserError where it cannot be decoded.
+    Alpha is dropped, palettes and CMYK are converted, 16-bit grey is reduced to 8 bits, of an animation the first
+    frame is taken. Raises UserError where it cannot be decoded.
     """
-    try:
-        with iio.imopen(path, "r", plugin="pillow") as file:
-            mode = file.metadata(index=0)["mode"]
-            deep = mode.startswith(("I", "F"))  # Pillow would clip these at 255
-            picture = file.read(index=0, rotate=True, mode=None if deep else "L" if mode in ("1", "L", "LA") else "RGB")
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        KeyError,
-        TypeError,
-        EOFError,
-        zlib.error,
-        Image.DecompressionBombError,
-    ) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        reason = re.sub(r"<_io\.\w+.*?>|<\w+ object.*?>", "it", reason)
-        raise UserError(f"{path}: unreadable picture ({reason})") from error
+    with _opened(path) as image:
+        mode = image.mode
+        deep = mode.startswith(("I", "F"))  # Pillow would clip these at 255
+        picture = np.asarray(image if deep else image.convert("L" if mode in ("1", "L", "LA", "La") else "RGB"))
+        picture = upright(picture, image.getexif().get(0x112))
     if deep:
+        picture = np.nan_to_num(picture)
         white = 1 if mode == "F" and picture.max() <= 1 else 255 if mode in "IF" and picture.max() <= 255 else 65535
         picture = np.clip(picture * (255 / white), 0, 255).round()
-    picture = picture.astype(np.uint8)
+    picture = np.ascontiguousarray(picture, np.uint8)
     return picture if picture.ndim == 3 or grey else np.repeat(picture[..., None], 3, -1)
+
+
+def upright(picture, orientation):
+    """A view of the picture (h, w, ...), turned as EXIF's `orientation` says: 2 to 8, anything else is upright."""
+    picture = picture.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else picture
+    return picture[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
 
 
 def write_picture(path, picture):
@@ -103,11 +135,14 @@ def resize(picture, scale, kernel="bicubic"):
     eight_bits = picture.dtype == np.uint8
     for axis in (0, 1):
         lines = np.moveaxis(picture, axis, 0)  # (length, other, c)
-        sums = _resampling(len(lines), scale, kernel) @ lines.reshape(len(lines), -1).astype(float)
-        lines = sums.reshape(-1, *lines.shape[1:])
-        if eight_bits:  # MATLAB rounds after each axis
-            lines = np.clip(np.floor(lines + 0.5), 0, 255).astype(np.uint8)
-        picture = np.moveaxis(lines, 0, axis)
+        matrix, flat = _resampling(len(lines), scale, kernel), lines.reshape(len(lines), -1)
+        resized = np.empty((matrix.shape[0], flat.shape[1]), np.uint8 if eight_bits else float)
+        step = max(1, BLOCK // len(flat))
+        for start in range(0, flat.shape[1], step):  # all at once, a photograph would take a gigabyte as floats
+            sums = matrix @ flat[:, start : start + step].astype(float)
+            # MATLAB rounds after each axis
+            resized[:, start : start + step] = np.clip(np.floor(sums + 0.5), 0, 255) if eight_bits else sums
+        picture = np.moveaxis(resized.reshape(-1, *lines.shape[1:]), 0, axis)
     return np.ascontiguousarray(picture)
 
 

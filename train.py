@@ -93,7 +93,7 @@ def train_stage(stage, game, pictures, valid, config):
     build(game, pictures.crop // pictures.scale)
     load_state(stage, game, config)
     report = Report(stage, game, total, valid, config)
-    print(f"{stage}: after update {report.updates} of {total}, {len(pictures)} pictures")
+    print(f"{stage}: after update {report.updates} of {total}, {pictures.usable} pictures")
     if report.updates < total:
         write_text(Path(settings.checkpoint_dir, "config.json"), json.dumps(config, indent=2) + "\n")
     with stop_signals() as stopped:
@@ -107,6 +107,9 @@ def train_stage(stage, game, pictures, valid, config):
                 on_train_batch_end=lambda batch, logs: report.progress(batch + 1, logs, stopped or crops.failures)
             )
             logs = game.fit(crops, verbose=0, shuffle=False, callbacks=[watch]).history
+            if pictures.skipped:
+                print()  # the progress bar has not ended its line
+                name_skipped(pictures)
             if crops.failures:
                 raise crops.failures[0]
             report.end_period({name: values[-1] for name, values in logs.items() if name != "loss"}, last)
@@ -133,9 +136,14 @@ def load_pictures(config):
     paths = find_pictures(settings.hr_img_path)
     print(f"reading {len(paths)} pictures")
     pictures = Pictures(paths, config.MODEL.scale, settings.crop, settings.memory_gb * 1e9)
-    for reason in pictures.skipped:
-        print(f"left out: {reason}")
+    name_skipped(pictures)
     return pictures
+
+
+def name_skipped(pictures):
+    """Print the pictures found to be unusable since the last time, a line each."""
+    while pictures.skipped:
+        print(f"left out: {pictures.skipped.pop(0)}")
 
 
 def validation_pictures(config):

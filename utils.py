@@ -18,6 +18,9 @@ class UserError(Exception):
 
     status = 2  # what the process exits with
 
+    def __str__(self):  # a file's name may hold line breaks, and bytes that no terminal takes
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
+
 
 class Diverged(UserError):
     """Training that cannot go on, for a loss is no number any more."""

@@ -230,9 +230,20 @@ def test_training_names_bad_pictures_once_and_goes_on(tmp_path, capsys):
     whole = next(mixed.glob("*.jpg")).read_bytes()
     (mixed / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (mixed / "zero.png").touch()
-    assert run(tmp_path, mode="srresnet", TRAIN_hr_img_path=mixed, TRAIN_n_updates_init=2) == 0
-    printed = capsys.readouterr().out
-    assert printed.count("cut.jpg") == 1 and printed.count("zero.png") == 1
+    (mixed / "two\nlines.png").touch()
+    os.mkfifo(mixed / "pipe.png")
+    for memory in (1, 0):
+        change = {"TRAIN_memory_gb": memory, "TRAIN_checkpoint_dir": tmp_path / f"checkpoints_{memory}"}
+        assert run(tmp_path, mode="srresnet", TRAIN_hr_img_path=mixed, TRAIN_n_updates_init=8, **change) == 0
+        named = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+        assert sorted(Path(line.split(": ")[1]).name for line in named) == [
+            "cut.jpg",
+            "pipe.png",
+            r"two\nlines.png",
+            "zero.png",
+        ]
+    ours, theirs = (datasets(tmp_path / f"checkpoints_{memory}/g_srgan_init.weights.h5") for memory in (0, 1))
+    assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
 
 
 @pytest.mark.parametrize(
@@ -304,18 +315,31 @@ def test_a_new_learning_rate_counts_from_the_resumed_update_on(trained):
     assert [json.loads(line)["learning_rate"] for line in lines[1:]] == pytest.approx([1e-4, 1e-4, 1e-6])
 
 
-def test_pictures_that_vanish_while_it_trains_stop_the_run(tmp_path, capsys, monkeypatch):
-    folder = tmp_path / "mine"
+def vanishing(monkeypatch, folder, pattern):
+    """Delete the files of `pattern` after the first update; the changes of a run that reads them again and again."""
     shutil.copytree(ROOT / "data/valid", folder)
     progress = train.Report.progress
 
     def vanish(self, updates, logs, stop):
-        shutil.rmtree(folder, ignore_errors=True)
+        for path in folder.glob(pattern):
+            path.unlink()
         progress(self, updates, logs, stop)
 
     monkeypatch.setattr(train.Report, "progress", vanish)
-    change = {"TRAIN_hr_img_path": folder, "TRAIN_memory_gb": 0, "TRAIN_n_updates_init": 60, "TRAIN_report_every": 60}
-    refused(capsys, tmp_path, folder, "unreadable", **change)
+    return {"TRAIN_hr_img_path": folder, "TRAIN_memory_gb": 0, "TRAIN_n_updates_init": 60, "TRAIN_report_every": 30}
+
+
+def test_when_its_pictures_vanish_the_run_stops(tmp_path, capsys, monkeypatch):
+    change = vanishing(monkeypatch, tmp_path / "mine", "*.jpg")
+    refused(capsys, tmp_path, tmp_path / "mine", "3 of 4 pictures", "unreadable", **change)
+
+
+def test_when_one_picture_vanishes_it_is_named_and_the_run_goes_on(tmp_path, capsys, monkeypatch):
+    change = vanishing(monkeypatch, tmp_path / "mine", "*4d483c69.jpg")
+    assert run(tmp_path, mode="srresnet", **change) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("left out: ") == printed.count("4d483c69.jpg") == 1
+    assert json.loads((tmp_path / "checkpoints/g_srgan_init.json").read_text())["updates"] == 60
 
 
 def test_bad_benchmark_and_validation_pictures_are_refused(tmp_path, capsys):
