@@ -97,6 +97,11 @@ OPTIONS = {
     "EVALUATE.benchmark_dir": ("data/benchmark", TEXT, "one folder a set, with HR/ in it"),
     "EVALUATE.srresnet": ("", ANY, "weights of the SRResNet rows; empty: checkpoint_dir, else the shipped ones"),
     "EVALUATE.srgan": ("", ANY, "weights of the SRGAN rows; empty: checkpoint_dir, else the shipped ones"),
+    "EVALUATE.trust_pickle": (
+        "no",
+        one_of("no", "yes"),
+        "read the pickle in a g_srgan.npz of TensorLayer 1 or 2; arrays alone are read, but a pickle may run code",
+    ),
     "VGG.weights": ("imagenet", TEXT, "'imagenet' (Keras downloads it once), a vgg19 *_notop.h5 file, or 'none'"),
 }
 

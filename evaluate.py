@@ -96,7 +96,10 @@ def load_generator(path, config):
     """The generator of a weights file, built as the facts beside it say (the configuration, without them)."""
     model = dict(config.MODEL) | read_facts(path).get("model", {})
     generator = SRGAN_g(*(model[name] for name in ("variant", "scale", "blocks", "filters")))
-    (import_tensorlayer if path.suffix == ".npz" else load_weights)(generator, path)
+    if path.suffix == ".npz":
+        import_tensorlayer(generator, path, config.EVALUATE.trust_pickle == "yes")
+    else:
+        load_weights(generator, path)
     return generator
 
 
@@ -238,6 +241,5 @@ def upscale_pictures(source, config):
     """Upscale a picture or a folder into samples/upscaled by upscale.py, with the best weights there are."""
     weights = [weights_of(method, stage, config) for method, stage in STAGES.items()]
     best = next((path for path in reversed(weights) if path), "srgan")
-    return upscale.main(
-        upscale.command_line([source, f"--output={config.TRAIN.samples_dir}/upscaled", f"--model={best}"])
-    )
+    command = [source, f"--output={config.TRAIN.samples_dir}/upscaled", f"--model={best}"]
+    return upscale.main(upscale.command_line(command + ["--trust-pickle"] * (config.EVALUATE.trust_pickle == "yes")))

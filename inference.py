@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from tiles import windows
-from utils import UserError, read_facts
+from utils import UserError, check_hdf5, read_facts
 
 ENGINES = ("auto", "openvino", "keras")
 HINT = "INFERENCE_PRECISION_HINT"
@@ -34,12 +34,12 @@ class Network:
         return self.function(np.ascontiguousarray(lr, np.float32))
 
 
-def load_network(path, engine="auto", precision="auto"):
+def load_network(path, engine="auto", precision="auto", trust_pickle=False):
     """The network of a weights file or, with OpenVINO, of a file that export.py wrote (*.onnx, *.xml).
 
     engine: "openvino", "keras", or "auto": OpenVINO where it is installed, can read the file and sees no GPU beside.
     precision: "float32", "bfloat16", or "auto": what OpenVINO finds fastest on this processor; float32 in Keras.
-    Raises UserError where the file is missing, damaged or no generator.
+    trust_pickle: read a pickled g_srgan.npz. Raises UserError where the file is missing, damaged or no generator.
     """
     path, options = Path(path), PRECISIONS[precision] | SHARING
     if not path.is_file():
@@ -50,7 +50,7 @@ def load_network(path, engine="auto", precision="auto"):
         better_in_keras = path.suffix == ".npz" or not installed or Path("/dev/nvidia0").exists()
         engine = "keras" if better_in_keras and not exported else "openvino"
     if engine == "keras":
-        return keras_network(path, precision)
+        return keras_network(path, precision, trust_pickle)
     if not installed:
         raise UserError(f"{path}: needs OpenVINO here; pip install openvino")
     try:
@@ -60,7 +60,7 @@ def load_network(path, engine="auto", precision="auto"):
         raise UserError(f"{path}: damaged, or no generator ({reason}); move it away") from error
 
 
-def keras_network(path, precision):
+def keras_network(path, precision, trust_pickle):
     """The network in Keras, on a GPU where there is one."""
     from config import configuration, prepare_environment
 
@@ -71,6 +71,7 @@ def keras_network(path, precision):
     from srgan import JIT
 
     overrides = [f"MODEL.scale={read_facts(path).get('model', {}).get('scale', 4)}"]
+    overrides += ["EVALUATE.trust_pickle=yes"] if trust_pickle else []
     overrides += ["MODEL.variant=tensorlayer"] if path.suffix == ".npz" else []
     if precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
@@ -121,6 +122,7 @@ def openvino_network(path, options):
 
 def read_layers(path):
     """{kind of layer: [its arrays, for each in the network's order]} of a Keras weights file."""
+    check_hdf5(path)
     layers = {}
     with h5py.File(path) as file:
         for name in sorted(file["layers"], key=lambda name: [int(n) for n in re.findall(r"_(\d+)$", name)]):

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 from keras import layers, ops
 
-from utils import UserError
+from utils import UserError, check_hdf5
 
 TENSORLAYER_NORMAL = {"mean": 0.0, "stddev": 0.02}
 
@@ -131,6 +131,8 @@ def VGG19(layer, weights):
     VGG54 "block5_conv4", TensorLayer's pool4 "block4_pool". weights: a *_notop.h5 file, or None (random).
     """
     try:
+        if weights:
+            check_hdf5(weights)
         vgg = keras.applications.VGG19(include_top=False, weights=weights)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{weights}: no VGG19 weights without top ({str(error).splitlines()[0]})") from error

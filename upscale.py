@@ -41,6 +41,7 @@ def command_line(argv=None):
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a file, a folder, or a pattern in quotes")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="a folder; for a single file a file, too")
     parser.add_argument("--model", default="srgan", help="srgan (sharp, invents), srresnet (soft, true) or a file")
+    parser.add_argument("--trust-pickle", action="store_true", help="read a pickled g_srgan.npz of TensorLayer 1 or 2")
     parser.add_argument("--scale", type=int, help="refuse a model of another factor")
     parser.add_argument("--outscale", type=float, help="factor of the result, resampled (default: the model's)")
     parser.add_argument("--format", choices=[suffix[1:] for suffix in FORMATS], help="default: the picture's own")
@@ -154,7 +155,7 @@ def write_file(opened, target, upscaler):
 def upscale(options):
     """Upscale what `options` name; 0, or 1 where some of it failed."""
     photos = find_photos(options.inputs)
-    network = load_network(model_path(options.model), options.engine)
+    network = load_network(model_path(options.model), options.engine, trust_pickle=options.trust_pickle)
     if options.scale not in (None, network.scale):
         raise UserError(f"--scale {options.scale}: {options.model} upscales {network.scale}x; --outscale resamples")
     bar = tqdm(unit="tile", disable=None)

@@ -6,11 +6,14 @@ import os
 import pickle
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 PRETRAINED = Path(__file__).parent / "checkpoints" / "pretrained"
+EXPANSION = 10  # of a compressed weights file, at most; VGG19 as half floats: 2.6
 
 
 class UserError(Exception):
@@ -110,6 +113,23 @@ def read_facts(path):
         raise UserError(f"{facts_path(path)}: cannot be read ({error}); delete it or restore it") from error
 
 
+def check_hdf5(path):
+    """Raise ValueError where an HDF5 file leads to other files, or claims more than it can hold; OSError if it is none.
+
+    Keras refuses the former as well, and the latter above 4 GB.
+    """
+    links, size = [], 0
+    with h5py.File(path) as file:
+        file.visititems_links(lambda name, link: links.append((name, link)))
+        for name, link in links:
+            item = file[name] if isinstance(link, h5py.HardLink) else None
+            if item is None or isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                raise ValueError(f"{name} leads out of the file")
+            size += getattr(item, "nbytes", 0)
+    if size > EXPANSION * os.path.getsize(path):
+        raise ValueError(f"claims {size / 1e6:.0f} MB of weights in {os.path.getsize(path) / 1e6:.1f} MB")
+
+
 def load_weights(model, path, expected=None):
     """Load `path` (*.weights.h5) into `model`; what is partly loaded is never used.
 
@@ -128,15 +148,19 @@ def load_weights(model, path, expected=None):
     try:
         with warnings.catch_warnings():  # Keras only warns where a part does not fit
             warnings.filterwarnings("error", "Skipping")
+            check_hdf5(path)
             model.load_weights(path)
     except (OSError, KeyError, ValueError, RuntimeError, UserWarning) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: damaged, or of another network ({reason}); move it away") from error
 
 
-# what zipfile and pickle raise on a file that is damaged or no archive
-DAMAGED = (OSError, ValueError, EOFError, RuntimeError, TypeError, LookupError, AttributeError)
+# what zipfile, NumPy and pickle raise on a file that is damaged or no archive
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, TypeError, LookupError, AttributeError, MemoryError, zlib.error)
 DAMAGED += (pickle.UnpicklingError, zipfile.BadZipFile)
+
+
+FLAGS = "--set EVALUATE.trust_pickle=yes (train.py) or --trust-pickle (upscale.py)"
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -151,15 +175,19 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def read_tensorlayer(path):
+def read_tensorlayer(path, trust_pickle=False):
     """The arrays of a TensorLayer archive in the network's order.
 
-    Reads `params` (g_srgan.npz of TensorLayer 1 and 2, a pickled list) and one array a name
-    (g.npz of TensorLayerX). Raises UserError where it is neither.
+    Reads one array a name (g.npz of TensorLayerX) and, if it is trusted, `params` (g_srgan.npz of TensorLayer 1 and 2,
+    a pickled list). Raises UserError where it is neither.
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > EXPANSION * os.path.getsize(path):
+                raise ValueError("a decompression bomb")
             if archive.namelist() == ["params.npy"]:
+                if not trust_pickle:
+                    raise UserError(f"{path}: holds a pickle, which may run any code; if you know who made it: {FLAGS}")
                 with archive.open("params.npy") as file:
                     arrays = _unpickled(file)
             else:
@@ -181,14 +209,14 @@ def _unpickled(file):
     return content.tolist() if isinstance(content, np.ndarray) else content
 
 
-def import_tensorlayer(generator, path):
-    """Load TensorLayer's g_srgan.npz or g.npz into a generator of variant "tensorlayer".
+def import_tensorlayer(generator, path, trust_pickle=False):
+    """Load TensorLayer's g_srgan.npz (if it is trusted) or g.npz into a generator of variant "tensorlayer".
 
     TensorLayer stores a batch normalization as beta, gamma, mean, variance; Keras gamma first.
     Arrays of one kind keep the network's order in every version of the archive.
     Raises UserError where the arrays do not fit.
     """
-    arrays = read_tensorlayer(path)
+    arrays = read_tensorlayer(path, trust_pickle)
     kernels = [a for a in arrays if a.ndim == 4]
     vectors = [a.ravel() for a in arrays if a.ndim != 4]
     wanted = []

@@ -146,7 +146,7 @@ def test_a_wrong_file_is_one_line(kind, tmp_path):
 
 def test_without_openvino_it_is_keras_or_one_line(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(inference, "keras_network", lambda path, precision: "keras")
+    monkeypatch.setattr(inference, "keras_network", lambda path, precision, trust_pickle: "keras")
     assert load_network(SHIPPED) == "keras"
     with pytest.raises(UserError, match="pip install openvino"):
         load_network(SHIPPED, "openvino")

@@ -170,7 +170,10 @@ def assert_same_output(ours, theirs, pictures):
 
 def test_the_generator_with_tensorlayers_archive_is_tensorlayers_generator(random, tmp_path, monkeypatch):
     theirs, ours = tl_generator(blocks=16, filters=64), SRGAN_g("tensorlayer")
-    import_tensorlayer(ours, save_npz(theirs, tmp_path / "g_srgan.npz", monkeypatch))
+    path = save_npz(theirs, tmp_path / "g_srgan.npz", monkeypatch)
+    with pytest.raises(UserError, match="may run any code.*EVALUATE.trust_pickle=yes.*--trust-pickle"):
+        import_tensorlayer(ours, path)
+    import_tensorlayer(ours, path, trust_pickle=True)
     assert_same_output(ours, theirs, random.uniform(-1, 1, (1, *SIZE, 3)))
 
 
@@ -188,7 +191,7 @@ def test_an_archive_pickled_as_numpy_did_in_2018_loads(random, tmp_path, small):
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(objects))
         file.write(pickle.dumps(objects, protocol=2))  # NumPy before 1.17, so all of TensorLayer 1
     ours = SRGAN_g("tensorlayer", blocks=2, filters=16)
-    import_tensorlayer(ours, path)
+    import_tensorlayer(ours, path, trust_pickle=True)
     assert_same_output(ours, small, random.uniform(-1, 1, (1, *SIZE, 3)))
 
 
@@ -215,7 +218,7 @@ def test_an_archive_of_another_network_is_refused(tmp_path, monkeypatch, small, 
     path = save_npz(small, tmp_path / "g_srgan.npz", monkeypatch)
     other = SRGAN_g(**{"variant": "tensorlayer", "blocks": 2, "filters": 16} | shape)
     with pytest.raises(UserError, match="g_srgan.npz"):
-        import_tensorlayer(other, path)
+        import_tensorlayer(other, path, trust_pickle=True)
 
 
 class Intruder:
@@ -233,7 +236,7 @@ def test_a_pickle_of_something_else_than_arrays_is_refused_and_does_not_run(tmp_
     path, trace = tmp_path / "g_srgan.npz", tmp_path / "trace"
     np.savez(path, **{name: ragged([Intruder(str(trace)), np.zeros(3)])})
     with pytest.raises(UserError, match="g_srgan.npz"):
-        import_tensorlayer(SRGAN_g("tensorlayer", blocks=1, filters=8), path)
+        import_tensorlayer(SRGAN_g("tensorlayer", blocks=1, filters=8), path, trust_pickle=True)
     assert not trace.exists()
     np.load(path, allow_pickle=True)[name]
     assert trace.exists()  # so it would have run
@@ -274,7 +277,7 @@ def test_what_is_no_archive_is_refused_in_one_line(tmp_path, kind):
     path = tmp_path / "g_srgan.npz"
     NO_ARCHIVES[kind](path)
     with pytest.raises(UserError) as refused:
-        import_tensorlayer(SRGAN_g("tensorlayer", blocks=1, filters=8), path)
+        import_tensorlayer(SRGAN_g("tensorlayer", blocks=1, filters=8), path, trust_pickle=True)
     assert str(path) in str(refused.value) and "\n" not in str(refused.value)
 
 

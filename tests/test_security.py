@@ -1,0 +1,217 @@
+"""Files from strangers: nothing in them is run, no other file is read for them, and they do not eat memory."""
+
+import ast
+import zipfile
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from test_bad_data import png_claiming
+
+import upscale
+from config import configuration
+from evaluate import benchmark_sets, load_generator
+from inference import load_network
+from model import VGG19, SRGAN_g
+from photos import open_photo
+from pictures import write_picture
+from train import validation_pictures
+from utils import UserError, load_weights, read_tensorlayer, save_weights
+
+ROOT = Path(__file__).parents[1]
+PRODUCT = [*ROOT.glob("*.py"), *ROOT.glob("data/*.py"), *ROOT.glob("benchmarks/*.py")]
+# by its name alone or as the last part of it: whatever runs what a file holds, or writes where an archive says
+ALONE = {"eval", "exec", "compile", "__import__"}
+ANYWHERE = {"load_model", "extractall", "system", "popen", "unsafe_load", "full_load", "model_from_json"}
+LOADERS = {f"{module}.{name}" for module in ("pickle", "yaml", "torch", "joblib") for name in ("load", "loads")}
+
+
+def calls(tree):
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        options = {option.arg: ast.unparse(option.value) for option in call.keywords}
+        yield ast.unparse(call.func), options, call.lineno
+
+
+def test_no_product_code_runs_what_a_file_holds():
+    seen = 0
+    for path in PRODUCT:
+        for name, options, line in calls(ast.parse(path.read_text(encoding="utf-8"))):
+            place = f"{path.name}:{line}: {name}"
+            assert name not in ALONE | LOADERS and name.split(".")[-1] not in ANYWHERE, place
+            assert options.get("allow_pickle", "False") == "False" and options.get("safe_mode", "True") == "True", place
+            assert options.get("shell", "False") == "False", place
+            if name in ("np.load", "numpy.load"):
+                assert options["allow_pickle"] == "False", place
+                seen += 1
+    assert seen == 2  # of metrics.py and utils.py: the walk does see calls
+
+
+# Weights
+
+
+def generator():
+    return SRGAN_g(scale=2, blocks=1, filters=8)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    save_weights(generator(), tmp_path / "g.weights.h5", {"model": {"scale": 2, "blocks": 1, "filters": 8}})
+    return tmp_path / "g.weights.h5"
+
+
+KERNEL = "layers/conv2d/vars/0"
+SHAPE = (9, 9, 3, 8)
+SIZE = 4 * np.prod(SHAPE)
+
+
+def external_link(file, secret):
+    file[KERNEL] = h5py.ExternalLink(secret, "/weights")
+
+
+def soft_link(file, secret):
+    file[KERNEL] = h5py.SoftLink("/layers/conv2d_1/vars/0")
+
+
+def external_dataset(file, secret):
+    file.create_dataset(KERNEL, SHAPE, "f4", external=[(secret, 0, SIZE)])
+
+
+def virtual_dataset(file, secret):
+    layout = h5py.VirtualLayout(SHAPE, "f4")
+    layout[:] = h5py.VirtualSource(secret, "weights", SHAPE)
+    file.create_virtual_dataset(KERNEL, layout)
+
+
+def four_terabytes_of_nothing(file, secret):
+    file.create_dataset(KERNEL, (10**6, 10**6), "f4", chunks=(1000, 1000))
+
+
+def a_bomb_of_zeros(file, secret):
+    file.create_dataset(KERNEL, data=np.zeros((9, 9, 3, 20_000), "f4"), compression="gzip")
+
+
+TRICKS = [external_link, soft_link, external_dataset, virtual_dataset, four_terabytes_of_nothing, a_bomb_of_zeros]
+READERS = {
+    "training": lambda path: load_weights(generator(), path),
+    "evaluation": lambda path: load_generator(path, configuration()),
+    "upscaling with openvino": lambda path: load_network(path, "openvino"),
+    "upscaling with keras": lambda path: load_network(path, "keras"),
+    "VGG19": lambda path: VGG19("block1_pool", str(path)),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("trick", TRICKS)
+def test_weights_lead_to_no_other_file_and_claim_no_more_than_they_hold(tmp_path, weights, trick, reader):
+    if "openvino" in reader:
+        pytest.importorskip("openvino")
+    secret = str(tmp_path / "secret.h5")
+    with h5py.File(secret, "w") as file:
+        file["weights"] = np.ones(SHAPE, "f4")
+    with h5py.File(weights, "a") as file:
+        del file[KERNEL]
+        trick(file, secret)
+        if trick in (external_link, external_dataset, virtual_dataset):
+            assert file[KERNEL].shape == SHAPE and file[KERNEL][()].any()  # so it would have been read
+    with pytest.raises(UserError, match=r"g\.weights\.h5.*(leads out of the file|claims \d+ MB)") as refused:
+        READERS[reader](weights)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_keras_model_with_code_in_it_is_no_weights_file(tmp_path):
+    picture = keras.Input((None, None, 3))
+    model = keras.Model(picture, keras.layers.Lambda(lambda x: x)(picture))
+    model.save(tmp_path / "g.keras")
+    for reader in (READERS["training"], READERS["upscaling with keras"]):
+        with pytest.raises(UserError, match=r"g\.keras: damaged"):
+            reader(tmp_path / "g.keras")
+
+
+def test_an_onnx_file_cannot_name_another_file(tmp_path):
+    onnx, _ = pytest.importorskip("onnx"), pytest.importorskip("openvino")
+    (tmp_path / "secret").write_bytes(np.ones(3, "f4").tobytes())
+    for place in ("../secret", str(tmp_path / "secret")):
+        tensor = onnx.TensorProto(name="w", data_type=1, dims=[3], data_location=onnx.TensorProto.EXTERNAL)
+        for key, value in {"location": place, "offset": "0", "length": "12"}.items():
+            tensor.external_data.add(key=key, value=value)
+        ends = [onnx.helper.make_tensor_value_info(name, 1, ["n", "h", "w", 3]) for name in ("x", "y")]
+        nodes = [onnx.helper.make_node("Add", ["x", "w"], ["y"])]
+        graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], [tensor])
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        (tmp_path / "sub/g.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+        with pytest.raises(UserError, match="outside the base directory"):
+            load_network(tmp_path / "sub/g.onnx")
+
+
+# TensorLayer's archives
+
+
+def pickled(path):
+    arrays = []
+    for layer in SRGAN_g("tensorlayer").layers:
+        if hasattr(layer, "kernel"):
+            arrays += [layer.kernel, layer.bias] if layer.use_bias else [layer.kernel]
+        elif hasattr(layer, "gamma"):
+            arrays += [layer.beta, layer.gamma, layer.moving_mean, layer.moving_variance]
+    objects = np.empty(len(arrays), object)
+    objects[:] = [keras.ops.convert_to_numpy(array) for array in arrays]
+    np.savez(path, params=objects)
+
+
+def test_a_pickled_archive_needs_a_flag_wherever_it_is_read(tmp_path, capsys):
+    pickled(tmp_path / "g_srgan.npz")
+    settings = ["MODEL.variant=tensorlayer", f"EVALUATE.srgan={tmp_path / 'g_srgan.npz'}"]
+    with pytest.raises(UserError, match="holds a pickle, which may run any code.*EVALUATE.trust_pickle=yes"):
+        load_generator(tmp_path / "g_srgan.npz", configuration(overrides=settings, training=False))
+    trusting = configuration(overrides=[*settings, "EVALUATE.trust_pickle=yes"], training=False)
+    load_generator(tmp_path / "g_srgan.npz", trusting)
+    write_picture(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
+    command = [str(tmp_path / "a.png"), "--model", str(tmp_path / "g_srgan.npz")]
+    assert upscale.main(upscale.command_line(command)) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "--trust-pickle" in line and not (tmp_path / "a_x4.png").exists()
+    assert upscale.main(upscale.command_line([*command, "--trust-pickle"])) == 0
+    assert (tmp_path / "a_x4.png").exists()
+
+
+def zeros(path):
+    np.savez_compressed(path, w=np.zeros(10**7, "f4"))
+
+
+def terabytes(path):
+    with zipfile.ZipFile(path, "w") as archive, archive.open("w.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (10**13,)})
+        file.write(bytes(100))
+
+
+@pytest.mark.parametrize("make, reason", [(zeros, "bomb"), (terabytes, "no TensorLayer archive")])
+def test_an_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_path, make, reason):
+    make(tmp_path / "g.npz")
+    with pytest.raises(UserError, match=reason):
+        read_tensorlayer(tmp_path / "g.npz")
+
+
+# Decompression bombs: tests/test_bad_data.py has them in a training folder, tests/test_video.py in a video
+
+
+@pytest.mark.parametrize("place", ["HR", "LRx4"])
+def test_a_bomb_among_benchmark_pictures_is_refused(tmp_path, place):
+    write_picture(tmp_path / "Set/HR/a.png", np.zeros((64, 64, 3), np.uint8))
+    (tmp_path / "Set" / place).mkdir(exist_ok=True)
+    (tmp_path / "Set" / place / "a.png").write_bytes(png_claiming(40000, 25000))
+    with pytest.raises(UserError, match=f"{place}/a.png.*decompression bomb"):
+        benchmark_sets(configuration(overrides=[f"EVALUATE.benchmark_dir={tmp_path}"]))
+
+
+def test_a_bomb_among_validation_pictures_is_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(png_claiming(40000, 25000))
+    with pytest.raises(UserError, match="a.png.*decompression bomb"):
+        validation_pictures(configuration(overrides=[f"VALID.hr_img_path={tmp_path}"]))
+
+
+def test_a_bomb_is_not_upscaled(tmp_path):
+    (tmp_path / "a.png").write_bytes(png_claiming(40000, 25000))
+    with pytest.raises(UserError, match="a.png.*megapixels"):
+        open_photo(tmp_path / "a.png")
