@@ -9,6 +9,8 @@ import numpy as np
 from pictures import cut_to_multiple, picture_size, read_picture, resize
 from utils import UserError
 
+BESIDE = 4096  # bytes that a file takes in memory for its name and numbers, and a picture for its last page
+
 
 class Pictures:
     """Pairs of an HR picture and its LR reduction, uint8; past `memory` bytes they are decoded on demand.
@@ -29,7 +31,8 @@ class Pictures:
                 self.paths.append(path)
                 self.shapes.append(shape)
             areas = np.array([height * width for height, width in self.shapes], float)
-            kept = np.count_nonzero(np.cumsum(3 * areas * (1 + 1 / scale**2)) <= memory)
+            sizes = 3 * areas * (1 + 1 / scale**2) + BESIDE
+            kept = np.count_nonzero(np.cumsum(sizes) + BESIDE * len(areas) <= memory)
             self.pairs = [None] * len(self.paths)
             self.pairs[:kept] = pool.map(self.__getitem__, range(kept))
         if not self.usable:
