@@ -17,6 +17,8 @@ except ImportError:  # 104 MB that pictures do without
 # how frames are written: codec and its constant quality, on a scale of its own
 H264, VP9 = ("libx264", {"crf": "16"}), ("libvpx-vp9", {"crf": "20", "b:v": "0", "row-mt": "1"})
 CONTAINERS = {".mp4": H264, ".mov": H264, ".m4v": H264, ".mkv": H264, ".webm": VP9}
+# what CONTAINERS are read as; other formats, whatever the file is called, may name further files (concat, HLS)
+READ = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"}
 MATRICES = {1: "ITU709", 7: "SMPTE240M", 9: "BT2020"}  # of the numbers in H.273; all others are ITU601
 COLOURS = ("colorspace", "color_range", "color_primaries", "color_trc")
 
@@ -37,7 +39,7 @@ def open_video(path, limit=50_000_000):
         raise UserError(f"{path}: videos need PyAV; pip install 'av>=18,<19'")
     if not path.is_file():
         raise UserError(f"{path}: {'a folder or a device' if path.exists() else 'no such file'}; name a video")
-    with _one_line(path, "unreadable video"), av.open(path) as file:
+    with _one_line(path, "unreadable video"), av.open(path, options=READ) as file:
         if not file.streams.video:
             raise UserError(f"{path}: holds no video")
         stream = file.streams.video[0]
@@ -61,7 +63,7 @@ def upscale_video(video, out, network, told=lambda done: None):
     codec, options = CONTAINERS[out.suffix.lower()]
     with written_whole(out) as temporary, contextlib.ExitStack() as stack:
         with _one_line(video.path, "unreadable video"):
-            source = stack.enter_context(av.open(video.path))
+            source = stack.enter_context(av.open(video.path, options=READ))
         seen, writing = source.streams.video[0], f"cannot be written; .mkv holds all sound, {codec} 16384 pixels a side"
         with _one_line(out, writing):
             target = av.open(str(temporary), "w")

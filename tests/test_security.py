@@ -19,6 +19,7 @@ from photos import open_photo
 from pictures import write_picture
 from train import validation_pictures
 from utils import UserError, load_weights, read_tensorlayer, save_weights
+from video import open_video
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = [*ROOT.glob("*.py"), *ROOT.glob("data/*.py"), *ROOT.glob("benchmarks/*.py")]
@@ -143,6 +144,19 @@ def test_an_onnx_file_cannot_name_another_file(tmp_path):
         (tmp_path / "sub/g.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
         with pytest.raises(UserError, match="outside the base directory"):
             load_network(tmp_path / "sub/g.onnx")
+
+
+def test_a_video_cannot_name_another_file(tmp_path):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "secret.mkv"), "w") as file:
+        stream = file.add_stream("mpeg4", rate=5, width=64, height=64, pix_fmt="yuv420p")
+        file.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
+        file.mux(stream.encode())
+    (tmp_path / "concat.mp4").write_text("ffconcat version 1.0\nfile secret.mkv\n")
+    with av.open(str(tmp_path / "concat.mp4")) as file:
+        assert file.streams.video[0].width == 64  # so it would have been read
+    with pytest.raises(UserError, match="concat.mp4: unreadable video"):
+        open_video(tmp_path / "concat.mp4")
 
 
 # TensorLayer's archives
