@@ -100,7 +100,7 @@ OPTIONS = {
     "EVALUATE.trust_pickle": (
         "no",
         one_of("no", "yes"),
-        "read the pickle in a g_srgan.npz of TensorLayer 1 or 2; arrays alone are read, but a pickle may run code",
+        "read the pickle in a g_srgan.npz of TensorLayer 1 or 2, which may hold code; ours reads arrays alone",
     ),
     "VGG.weights": ("imagenet", TEXT, "'imagenet' (Keras downloads it once), a vgg19 *_notop.h5 file, or 'none'"),
 }
