@@ -59,12 +59,14 @@ class Crops(keras.utils.PyDataset):
     """Batches of aligned crops for the updates `first` to `last`: lr and hr, (N, crop, crop, 3) uint8.
 
     What an update sees depends on (seed, update) alone. Flips and quarter turns, eight in all.
+    share: (number, count); of every batch only this one of `count` equal parts is cut.
     """
 
-    def __init__(self, pictures, batch_size, seed, first, last, workers=1):
+    def __init__(self, pictures, batch_size, seed, first, last, workers=1, share=(0, 1)):
         super().__init__(workers=workers, max_queue_size=16)
         self.pictures, self.batch_size, self.seed = pictures, batch_size, seed
         self.first, self.last = first, last
+        self.part = slice(*(batch_size * number // share[1] for number in (share[0], share[0] + 1)))
         self.failures = []  # in a thread nobody could catch them: fit() goes on with black crops until it is told
 
     def __len__(self):
@@ -78,8 +80,9 @@ class Crops(keras.utils.PyDataset):
         chosen = random.choice(len(pictures), self.batch_size, replace=few, p=pictures.chances)
         places = random.random((self.batch_size, 2))
         turns = random.integers(8, size=self.batch_size)
-        lrs = np.empty((self.batch_size, side, side, 3), np.uint8)
-        hrs = np.empty((self.batch_size, pictures.crop, pictures.crop, 3), np.uint8)
+        chosen, places, turns = chosen[self.part], places[self.part], turns[self.part]
+        lrs = np.empty((len(chosen), side, side, 3), np.uint8)
+        hrs = np.empty((len(chosen), pictures.crop, pictures.crop, 3), np.uint8)
         for n, (picture, place, turn) in enumerate(zip(chosen, places, turns)):
             try:
                 lr, hr = pictures[picture]
