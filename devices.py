@@ -26,15 +26,26 @@ def distributed(devices, batch_size):
     several = SEVERAL in os.environ
     if several and not (JAX and devices == "all"):
         raise UserError(f"{SEVERAL} is set: several processes need KERAS_BACKEND=jax and --set TRAIN.devices=all")
+    if "TF_CONFIG" in os.environ and not JAX and devices == "all":
+        raise UserError("TF_CONFIG is set: Keras 3 cannot train by it; for several machines use KERAS_BACKEND=jax")
     if devices == "1":
         yield
         return
     with joined() if several else contextlib.nullcontext():
-        count = keras.distribution.get_device_count()
-        if batch_size % count:
-            raise UserError(f"TRAIN.batch_size={batch_size}: must be a multiple of the {count} devices")
-        with keras.distribution.DataParallel(auto_shard_dataset=False).scope():
+        names = keras.distribution.list_devices()
+        if batch_size % len(names):
+            raise UserError(f"TRAIN.batch_size={batch_size}: must be a multiple of the {len(names)} devices")
+        with shared_by(names).scope():
             yield
+
+
+def shared_by(names):
+    """What shares each batch among the devices of these `names` and sums their gradients."""
+    if JAX:
+        return keras.distribution.DataParallel(auto_shard_dataset=False)
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(names)
 
 
 @contextlib.contextmanager
@@ -60,7 +71,7 @@ def joined():
 
 
 def say_on_abort(line):
-    """Let `line` and exit 2 take the place of a stack of C++ where JAX aborts, as it does once the first process is lost.
+    """Where JAX aborts, as it does when the first process is lost, let `line` and exit 2 take the place of C++'s stack.
 
     JAX's own messages go unseen from here on; what Python prints is still seen.
     """
@@ -84,6 +95,15 @@ def process():
     import jax
 
     return jax.process_index(), jax.process_count()
+
+
+def replicas():
+    """How many parts of a batch have a loss and statistics of their own: on JAX none, they are the whole batch's."""
+    if JAX:
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def greatest(number):
