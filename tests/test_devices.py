@@ -11,19 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from config import command_line, prepare_environment
-
-prepare_environment()
-
 import keras
 import numpy as np
 import pytest
 
 import devices
 import train
+from config import command_line
 from dataset import Crops, Pictures
 from pictures import find_pictures
 from utils import UserError
@@ -60,17 +54,22 @@ def start(folder, count="all", virtual=1, event=NEVER, environment=None):
     """A training below `folder` as a process, on `virtual` devices of which it uses `count`."""
     settings = SETTINGS | {"TRAIN.checkpoint_dir": folder, "TRAIN.samples_dir": folder, "TRAIN.devices": count}
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={virtual}"} | (environment or {})
-    command = [sys.executable, __file__, virtual, *event, *words]
-    return subprocess.Popen(
-        [f"{word}" for word in command], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
-    )
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}", "KERAS_BACKEND": keras.backend.backend()} | (environment or {})
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={virtual} --xla_backend_optimization_level=0"
+    environment |= {"JAX_COMPILATION_CACHE_DIR": f"{folder.parent}/compiled"}  # most of the time goes into compiling
+    environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    command = [f"{word}" for word in (sys.executable, __file__, virtual, *event, *words)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def ended(*processes):
     """[(exit status, last line of what it said of errors)]"""
-    said = [process.communicate(timeout=120)[1] for process in processes]
-    return [(process.returncode, text.splitlines()[-1:]) for process, text in zip(processes, said)]
+    said = [process.communicate(timeout=300)[1].splitlines() for process in processes]
+    return [(process.returncode, lines[-1] if lines else "") for process, lines in zip(processes, said)]
+
+
+def finish(*processes):
+    assert [status for status, _ in ended(*processes)] == [0] * len(processes)
 
 
 def start_two(folder, *events):
@@ -86,7 +85,7 @@ def start_two(folder, *events):
 
 
 def assert_same_weights(ours, theirs):
-    from tests.test_train import datasets
+    from test_train import datasets
 
     for name in ("srgan_init_state", "srgan_state", "g_srgan", "d_srgan"):
         pair = [datasets(folder / f"{name}.weights.h5") for folder in (ours, theirs)]
@@ -98,14 +97,14 @@ def assert_same_weights(ours, theirs):
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory):
     """What one device makes."""
-    folder = tmp_path_factory.mktemp("one")
-    assert ended(start(folder, count=1)) == [(0, [])]
+    folder = tmp_path_factory.mktemp("one") / "ours"
+    finish(start(folder, count=1))
     return folder
 
 
 def test_two_devices_train_what_one_trains(by_one, tmp_path):
-    assert ended(start(tmp_path, virtual=2)) == [(0, [])]
-    assert_same_weights(tmp_path, by_one)
+    finish(start(tmp_path / "ours", virtual=2))
+    assert_same_weights(tmp_path / "ours", by_one)
 
 
 @pytest.mark.skipif(not JAX, reason="Keras trains in several processes on JAX alone")
@@ -113,13 +112,16 @@ def test_two_processes_train_what_one_device_trains_and_go_on_after_a_loss(by_on
     """One of them is killed, then the other, then one is asked to stop; a single device finishes what they began."""
     line = "train.py: process {} of 2 lost another; start all again with the same command, they go on"
     kill = signal.SIGKILL
-    left, lost = ended(*start_two(tmp_path, NEVER, ["srgan_init", 3, kill]))
-    assert lost[0] == -kill and left == (2, [line.format(0)])
-    lost, left = ended(*start_two(tmp_path, ["srgan", 3, kill], NEVER))
-    assert lost[0] == -kill and left == (2, [line.format(1)])
-    assert [status for status, _ in ended(*start_two(tmp_path, NEVER, ["srgan", 4, signal.SIGTERM]))] == [130, 130]
-    assert ended(start(tmp_path, count=1)) == [(0, [])]
-    assert_same_weights(tmp_path, by_one)
+    left, lost = ended(*start_two(tmp_path / "ours", NEVER, ["srgan_init", 3, kill]))
+    assert lost[0] == -kill and left == (2, line.format(0))
+    lost, left = ended(*start_two(tmp_path / "ours", ["srgan", 3, kill], NEVER))
+    assert lost[0] == -kill and left == (2, line.format(1))
+    assert [status for status, _ in ended(*start_two(tmp_path / "ours", NEVER, ["srgan", 4, signal.SIGTERM]))] == [
+        130,
+        130,
+    ]
+    finish(start(tmp_path / "ours", count=1))
+    assert_same_weights(tmp_path / "ours", by_one)
 
 
 def test_a_process_decodes_its_share_of_a_batch_and_no_more(monkeypatch):
