@@ -60,7 +60,8 @@ class Report:
             self.write_grid(f"_train_sample_{side}", [[pair[column]] for pair in valid[:4]])
         self.lines = [line for line in self.read_log() if line["update"] <= self.updates]
         if devices.greatest(not self.lines):  # none validates alone
-            self.lines = [{"update": self.updates, "val_psnr": self.validate()}]
+            line = {"update": self.updates, "val_psnr": self.validate()}
+            self.lines = self.lines or [line]
         self.write_log()
 
     def read_log(self):

@@ -56,7 +56,9 @@ def start(folder, count="all", virtual=1, event=NEVER, environment=None):
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}", "KERAS_BACKEND": keras.backend.backend()} | (environment or {})
     environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={virtual} --xla_backend_optimization_level=0"
-    environment |= {"JAX_COMPILATION_CACHE_DIR": f"{folder.parents[1]}/compiled"}  # most of the time goes into compiling
+    environment |= {
+        "JAX_COMPILATION_CACHE_DIR": f"{folder.parents[1]}/compiled"
+    }  # most of the time goes into compiling
     environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     command = [f"{word}" for word in (sys.executable, __file__, virtual, *event, *words)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
@@ -87,7 +89,7 @@ def start_two(folder, *events):
 def assert_same_weights(ours, theirs):
     from test_train import datasets
 
-    for name in ("srgan_init_state", "srgan_state", "g_srgan", "d_srgan"):
+    for name in ("srgan_init_state_4", "srgan_state_6", "g_srgan", "d_srgan"):
         pair = [datasets(folder / f"{name}.weights.h5") for folder in (ours, theirs)]
         assert pair[0].keys() == pair[1].keys()
         apart = {key: np.abs(pair[0][key].astype(float) - pair[1][key]).max() for key in pair[0]}
