@@ -56,10 +56,8 @@ def start(folder, count="all", virtual=1, event=NEVER, environment=None):
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}", "KERAS_BACKEND": keras.backend.backend()} | (environment or {})
     environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={virtual} --xla_backend_optimization_level=0"
-    environment |= {
-        "JAX_COMPILATION_CACHE_DIR": f"{folder.parents[1]}/compiled"
-    }  # most of the time goes into compiling
-    environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment["JAX_COMPILATION_CACHE_DIR"] = f"{folder.parents[1]}/compiled"  # which is most of the work
+    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     command = [f"{word}" for word in (sys.executable, __file__, virtual, *event, *words)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
