@@ -52,7 +52,7 @@ def seconds(n, crops, step, fixed, size, syncs, link):
 
 
 def table(step, fixed, size, syncs):
-    """Print crops a second, as a multiple of one GPU's, and where doubling stops giving half as much again."""
+    """Print crops a second, as a multiple of one GPU's, and up to how many that is half of theirs or more."""
     counts = [2**power for power in range(9)]
     print("| link | batch | " + " | ".join(map(str, counts)) + " | pays up to |")
     print("|---|---|" + "---|" * (len(counts) + 1))
@@ -63,9 +63,7 @@ def table(step, fixed, size, syncs):
             for n in (count for count in counts if count <= most):
                 crops = BATCH / n if kind == "16 in all" else BATCH
                 rates.append(n * crops / seconds(n, crops, step, fixed, size, syncs, link) * step / BATCH)
-            pays = 1
-            while 2 * pays <= most and rates[pays.bit_length()] >= 1.5 * rates[pays.bit_length() - 1]:
-                pays *= 2
+            pays = max(n for n, rate in zip(counts, rates) if rate >= n / 2)
             cells = [f"{rate:.2g}" if rate < 10 else f"{rate:.0f}" for rate in rates]
             cells += [""] * (len(counts) - len(cells))
             print(f"| {name} | {kind} | " + " | ".join(cells) + f" | {pays} |")

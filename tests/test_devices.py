@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 import devices
-import train
 from config import command_line
 from dataset import Crops, Pictures
 from pictures import find_pictures
@@ -166,6 +165,8 @@ def main(virtual, stage, update, number, *words):
 
         cpus = [tf.config.LogicalDeviceConfiguration()] * int(virtual)
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], cpus)
+    import train  # only now: it asks TensorFlow for its devices
+
     progress = train.Report.progress
 
     def watched(report, updates, logs, stop):
