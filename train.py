@@ -118,7 +118,7 @@ def train_stage(stage, game, pictures, valid, config):
             if stop() == 2:
                 raise crops.failures[0] if crops.failures else UserError("another process stopped, and says why")
             report.end_period({name: values[-1] for name, values in logs.items() if name != "loss"}, last)
-            if stop():
+            if stop() == 1:
                 print(f"\nstopped at update {report.updates} of {total} ({stage}); the same command goes on from there")
                 return False
     return True
