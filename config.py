@@ -88,6 +88,7 @@ OPTIONS = {
     "TRAIN.seed": (0, between(0, 2**32 - 1), "of the initial weights and of the order of crops"),
     "TRAIN.report_every": (1000, at_least(1), "updates between log line, grid, validation and checkpoint"),
     "TRAIN.keep_states": (2, at_least(1), "states of each stage kept to resume from, the newest ones"),
+    "TRAIN.devices": ("1", one_of("1", "all"), "'all' shares each batch among every device, and process, there is"),
     "TRAIN.workers": (2, at_least(1), "threads that cut crops"),
     "TRAIN.checkpoint_dir": ("checkpoints", TEXT, "weights, state to resume from, log, resolved configuration"),
     "TRAIN.samples_dir": ("samples", TEXT, "grids and evaluated pictures"),

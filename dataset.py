@@ -85,12 +85,15 @@ class Crops(keras.utils.PyDataset):
     """Batches of aligned crops for the updates `first` to `last`: lr and hr, (N, crop, crop, 3) uint8.
 
     What an update sees depends on (seed, update), and on which pictures are broken. Eight flips and quarter turns.
+    share: (number, count); of every batch only this one of `count` equal parts is cut.
     """
 
-    def __init__(self, pictures, batch_size, seed, first, last, workers=1):
+    def __init__(self, pictures, batch_size, seed, first, last, workers=1, share=(0, 1)):
         super().__init__(workers=workers, max_queue_size=16)
         self.pictures, self.batch_size, self.seed = pictures, batch_size, seed
         self.first, self.last = first, last
+        number, count = share
+        self.part = range(batch_size * number // count, batch_size * (number + 1) // count)  # places in the batch
         self.failures = []  # in a thread nobody could catch them: fit() goes on with black crops until it is told
 
     def __len__(self):
@@ -104,18 +107,18 @@ class Crops(keras.utils.PyDataset):
         chosen = random.choice(len(pictures), self.batch_size, replace=few, p=pictures.chances)
         places = random.random((self.batch_size, 2))
         turns = random.integers(8, size=self.batch_size)
-        lrs = np.empty((self.batch_size, side, side, 3), np.uint8)
-        hrs = np.empty((self.batch_size, pictures.crop, pictures.crop, 3), np.uint8)
-        for n, (picture, place, turn) in enumerate(zip(chosen, places, turns)):
+        lrs = np.empty((len(self.part), side, side, 3), np.uint8)
+        hrs = np.empty((len(self.part), pictures.crop, pictures.crop, 3), np.uint8)
+        for out, n in enumerate(self.part):
             try:
-                lr, hr = pictures[picture] or self.replacement(index, n, chosen)
+                lr, hr = pictures[chosen[n]] or self.replacement(index, n, chosen)
             except UserError as error:  # most were readable when training began
                 self.failures.append(error)
                 return np.zeros_like(lrs), np.zeros_like(hrs)
-            y, x = (place * (np.array(lr.shape[:2]) - side + 1)).astype(int)
-            lrs[n] = turned(lr[y : y + side, x : x + side], turn)
+            y, x = (places[n] * (np.array(lr.shape[:2]) - side + 1)).astype(int)
+            lrs[out] = turned(lr[y : y + side, x : x + side], turns[n])
             y, x = y * scale, x * scale
-            hrs[n] = turned(hr[y : y + pictures.crop, x : x + pictures.crop], turn)
+            hrs[out] = turned(hr[y : y + pictures.crop, x : x + pictures.crop], turns[n])
         return lrs, hrs
 
     def replacement(self, index, n, chosen):

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 from keras import layers, ops
 
+from devices import replicas
 from utils import UserError, check_hdf5
 
 TENSORLAYER_NORMAL = {"mean": 0.0, "stddev": 0.02}
@@ -46,7 +47,8 @@ def conv(x, filters, size, variant, strides=1, start=None, **options):
 def batch_norm(x, variant):
     """Batch normalization with TensorLayer's constants; they serve the paper, which names none, too."""
     start = keras.initializers.RandomNormal(1.0, 0.02) if variant == "tensorlayer" else "ones"
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=start)(x)
+    together = replicas() > 1  # the whole batch's statistics, as on one device
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=start, synchronized=together)(x)
 
 
 def activation(x, variant):

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+import devices
 from metrics import luma, psnr
 from pictures import grid, resize, write_picture
 from resume import save_state
@@ -42,6 +43,7 @@ class Report:
     def __init__(self, stage, game, total, valid, config):
         self.stage, self.game, self.valid, self.config = stage, game, valid, config
         self.updates = int(keras.ops.convert_to_numpy(game.updates))
+        self.writes = devices.process()[0] == 0  # of several processes, which all hold the same weights, one
         self.folder = Path(config.TRAIN.checkpoint_dir)
         self.samples = Path(config.TRAIN.samples_dir, "srgan_ginit" if stage == "srgan_init" else "srgan_gan")
         self.log = self.folder / f"log_{stage}.jsonl"
@@ -55,10 +57,11 @@ class Report:
             self.tensorboard = keras.callbacks.TensorBoard(self.folder / "tensorboard" / stage, write_graph=False)
             self.tensorboard.set_model(game)
         for side, column in ((valid[0][0].shape[0], 0), (valid[0][1].shape[0], 1)):
-            write_picture(self.samples / f"_train_sample_{side}.png", grid([[pair[column]] for pair in valid[:4]]))
+            self.write_grid(f"_train_sample_{side}", [[pair[column]] for pair in valid[:4]])
         self.lines = [line for line in self.read_log() if line["update"] <= self.updates]
-        if not self.lines:
-            self.lines = [{"update": self.updates, "val_psnr": self.validate()}]
+        if devices.greatest(not self.lines):  # none validates alone
+            line = {"update": self.updates, "val_psnr": self.validate()}
+            self.lines = self.lines or [line]
         self.write_log()
 
     def read_log(self):
@@ -67,8 +70,13 @@ class Report:
         except ValueError as error:
             raise UserError(f"{self.log}: is no log of ours ({error}); move it away") from error
 
+    def write_grid(self, name, rows):
+        if self.writes:
+            write_picture(self.samples / f"{name}.png", grid(rows))
+
     def write_log(self):
-        write_text(self.log, "".join(json.dumps(line) + "\n" for line in self.lines))
+        if self.writes:
+            write_text(self.log, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     def progress(self, updates, logs, stop):
         """Show the period's update number `updates`; tell fit() to end the period where `stop` is true."""
@@ -84,7 +92,9 @@ class Report:
         self.refuse_nan(terms)
         if self.updates == last:
             self.write(terms, last - before)
-        save_state(self.stage, self.game, self.updates, self.config)
+        if self.writes:
+            with devices.alone():
+                save_state(self.stage, self.game, self.updates, self.config)
 
     def refuse_nan(self, terms):
         """Raise Diverged where training has diverged, before anything good is overwritten."""
@@ -102,7 +112,7 @@ class Report:
         scale = self.config.MODEL.scale
         srs = [super_resolve(self.game.average, lr) for lr, _ in self.valid]
         rows = [[resize(lr, scale), sr, hr] for (lr, hr), sr in zip(self.valid[:4], srs)]
-        write_picture(self.samples / f"train_{self.updates}.png", grid(rows))
+        self.write_grid(f"train_{self.updates}", rows)
         return float(np.mean([psnr(luma(sr), luma(hr), scale) for sr, (_, hr) in zip(srs, self.valid)]))
 
     def write(self, terms, updates):
@@ -115,7 +125,8 @@ class Report:
         print(f"\n{self.stage}: {shown}", flush=True)
         if self.tensorboard:
             self.tensorboard.on_epoch_end(self.updates, line)
-        self.save_networks(line)
+        if self.writes:
+            self.save_networks(line)
         if warning := unhealthy([*self.lines, line]):
             line = line | {"warning": warning}
             print(f"{self.stage}: warning: {warning}", flush=True)
@@ -123,6 +134,7 @@ class Report:
         self.write_log()
         self.started = time.perf_counter()
 
+    @devices.alone()
     def save_networks(self, measured):
         facts = {
             "model": dict(self.config.MODEL),

@@ -7,6 +7,7 @@ import re
 import socket
 from pathlib import Path
 
+import devices
 from utils import UserError, facts_path, generator_path, load_weights, make_folder, read_facts, save_weights
 
 try:
@@ -77,7 +78,9 @@ def load_state(stage, game, config):
     Raises UserError where there are states and none can be used, or where weights would be lost for want of one.
     """
     folder, refused = config.TRAIN.checkpoint_dir, []
-    for path in state_paths(stage, folder).values():
+    states = state_paths(stage, folder)
+    devices.same(max(states, default=0), f"{folder}: lacks a state that another process has; all need the same folder")
+    for path in states.values():
         try:
             load_weights(game, path, state_facts(stage, config))
         except UserError as error:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from devices import replicas
 from losses import d_loss, g_gan_loss, mse_loss, vgg_loss
 from tiles import by_tiles
 
@@ -34,6 +35,7 @@ class SRGAN(keras.Model):
         self.mse_weight, self.vgg_weight, self.gan_weight = weights
         self.ema = ema
         self.fixed_statistics = False
+        self.replicas = replicas()
         self.updates = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="updates")
         names = ["mse"] + ["vgg"] * bool(vgg) + ["gan", "d_loss", "d_real", "d_fake"] * bool(discriminator)
         self.terms = {name: keras.metrics.Mean(name=name) for name in names}
@@ -70,7 +72,7 @@ class SRGAN(keras.Model):
         for name, value in terms.items():
             self.terms[name].update_state(value)
         self.update_average()
-        return loss
+        return loss if self.replicas == 1 else loss / self.replicas  # their gradients are summed
 
     def update_average(self):
         """Move the average towards the generator, batch-normalization statistics too; faster at first."""
@@ -98,6 +100,6 @@ def super_resolve(generator, lr, **tiling):
         generator.compile(optimizer=None, jit_compile=JIT)
 
     def network(lr):
-        return ops.convert_to_numpy(generator.predict_on_batch(lr))
+        return ops.convert_to_numpy(generator.predict_on_batch(lr))[: len(lr)]  # a replica more, a result more
 
     return np.concatenate([to_uint8(strip) for strip in by_tiles(network, lr.astype(np.float32) / 127.5 - 1, **tiling)])

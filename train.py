@@ -21,6 +21,7 @@ if __name__ == "__main__":  # --help and mistakes are answered before Keras is i
 import keras
 import numpy as np
 
+import devices
 from dataset import Crops, Pictures
 from evaluate import evaluate, upscale_pictures
 from losses import CONTENT_LOSSES
@@ -33,7 +34,10 @@ from utils import UserError, load_weights, write_text
 
 
 def train(config, stages):
-    """Run the stages in turn: "srgan_init" (the warm-up) and "srgan". Each resumes where it stopped."""
+    """Run the stages in turn: "srgan_init" (the warm-up) and "srgan". Each resumes where it stopped.
+
+    False if one was interrupted.
+    """
     keras.utils.set_random_seed(config.TRAIN.seed)
     keras.config.set_dtype_policy(config.TRAIN.precision)
     settings, valid = config.TRAIN, validation_pictures(config)
@@ -46,18 +50,17 @@ def train(config, stages):
     discriminator = SRGAN_d(config.MODEL.variant, settings.crop, config.MODEL.discriminator_filters)
     if settings.initial_generator:
         load_weights(generator, settings.initial_generator, generator_facts(config))
-    with only_run(settings.checkpoint_dir):
+    with only_run(settings.checkpoint_dir) if devices.process()[0] == 0 else contextlib.nullcontext():
         if not settings.initial_generator or stages == ["srgan_init"]:
             game = SRGAN(generator, ema=settings.ema)
             if not train_stage("srgan_init", game, pictures, valid, config):
-                return 130
+                return False
             generator.set_weights(game.average.get_weights())
         if "srgan" in stages:
             game = SRGAN(generator, discriminator, vgg, (mse, vgg_weight, settings.adversarial_weight), settings.ema)
             if not train_stage("srgan", game, pictures, valid, config):
-                return 130
-    keras.config.set_dtype_policy("float32")  # as --mode=evaluate measures
-    return evaluate(config)
+                return False
+    return True
 
 
 def warm_up_rate(settings):
@@ -94,7 +97,7 @@ def train_stage(stage, game, pictures, valid, config):
     load_state(stage, game, config)
     report = Report(stage, game, total, valid, config)
     print(f"{stage}: after update {report.updates} of {total}, {pictures.usable} pictures")
-    if report.updates < total:
+    if report.updates < total and report.writes:
         write_text(Path(settings.checkpoint_dir, "config.json"), json.dumps(config, indent=2) + "\n")
     with stop_signals() as stopped:
         while report.updates < total:
@@ -102,18 +105,23 @@ def train_stage(stage, game, pictures, valid, config):
             if first >= fixed and not game.fixed_statistics:
                 game.fix_statistics()
             last = min(total, first - first % settings.report_every + settings.report_every)
-            crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers)
+            share = devices.process()
+            crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share)
+
+            def stop():  # 2: a picture is gone, 1: asked to; what one process knows holds for all
+                return devices.greatest(2 if crops.failures else len(stopped[:1]))
+
             watch = keras.callbacks.LambdaCallback(
-                on_train_batch_end=lambda batch, logs: report.progress(batch + 1, logs, stopped or crops.failures)
+                on_train_batch_end=lambda batch, logs: report.progress(batch + 1, logs, stop())
             )
             logs = game.fit(crops, verbose=0, shuffle=False, callbacks=[watch]).history
             if pictures.skipped:
                 print()  # the progress bar has not ended its line
                 name_skipped(pictures)
-            if crops.failures:
-                raise crops.failures[0]
+            if stop() == 2:
+                raise crops.failures[0] if crops.failures else UserError("another process stopped, and says why")
             report.end_period({name: values[-1] for name, values in logs.items() if name != "loss"}, last)
-            if stopped:
+            if stop() == 1:
                 print(f"\nstopped at update {report.updates} of {total} ({stage}); the same command goes on from there")
                 return False
     return True
@@ -134,6 +142,7 @@ def build(game, side):
 def load_pictures(config):
     settings = config.TRAIN
     paths = find_pictures(settings.hr_img_path)
+    devices.same(len(paths), f"{settings.hr_img_path}: {len(paths)} pictures here, more where another process runs")
     print(f"reading {len(paths)} pictures")
     pictures = Pictures(paths, config.MODEL.scale, settings.crop, settings.memory_gb * 1e9)
     name_skipped(pictures)
@@ -179,7 +188,11 @@ def main(mode, source, config):
     try:
         if mode == "evaluate":
             return upscale_pictures(source, config) if source else evaluate(config)
-        return train(config, ["srgan_init", "srgan"] if mode == "srgan" else ["srgan_init"])
+        with devices.distributed(config.TRAIN.devices, config.TRAIN.batch_size):
+            if not train(config, ["srgan_init", "srgan"] if mode == "srgan" else ["srgan_init"]):
+                return 130
+        keras.config.set_dtype_policy("float32")  # as --mode=evaluate measures
+        return evaluate(config) if devices.process()[0] == 0 else 0
     except UserError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return error.status
@@ -193,4 +206,4 @@ def main(mode, source, config):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(main(*COMMAND))
+    devices.leave(main(*COMMAND))

@@ -1,0 +1,183 @@
+"""Two devices and two processes train what one device trains, and go on after one of them is lost.
+
+Run as a script, this file is one such training: DEVICES STAGE UPDATE SIGNAL and what train.py is given;
+it gets SIGNAL at that update.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import devices
+from config import command_line
+from dataset import Crops, Pictures
+from pictures import find_pictures
+from utils import UserError
+
+ROOT = Path(__file__).parents[1]
+JAX = keras.backend.backend() == "jax"
+NEVER = ["", 0, signal.SIGTERM]
+
+# By SGD, since Adam makes a gradient of 1e-9 as large as any other. See test_backends.py for the seed.
+SETTINGS = {
+    "MODEL.blocks": 2,
+    "MODEL.filters": 8,
+    "MODEL.discriminator_filters": 4,
+    "TRAIN.hr_img_path": ROOT / "data/valid",
+    "TRAIN.batch_size": 4,
+    "TRAIN.crop": 32,
+    "TRAIN.optimizer": "sgd",
+    "TRAIN.learning_rate_init": 1e-2,
+    "TRAIN.learning_rate": 1e-2,
+    "TRAIN.n_updates_init": 4,
+    "TRAIN.n_updates": 6,
+    "TRAIN.report_every": 2,
+    "TRAIN.fixed_statistics": 0,
+    "TRAIN.content_loss": "mse",
+    "TRAIN.seed": 1,
+    "VALID.hr_img_path": ROOT / "data/valid",
+    "VALID.crop": 64,
+    "VALID.count": 2,
+    "VGG.weights": "none",
+}
+
+
+def start(folder, count="all", virtual=1, event=NEVER, environment=None):
+    """A training below `folder` as a process, on `virtual` devices of which it uses `count`."""
+    settings = SETTINGS | {"TRAIN.checkpoint_dir": folder, "TRAIN.samples_dir": folder, "TRAIN.devices": count}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}", "KERAS_BACKEND": keras.backend.backend()} | (environment or {})
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={virtual} --xla_backend_optimization_level=0"
+    environment["JAX_COMPILATION_CACHE_DIR"] = f"{folder.parents[1]}/compiled"  # which is most of the work
+    environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    command = [f"{word}" for word in (sys.executable, __file__, virtual, *event, *words)]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def ended(*processes):
+    """[(exit status, last line of what it said of errors)]"""
+    said = [process.communicate(timeout=300)[1].splitlines() for process in processes]
+    return [(process.returncode, lines[-1] if lines else "") for process, lines in zip(processes, said)]
+
+
+def finish(*processes):
+    assert [status for status, _ in ended(*processes)] == [0] * len(processes)
+
+
+def start_two(folder, *events):
+    """Two processes of one training, found by a free port of this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    names = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
+    return [
+        start(folder, event=event, environment=names | {"KERAS_DISTRIBUTION_PROCESS_ID": str(number)})
+        for number, event in enumerate(events)
+    ]
+
+
+def assert_same_weights(ours, theirs):
+    from test_train import datasets
+
+    for name in ("srgan_init_state_4", "srgan_state_6", "g_srgan", "d_srgan"):
+        pair = [datasets(folder / f"{name}.weights.h5") for folder in (ours, theirs)]
+        assert pair[0].keys() == pair[1].keys()
+        apart = {key: np.abs(pair[0][key].astype(float) - pair[1][key]).max() for key in pair[0]}
+        assert max(apart.values()) < 1e-5, max(apart, key=apart.get)
+
+
+@pytest.fixture(scope="module")
+def by_one(tmp_path_factory):
+    """What one device makes."""
+    folder = tmp_path_factory.mktemp("one") / "ours"
+    finish(start(folder, count=1))
+    return folder
+
+
+def test_two_devices_train_what_one_trains(by_one, tmp_path):
+    finish(start(tmp_path / "ours", virtual=2))
+    assert_same_weights(tmp_path / "ours", by_one)
+
+
+@pytest.mark.skipif(not JAX, reason="Keras trains in several processes on JAX alone")
+def test_two_processes_train_what_one_device_trains_and_go_on_after_a_loss(by_one, tmp_path):
+    """One of them is killed, then the other, then one is asked to stop; a single device finishes what they began."""
+    line = "train.py: process {} of 2 lost another; start all again with the same command, they go on"
+    kill = signal.SIGKILL
+    left, lost = ended(*start_two(tmp_path / "ours", NEVER, ["srgan_init", 3, kill]))
+    assert lost[0] == -kill and left == (2, line.format(0))
+    lost, left = ended(*start_two(tmp_path / "ours", ["srgan", 3, kill], NEVER))
+    assert lost[0] == -kill and left == (2, line.format(1))
+    assert [status for status, _ in ended(*start_two(tmp_path / "ours", NEVER, ["srgan", 4, signal.SIGTERM]))] == [
+        130,
+        130,
+    ]
+    finish(start(tmp_path / "ours", count=1))
+    assert_same_weights(tmp_path / "ours", by_one)
+
+
+def test_a_process_decodes_its_share_of_a_batch_and_no_more(monkeypatch):
+    pictures = Pictures(find_pictures(ROOT / "data/valid"), 4, 32, memory=0)
+    read, decoded = pictures.read, []
+    monkeypatch.setattr(pictures, "read", lambda path: (decoded.append(path), read(path))[1])
+    whole = Crops(pictures, 8, 0, 0, 2)[1]
+    needed, decoded[:] = list(decoded), []
+    shares = [Crops(pictures, 8, 0, 0, 2, share=(number, 4))[1] for number in range(4)]
+    assert decoded == needed and len(needed) == 8
+    assert all(np.array_equal(np.concatenate(parts), batch) for parts, batch in zip(zip(*shares), whole, strict=True))
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["cpu:0", "cpu:1", "cpu:2"])
+    with pytest.raises(UserError, match="TRAIN.batch_size=16: must be a multiple of the 3 devices"):
+        with devices.distributed("all", 16):
+            pass
+
+
+@pytest.mark.parametrize("name", ["KERAS_DISTRIBUTION_NUM_PROCESSES", "TF_CONFIG"])
+@pytest.mark.skipif(JAX, reason="JAX trains in several processes")
+def test_several_processes_are_refused_on_tensorflow(monkeypatch, name):
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(UserError, match=f"{name} is set.*KERAS_BACKEND=jax"):
+        with devices.distributed("all", 16):
+            pass
+
+
+def test_several_processes_need_the_option(monkeypatch):
+    """Each would train by itself, and overwrite the others' files."""
+    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
+    with pytest.raises(UserError, match="TRAIN.devices=all"):
+        with devices.distributed("1", 16):
+            pass
+
+
+def main(virtual, stage, update, number, *words):
+    """train.py on so many virtual devices, without the table at its end; gets signal `number` at an update."""
+    if not JAX:
+        import tensorflow as tf
+
+        cpus = [tf.config.LogicalDeviceConfiguration()] * int(virtual)
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], cpus)
+    import train  # only now: it asks TensorFlow for its devices
+
+    progress = train.Report.progress
+
+    def watched(report, updates, logs, stop):
+        if (report.stage, report.updates + updates) == (stage, int(update)):
+            os.kill(os.getpid(), int(number))
+        progress(report, updates, logs, stop)
+
+    train.Report.progress, train.evaluate = watched, lambda config: 0
+    sys.argv[0] = "train.py"
+    devices.leave(train.main(*command_line(words)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
