@@ -142,10 +142,14 @@ def open_file(path):
     return open_video(path) if path.suffix.lower() in CONTAINERS else open_photo(path)
 
 
-def write_file(opened, target, upscaler):
+def write_file(opened, target, upscaler, made_of=""):
     """Write the upscaled Photo or Video to `target`; lines that say what the format could not hold."""
+
+    def found(frames):
+        upscaler.bar.total -= frames * upscaler.tiles(opened.size)
+
     if opened.path.suffix.lower() in CONTAINERS:
-        upscale_video(opened, target, upscaler)
+        upscale_video(opened, target, upscaler, made_of, found)
         return []
     frames = (upscaled(frame, upscaler, upscaler.scale) for frame in opened)
     return write_photo(target, opened, frames, upscaler.scale)
@@ -154,7 +158,8 @@ def write_file(opened, target, upscaler):
 def upscale(options):
     """Upscale what `options` name; 0, or 1 where some of it failed."""
     photos = find_photos(options.inputs)
-    network = load_network(model_path(options.model), options.engine)
+    weights = model_path(options.model)
+    network = load_network(weights, options.engine)
     if options.scale not in (None, network.scale):
         raise UserError(f"--scale {options.scale}: {options.model} upscales {network.scale}x; --outscale resamples")
     bar = tqdm(unit="tile", disable=None)
@@ -169,10 +174,12 @@ def upscale(options):
         except UserError as error:
             failed.append(str(error))
     bar.total = sum(opened.frames * upscaler.tiles(opened.size) for opened, _ in work)
+    facts = weights.stat()
+    made_of = f"{weights.name} {facts.st_size} {facts.st_mtime_ns} x{upscaler.scale}"
     began, pixels, done = time.perf_counter(), 0, 0
     for opened, target in work:
         try:
-            for line in write_file(opened, target, upscaler):
+            for line in write_file(opened, target, upscaler, made_of):
                 bar.write(line, sys.stderr)
         except UserError as error:
             failed.append(str(error))

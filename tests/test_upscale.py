@@ -195,3 +195,30 @@ def test_a_picture_keeps_its_colours_with_the_shipped_weights(tmp_path):
     for path in SHIPPED:
         sr = upscale.Upscaler(load_network(path), 4, 512, upscale.tqdm(disable=True))(lr)
         assert np.abs(sr.mean((0, 1)) - resize(lr, 4).mean((0, 1))).max() < 2
+
+
+def test_a_stopped_video_goes_on(run, monkeypatch, capsys):
+    av = pytest.importorskip("av")
+    monkeypatch.setattr("video.PIECE", 3)
+    with av.open("a.mp4", "w") as file:
+        shown = file.add_stream("libx264", rate=10)
+        shown.width, shown.height = 20, 10
+        for value in range(8):
+            frame = av.VideoFrame.from_ndarray(np.full((10, 20, 3), 20 * value, np.uint8), format="rgb24")
+            file.mux(shown.encode(frame))
+        file.mux(shown.encode())
+    enlarged, calls = upscale.Upscaler.__call__, []
+
+    def stopped(upscaler, lr):
+        calls.append(lr)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return enlarged(upscaler, lr)
+
+    monkeypatch.setattr(upscale.Upscaler, "__call__", stopped)
+    assert run("a.mp4") == 130 and not Path("a_x2.mp4").exists()
+    assert run("a.mp4") == 0 and len(calls) == 5 + 8 - 3
+    assert run("a.mp4") == 0 and "1 there already" in capsys.readouterr().out
+    with av.open("a_x2.mp4") as file:
+        assert [frame.width for frame in file.decode(video=0)] == 8 * [40]
+    assert sorted(path.name for path in Path(".").iterdir()) == ["a.mp4", "a_x2.mp4"]
