@@ -84,7 +84,7 @@ def enlarged(path, method, methods, folder, progress):
         photo = open_photo(path, MEGAPIXELS * 10**6)
         upscaler = Upscaler(methods[method], SCALE, largest_tile(), None)
         upscaler.bar = Bar(progress, method, photo.frames * upscaler.tiles(photo.size))
-        write_photo(target, photo, (upscaled(frame, upscaler, SCALE) for frame in photo), SCALE)
+        write_photo(target, photo, (upscaled(frame, upscaler.strips, SCALE) for frame in photo), SCALE)
     return target
 
 

@@ -106,6 +106,7 @@ class Upscaler:
 
     def __init__(self, network, scale, tile, bar):
         self.network, self.scale, self.tile, self.bar = network, scale, tile, bar
+        self.batch = max(1, largest_tile() ** 2 // tile**2)  # tiles at a time
 
     def tiles(self, size):
         """How many tiles a picture of (width, height) takes."""
@@ -113,28 +114,43 @@ class Upscaler:
 
     def __call__(self, lr):
         """lr (h, w, 3) uint8, or float32 in 0..1 -> the like, `scale` times as large."""
-        while True:
-            try:
-                sr = self.enlarge(lr)
-                return sr if self.scale == self.network.scale else resize(sr, self.scale / self.network.scale)
-            except MemoryError:
-                if self.tile <= 4 * HALO:
-                    raise UserError(f"too little memory, even for tiles of {self.tile} pixels") from None
-                self.tile //= 2
+        return np.concatenate(list(self.strips(lr)))
+
+    def strips(self, lr):
+        """The same in strips from top to bottom; in one where it is resampled."""
+        strips = self.enlarge(lr)
+        if self.scale == self.network.scale:
+            return strips
+        return [resize(np.concatenate(list(strips)), self.scale / self.network.scale)]
 
     def enlarge(self, lr):
-        white, row = 255 if lr.dtype == np.uint8 else 1, 0
-        sr = np.empty((self.network.scale * lr.shape[0], self.network.scale * lr.shape[1], 3), lr.dtype)
+        """Yield strips of sr; where memory runs out, the rest of it is made with less."""
+        white, scale, done = 255 if lr.dtype == np.uint8 else 1, self.network.scale, 0  # rows of lr
 
         def network(tiles):
             srs = ((self.network(np.float32(tiles) * (2 / white) - 1) + 1) * (white / 2)).clip(0, white)
             self.bar.update(len(tiles))
             return srs if white == 1 else srs.round().astype(np.uint8)
 
-        for strip in by_tiles(network, lr, self.tile, HALO):
-            sr[row : row + len(strip)] = strip
-            row += len(strip)
-        return sr
+        while done < len(lr):
+            row = max(0, done - HALO)
+            try:
+                for strip in by_tiles(network, lr[row:], self.tile, HALO, self.batch):
+                    own = strip[scale * max(0, done - row) :]
+                    row += len(strip) // scale
+                    done = max(done, row)
+                    yield own
+            except MemoryError:
+                self.use_less()
+
+    def use_less(self):
+        """Half as many tiles at a time, or tiles half as long."""
+        if self.batch > 1:
+            self.batch //= 2
+        elif self.tile > 4 * HALO:
+            self.tile //= 2
+        else:
+            raise UserError(f"too little memory, even for tiles of {self.tile} pixels") from None
 
 
 def open_file(path):
@@ -151,7 +167,7 @@ def write_file(opened, target, upscaler, made_of=""):
     if opened.path.suffix.lower() in CONTAINERS:
         upscale_video(opened, target, upscaler, made_of, found)
         return []
-    frames = (upscaled(frame, upscaler, upscaler.scale) for frame in opened)
+    frames = (upscaled(frame, upscaler.strips, upscaler.scale) for frame in opened)
     return write_photo(target, opened, frames, upscaler.scale)
 
 

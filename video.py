@@ -134,7 +134,8 @@ def _join(temporary, out, video, pieces):
             target = av.open(str(temporary), "w")
             stack.callback(_given_up, target)
             target.metadata.update(source.metadata)
-            unheard = [stream.name for stream in source.streams.audio if stream.name not in target.supported_codecs]
+            known = [stream.name for stream in source.streams.audio if stream.codec_context]
+            unheard = [name for name in known if name not in target.supported_codecs]
         if unheard:  # before the first piece is made
             raise UserError(f"{out}: does not hold sound in {unheard[0]}; name it .mkv, which holds all")
         first = next(pieces, None)
@@ -145,14 +146,17 @@ def _join(temporary, out, video, pieces):
             shown.codec_context.framerate = video.rate
             heard = {stream.index: target.add_stream_from_template(stream) for stream in source.streams.audio}
         sound = _items(video.path, source, *source.streams.audio) if heard else ()
-        for packet in heapq.merge(
-            _in_one(itertools.chain([first], pieces)), sound, key=lambda packet: packet.dts * packet.time_base
-        ):
+        packets = heapq.merge(_in_one(itertools.chain([first], pieces)), sound, key=_decoded_at)
+        for packet in packets:
             with _one_line(out, writing):
                 packet.stream = heard[packet.stream_index] if packet.stream.type == "audio" else shown
                 target.mux(packet)
         with _one_line(out, writing):
             target.close()
+
+
+def _decoded_at(packet):
+    return packet.dts * packet.time_base
 
 
 def _given_up(target):

@@ -147,27 +147,34 @@ def test_a_wrong_option_is_one_line(arguments, capsys):
 
 
 class Small:
-    """A network that doubles pixels and has memory for so many at a time."""
+    """A network that doubles pixels and has memory for so many at a time, from its second call on."""
 
     scale = 2
 
     def __init__(self, pixels):
-        self.pixels = pixels
+        self.pixels, self.calls = pixels, []
 
     def __call__(self, lr):
-        if lr.shape[1] * lr.shape[2] > self.pixels:
+        self.calls.append(lr.shape)
+        if len(self.calls) > 1 and lr[..., 0].size > self.pixels:
             raise MemoryError
         return lr.repeat(2, 1).repeat(2, 2)
 
 
-def test_where_memory_runs_out_tiles_become_smaller():
+def test_where_memory_runs_out_tiles_become_fewer_and_then_smaller():
     bar = upscale.tqdm(disable=True)
-    lr = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
-    upscaler = upscale.Upscaler(Small(10_000), 2, 512, bar)
-    assert np.array_equal(upscaler(lr), lr.repeat(2, 0).repeat(2, 1))
-    assert upscaler.tile == 64
+    lr = np.random.default_rng(0).integers(0, 256, (400, 500, 3), np.uint8)
+    network = Small(10_000)
+    upscaler = upscale.Upscaler(network, 2, 250, bar)
+    upscaler.batch = 4
+    first, *others = upscaler.strips(lr)
+    assert np.array_equal(np.concatenate([first, *others]), lr.repeat(2, 0).repeat(2, 1))
+    assert (upscaler.tile, upscaler.batch) == (62, 1)
+    assert network.calls[0] == (3, 250, 250, 3) and len(first) == 2 * 200  # is kept
+    assert [shape[:2] for shape in network.calls[1:5]] == [(3, 250), (2, 216), (1, 216), (1, 125)]
+    network.pixels = 100
     with pytest.raises(upscale.UserError, match="too little memory"):
-        upscale.Upscaler(Small(100), 2, 512, bar)(lr)
+        upscaler(lr)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
