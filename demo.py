@@ -44,7 +44,7 @@ document.addEventListener("paste", event => {
 
 def command_line(argv=None):
     """The parsed options; a mistake is one line and exit 2."""
-    parser = Parser(prog="demo.py", description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = Parser(prog="demo.py", description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, default=7860, help="default: 7860")
     options = parser.parse_args(argv)
     if not 0 < options.port < 65536:

@@ -5,7 +5,6 @@ python upscale.py holiday -o large          every picture below holiday, in the 
 python upscale.py "scans/*.tif" --outscale 2.5 --format png
 """
 
-import argparse
 import glob
 import sys
 import time
@@ -22,7 +21,7 @@ from photo_writer import write_photo
 from photos import FORMATS, open_photo, upscaled
 from pictures import resize
 from tiles import by_tiles, windows
-from utils import UserError, model_path
+from utils import UserError, exit_status, model_path
 from video import CONTAINERS, open_video, upscale_video
 
 SUFFIXES = [*FORMATS, *CONTAINERS]
@@ -32,12 +31,7 @@ LARGEST_TILE, BYTES = 512, 6_000  # BYTES of memory for each pixel of a tile
 
 def command_line(argv=None):
     """The parsed options; a mistake is one line and exit 2."""
-    parser = Parser(
-        prog="upscale.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog="upscale.py", description=__doc__)
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a file, a folder, or a pattern in quotes")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="a folder; for a single file a file, too")
     parser.add_argument("--model", default="srgan", help="srgan (sharp, invents), srresnet (soft, true) or a file")
@@ -171,27 +165,37 @@ def write_file(opened, target, upscaler, made_of=""):
     return write_photo(target, opened, frames, upscaler.scale)
 
 
-def upscale(options):
-    """Upscale what `options` name; 0, or 1 where some of it failed."""
-    photos = find_photos(options.inputs)
+def load_upscaler(options):
+    """(Upscaler, text that says what its network is). Raises UserError where the weights are not what is asked for."""
     weights = model_path(options.model)
     network = load_network(weights, options.engine)
     if options.scale not in (None, network.scale):
         raise UserError(f"--scale {options.scale}: {options.model} upscales {network.scale}x; --outscale resamples")
-    bar = tqdm(unit="tile", disable=None)
-    upscaler = Upscaler(network, options.outscale or network.scale, options.tile or largest_tile(), bar)
-    work, failed, there = [], [], 0
-    for path, target in choose_targets(photos, options, upscaler.scale).items():
-        if target.exists() and not options.overwrite:
-            there += 1
-            continue
+    scale, bar, facts = options.outscale or network.scale, tqdm(unit="tile", disable=None), weights.stat()
+    upscaler = Upscaler(network, scale, options.tile or largest_tile(), bar)
+    return upscaler, f"{weights.name} {facts.st_size} {facts.st_mtime_ns} x{scale}"
+
+
+def open_files(targets, failed):
+    """[(Photo or Video, its result)] of {path: its result}; a line in `failed` for each that cannot be read."""
+    opened = []
+    for path, target in targets.items():
         try:
-            work.append((open_file(path), target))
+            opened.append((open_file(path), target))
         except UserError as error:
             failed.append(str(error))
+    return opened
+
+
+def upscale(options):
+    """Upscale what `options` name; 0, or 1 where some of it failed."""
+    photos = find_photos(options.inputs)
+    upscaler, made_of = load_upscaler(options)
+    bar, failed = upscaler.bar, []
+    targets = choose_targets(photos, options, upscaler.scale)
+    missing = {path: target for path, target in targets.items() if options.overwrite or not target.exists()}
+    work = open_files(missing, failed)
     bar.total = sum(opened.frames * upscaler.tiles(opened.size) for opened, _ in work)
-    facts = weights.stat()
-    made_of = f"{weights.name} {facts.st_size} {facts.st_mtime_ns} x{upscaler.scale}"
     began, pixels, done = time.perf_counter(), 0, 0
     for opened, target in work:
         try:
@@ -203,7 +207,7 @@ def upscale(options):
         done += 1
         pixels += opened.frames * opened.size[0] * opened.size[1] * upscaler.scale**2
     bar.close()
-    seconds = time.perf_counter() - began
+    seconds, there = time.perf_counter() - began, len(targets) - len(missing)
     rest = f", {there} there already (--overwrite makes them again)" * bool(there)
     print(f"{done} upscaled in {seconds:.1f} s, {pixels / seconds / 1e6:.2f} MPixel/s{rest}")
     for line in failed:
@@ -214,13 +218,7 @@ def upscale(options):
 def main(options):
     """The exit status: 1 where some failed, 2 for the user's mistake, 130 for Ctrl-C."""
     try:
-        return upscale(options)
-    except UserError as error:
-        print(f"upscale.py: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"upscale.py: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
-        return 2
+        return exit_status("upscale.py", lambda: upscale(options))
     except KeyboardInterrupt:
         print("\nupscale.py: interrupted; the same command goes on after what is done", file=sys.stderr)
         return 130
