@@ -6,6 +6,7 @@ python upscale.py "scans/*.tif" --outscale 2.5 --format png
 """
 
 import glob
+import os
 import sys
 import time
 from collections import Counter
@@ -49,8 +50,11 @@ def command_line(argv=None):
     return options
 
 
-def find_photos(inputs):
-    """{path: the folder it was found in, or None}. Raises UserError where an input is nothing."""
+def find_photos(inputs, failed):
+    """{path: the folder it was found in, or None}; a line in `failed` for each folder that may not be read.
+
+    Raises UserError where an input is nothing.
+    """
     found = {}
     for source in inputs:
         matches = [Path(source)] if Path(source).exists() else [Path(match) for match in sorted(glob.glob(source))]
@@ -60,8 +64,12 @@ def find_photos(inputs):
             if not match.is_dir():
                 found.setdefault(match, None)
                 continue
-            here = [path for path in sorted(match.rglob("[!.]*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
-            if not here:
+            closed = []
+            files = [Path(folder, name) for folder, _, names in os.walk(match, onerror=closed.append) for name in names]
+            shown = [path for path in sorted(files) if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
+            here = [path for path in shown if path.is_file()]
+            failed += [f"{error.filename}: cannot be read: {error.strerror}" for error in closed]
+            if not here and not closed:
                 raise UserError(f"{match}: no pictures in it ({' '.join(SUFFIXES)})")
             found |= {path: match for path in here if path not in found}
     return found
@@ -189,9 +197,10 @@ def open_files(targets, failed):
 
 def upscale(options):
     """Upscale what `options` name; 0, or 1 where some of it failed."""
-    photos = find_photos(options.inputs)
+    failed = []
+    photos = find_photos(options.inputs, failed)
     upscaler, made_of = load_upscaler(options)
-    bar, failed = upscaler.bar, []
+    bar = upscaler.bar
     targets = choose_targets(photos, options, upscaler.scale)
     missing = {path: target for path, target in targets.items() if options.overwrite or not target.exists()}
     work = open_files(missing, failed)

@@ -1,5 +1,6 @@
 """upscale.py as a user runs it, with a tiny network that doubles."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,23 @@ def test_what_fails_is_told_and_the_rest_goes_through(run, capsys):
     printed = capsys.readouterr()
     assert "1 upscaled" in printed.out and printed.err.count("\n") == 2
     assert "b.png" in printed.err and "c.jpg" in printed.err and Path("a_x2.png").exists()
+
+
+def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture("in/shut/a.png")
+    picture("in/open/a.png")
+    Path("in/shut").chmod(0)
+    Path(".").chmod(0o755)
+    before, failed = os.geteuid(), []
+    if before == 0:  # root may read everything
+        os.seteuid(65534)
+    try:
+        assert list(upscale.find_photos(["in"], failed)) == [Path("in/open/a.png")]
+    finally:
+        os.seteuid(before)
+        Path("in/shut").chmod(0o700)
+    assert failed == ["in/shut: cannot be read: Permission denied"]
 
 
 @pytest.mark.parametrize(
