@@ -129,7 +129,7 @@ def _join(temporary, out, video, pieces):
     with contextlib.ExitStack() as stack:
         with _one_line(video.path, "unreadable video"):
             source = stack.enter_context(av.open(video.path))
-        writing = "cannot be written; .mkv holds all sound"
+        writing = "cannot be written"
         with _one_line(out, writing):
             target = av.open(str(temporary), "w")
             stack.callback(_given_up, target)
