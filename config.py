@@ -188,6 +188,10 @@ def check_together(values):
 
 
 class Parser(argparse.ArgumentParser):
+    def __init__(self, **options):
+        text = argparse.RawDescriptionHelpFormatter
+        super().__init__(**{"formatter_class": text, "allow_abbrev": False} | options)
+
     def error(self, message):
         """Print the mistake alone, in one line."""
         self.exit(2, f"{self.prog}: {message}\n")

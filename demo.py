@@ -44,7 +44,7 @@ document.addEventListener("paste", event => {
 
 def command_line(argv=None):
     """The parsed options; a mistake is one line and exit 2."""
-    parser = Parser(prog="demo.py", description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = Parser(prog="demo.py", description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, default=7860, help="default: 7860")
     options = parser.parse_args(argv)
     if not 0 < options.port < 65536:
@@ -84,7 +84,7 @@ def enlarged(path, method, methods, folder, progress):
         photo = open_photo(path, MEGAPIXELS * 10**6)
         upscaler = Upscaler(methods[method], SCALE, largest_tile(), None)
         upscaler.bar = Bar(progress, method, photo.frames * upscaler.tiles(photo.size))
-        write_photo(target, photo, (upscaled(frame, upscaler, SCALE) for frame in photo), SCALE)
+        write_photo(target, photo, (upscaled(frame, upscaler.strips, SCALE) for frame in photo), SCALE)
     return target
 
 

@@ -4,7 +4,6 @@ python export.py --format onnx                                    srgan_x4.onnx
 python export.py --format tflite --model srresnet -o small.tflite
 """
 
-import argparse
 import json
 import os
 import sys
@@ -16,19 +15,14 @@ import numpy as np
 
 from config import Parser, configuration, prepare_environment
 from inference import import_openvino
-from utils import UserError, model_path, read_facts
+from utils import UserError, exit_status, model_path, read_facts
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite"}
 
 
 def command_line(argv=None):
     """The parsed options; a mistake is one line and exit 2."""
-    parser = Parser(
-        prog="export.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog="export.py", description=__doc__)
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--model", default="srgan", help="srgan, srresnet or a weights file (default: srgan)")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="default: the model's name, in this folder")
@@ -98,26 +92,24 @@ def export(generator, facts, kind, target):
     return targets
 
 
-def main(options):
-    """The exit status; a user's mistake is one line and 2."""
+def export_model(options):
+    """Write the file that `options` ask for; 0. Raises UserError."""
     prepare_environment()
     from evaluate import load_generator  # Keras, once the command line is known to be right
 
+    source = model_path(options.model)
+    generator, facts = load_generator(source, configuration()), read_facts(source)
+    name = f"{source.name.removesuffix('.weights.h5')}_x{scale_of(facts)}{FORMATS[options.format]}"
     try:
-        source = model_path(options.model)
-        generator = load_generator(source, configuration())
-        facts = read_facts(source)
-        name = f"{source.name.removesuffix('.weights.h5')}_x{scale_of(facts)}{FORMATS[options.format]}"
-        for path in export(generator, facts, options.format, options.output or Path(name)):
-            print(path)
-        return 0
+        print(*export(generator, facts, options.format, options.output or Path(name)), sep="\n")
     except ImportError as error:
-        print(f"export.py: {error}; pip install -r requirements-export.txt", file=sys.stderr)
-    except UserError as error:
-        print(f"export.py: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"export.py: {error.filename or options.output}: {error.strerror or error}", file=sys.stderr)
-    return 2
+        raise UserError(f"{error}; pip install -r requirements.txt") from error
+    return 0
+
+
+def main(options):
+    """The exit status; a user's mistake is one line and 2."""
+    return exit_status("export.py", lambda: export_model(options))
 
 
 if __name__ == "__main__":

@@ -16,28 +16,38 @@ import numpy as np
 from tiles import windows
 from utils import UserError, check_hdf5, read_facts
 
-ENGINES = ("auto", "openvino", "keras")
+ENGINES = ("auto", "openvino", "keras", "onnxruntime")
 HINT = "INFERENCE_PRECISION_HINT"
 PRECISIONS = {"auto": {}, "float32": {HINT: "f32"}, "bfloat16": {HINT: "bf16"}}
 SHARING = {"ENABLE_CPU_PINNING": False}  # a thread bound to a core would wait for what else runs there: half the speed
+OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|OOM|out of memory|failed to allocate|bad_alloc", re.IGNORECASE)
 HALO = 3  # pixels of lr that the layers behind the residual blocks reach, whatever the scale
 STRIP = 2**16  # pixels of lr that these layers take at a time; they hold 4 KB for each (float32, 64 filters)
 
 
 class Network:
-    """lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3), both in [-1, 1], any N, h and w."""
+    """lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3), both in [-1, 1], any N, h and w.
 
-    def __init__(self, function, scale):
-        self.function, self.scale = function, scale
+    Raises MemoryError where there is too little. errors: what the engine raises then, among other things.
+    """
+
+    def __init__(self, function, scale, errors=RuntimeError):
+        self.function, self.scale, self.errors = function, scale, errors
 
     def __call__(self, lr):
-        return self.function(np.ascontiguousarray(lr, np.float32))
+        try:
+            return self.function(np.ascontiguousarray(lr, np.float32))
+        except self.errors as error:
+            if OUT_OF_MEMORY.search(str(error)):
+                raise MemoryError from error
+            raise
 
 
 def load_network(path, engine="auto", precision="auto", trust_pickle=False):
-    """The network of a weights file or, with OpenVINO, of a file that export.py wrote (*.onnx, *.xml).
+    """The network of a weights file or of a file that export.py wrote: *.onnx and *.xml.
 
-    engine: "openvino", "keras", or "auto": OpenVINO where it is installed, can read the file and sees no GPU beside.
+    engine: "openvino", "keras" (weights), "onnxruntime" (*.onnx), or "auto": OpenVINO where it is installed, can read
+    the file and sees no GPU beside.
     precision: "float32", "bfloat16", or "auto": what OpenVINO finds fastest on this processor; float32 in Keras.
     trust_pickle: read a pickled g_srgan.npz. Raises UserError where the file is missing, damaged or no generator.
     """
@@ -45,15 +55,19 @@ def load_network(path, engine="auto", precision="auto", trust_pickle=False):
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     exported = path.suffix in (".onnx", ".xml")
-    installed = importlib.util.find_spec("openvino") is not None
+    installed = importlib.util.find_spec("onnxruntime" if engine == "onnxruntime" else "openvino") is not None
     if engine == "auto":
         better_in_keras = path.suffix == ".npz" or not installed or Path("/dev/nvidia0").exists()
         engine = "keras" if better_in_keras and not exported else "openvino"
     if engine == "keras":
         return keras_network(path, precision, trust_pickle)
+    if engine == "onnxruntime" and path.suffix != ".onnx":
+        raise UserError(f"{path}: ONNX Runtime reads *.onnx alone; python export.py --format onnx writes one")
     if not installed:
-        raise UserError(f"{path}: needs OpenVINO here; pip install openvino")
+        raise UserError(f"{path}: needs {engine} here; pip install {engine}")
     try:
+        if engine == "onnxruntime":
+            return onnx_network(path)
         return exported_network(path, options) if exported else openvino_network(path, options)
     except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[-120:]
@@ -78,7 +92,10 @@ def keras_network(path, precision, trust_pickle):
     config = configuration(overrides=overrides, training=False)
     generator = load_generator(path, config)
     generator.compile(optimizer=None, jit_compile=JIT)
-    return Network(lambda lr: keras.ops.convert_to_numpy(generator.predict_on_batch(lr)), config.MODEL.scale)
+    errors = RuntimeError  # of JAX
+    if keras.backend.backend() == "tensorflow":
+        from tensorflow.errors import ResourceExhaustedError as errors
+    return Network(lambda lr: keras.ops.convert_to_numpy(generator.predict_on_batch(lr)), config.MODEL.scale, errors)
 
 
 def import_openvino():
@@ -98,6 +115,21 @@ def exported_network(path, options):
     small.reshape([1, 8, 8, 3])
     network = core.compile_model(graph, "CPU", options)
     return Network(lambda lr: network(lr)[0], small.output(0).shape[1] // 8)
+
+
+def onnx_network(path):
+    """The network that a *.onnx holds, in ONNX Runtime."""
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, RuntimeException
+
+    onnxruntime.set_default_logger_severity(4)  # what it raises says it
+    try:
+        network = onnxruntime.InferenceSession(path)
+        seen = network.get_inputs()[0].name
+        small = network.run(None, {seen: np.zeros((1, 8, 8, 3), np.float32)})[0]
+    except (Fail, InvalidGraph, InvalidProtobuf, RuntimeException) as error:
+        raise ValueError(str(error)) from error
+    return Network(lambda lr: network.run(None, {seen: lr})[0], small.shape[1] // 8, (Fail, RuntimeException))
 
 
 def openvino_network(path, options):

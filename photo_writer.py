@@ -1,6 +1,8 @@
 """Photographs written frame by frame in the format that the file's name says, with all that the format holds."""
 
+import shutil
 import struct
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from utils import UserError, written_whole
 def write_photo(path, photo, frames, scale=1):
     """Write the frames of `photo`, now `scale` times as large, whole or not at all; decoding starts here.
 
+    frames: an iterable of Strips; in PNG and TIFF a strip is written when it comes, and is in memory alone.
     Returns what the format loses, a line each. Raises UserError where it cannot hold the picture.
     """
     path = Path(path)
@@ -27,8 +30,8 @@ def write_photo(path, photo, frames, scale=1):
     with written_whole(path) as temporary:
         if kind.name == "TIFF":
             _write_tiff(temporary, path, frames)
-        elif kind.name == "PNG" and photo.sixteen_bits:
-            _write_sixteen_bit_png(temporary, *frames)
+        elif kind.name == "PNG" and photo.frames == 1:
+            _write_png(temporary, *frames)
         else:
             _write_eight_bits(temporary, kind, frames, photo.lossless)
     lost = ["transparency; it is white now"] if photo.alpha and not kind.alpha else []
@@ -60,7 +63,10 @@ def _write_eight_bits(path, kind, frames, lossless):
 
 def _image(frame, kind):
     """A frame as Pillow's 8-bit image, with what the format holds."""
-    colour, alpha = (x if x is None or x.dtype == np.uint8 else rounded(x / 257, np.uint8) for x in frame[:2])
+    bands = frame.whole()
+    bands = bands if bands.dtype == np.uint8 else rounded(bands / 257, np.uint8)
+    colour = bands[..., 0] if bands.shape[2] < 3 else bands[..., :3]
+    alpha = None if bands.shape[2] % 2 else bands[..., -1]
     if alpha is not None and not kind.alpha:
         share = (alpha if colour.ndim == 2 else alpha[..., None]) / 255
         colour, alpha = rounded(colour * share + 255 * (1 - share), np.uint8), None
@@ -84,58 +90,74 @@ def _png_text(info):
     return text
 
 
-def _bands(frame):
-    """(h, w, 1 to 4) of a frame: its colour, and its alpha if it has one."""
-    return np.dstack(frame[: 1 if frame.alpha is None else 2])
-
-
-def _write_sixteen_bit_png(path, frame):
-    """Write what Pillow has no mode for: its chunks for one pixel, with the header and the pixels changed."""
-    bands = _bands(frame)
-    height, width, channels = bands.shape
-    rows = bands.astype(">u2").view(np.uint8).reshape(height, -1)
-    rows = np.diff(rows, axis=0, prepend=np.zeros_like(rows[:1]))  # PNG's filter 2
-    pixels = zlib.compress(np.insert(rows, 0, 2, axis=1).tobytes())
-    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+def _write_png(path, frame):
+    """Write 8 or 16 bits, strip by strip: Pillow's chunks for one pixel, with the header and the pixels changed."""
+    height, width, channels = frame.shape
+    bits, colours = 8 * frame.dtype.itemsize, {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
     with open(path, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
         options = frame.info | {"pnginfo": _png_text(frame.info)}
         for name, data, _ in PngImagePlugin.getchunks(Image.new("L", (1, 1)), **options):
-            PngImagePlugin.putchunk(file, name, {b"IHDR": header, b"IDAT": pixels}.get(name, data))
+            for part in _deflated(frame) if name == b"IDAT" else [header if name == b"IHDR" else data]:
+                PngImagePlugin.putchunk(file, name, part)
+
+
+def _deflated(frame):
+    """Yield the pixels as PNG holds them, some at a time: differences from what Paeth's filter expects, deflated."""
+    _, width, channels = frame.shape
+    step, deflate = channels * frame.dtype.itemsize, zlib.compressobj(strategy=zlib.Z_FILTERED)
+    above = np.zeros((1, step + step * width), np.uint8)
+    for some in frame.in_equal(_rows(frame)):
+        here = some.astype(frame.dtype.newbyteorder(">")).view(np.uint8).reshape(len(some), -1)
+        seen = np.concatenate([above, np.pad(here, ((0, 0), (step, 0)))])
+        above = seen[-1:]
+        left, up, corner = seen[1:, :-step], seen[:-1, step:], seen[:-1, :-step]
+        a, b, c = (x.astype(np.int16) for x in (left, up, corner))
+        to_left, to_up, to_corner = abs(b - c), abs(a - c), abs(a + b - 2 * c)
+        nearest = (to_left <= to_up) & (to_left <= to_corner)
+        expected = np.where(nearest, left, np.where(to_up <= to_corner, up, corner))
+        yield deflate.compress(np.insert(here - expected, 0, 4, axis=1).tobytes())
+    yield deflate.flush()
+
+
+def _rows(frame):
+    """Of a megabyte."""
+    return max(1, 2**20 // (frame.shape[1] * frame.shape[2] * frame.dtype.itemsize))
 
 
 def _write_tiff(path, shown, frames):
-    """Write pages of 8 or 16 bits, each compressed when it comes. shown: the name for messages."""
+    """Write pages of 8 or 16 bits, strip by strip. shown: the name for messages."""
     try:
         with TiffImagePlugin.AppendingTiffWriter(path, new=True) as file:
             for index, frame in enumerate(frames):
-                fields, strips = _page(_bands(frame), frame.info, with_exif=index == 0)
-                fields.save(file)
-                file.write(b"".join(strips))
+                with tempfile.TemporaryFile(dir=path.parent) as strips:  # before them is written how long each is
+                    _page(frame, strips, with_exif=index == 0).save(file)
+                    strips.seek(0)
+                    shutil.copyfileobj(strips, file)
                 file.newFrame()
     except struct.error as error:
         raise UserError(f"{shown}: more than 4 GB, which is all that a TIFF holds; name it .png") from error
 
 
-def _page(bands, info, with_exif):
-    """(fields, [strip]) of a page: strips of a megabyte, deflated; Pillow can put EXIF on the first page only."""
-    height, width, channels = bands.shape
-    differences = np.diff(bands, axis=1, prepend=np.zeros_like(bands[:, :1]))  # to the left; they compress better
-    differences = differences.astype(bands.dtype.newbyteorder("<"))
-    rows = max(1, 2**20 // bands[0].nbytes)
-    strips = [zlib.compress(differences[top : top + rows].tobytes()) for top in range(0, height, rows)]
+def _page(frame, file, with_exif):
+    """The fields of a page, whose strips go to `file`: a megabyte each, deflated; the first page alone has EXIF."""
+    (height, width, channels), info = frame.shape, frame.info
+    lengths = []
+    for rows in frame.in_equal(_rows(frame)):
+        differences = np.diff(rows, axis=1, prepend=np.zeros_like(rows[:, :1]))  # to the left; they compress better
+        lengths.append(file.write(zlib.compress(differences.astype(frame.dtype.newbyteorder("<")).tobytes())))
     fields = TiffImagePlugin.ImageFileDirectory_v2()
     if with_exif and "exif" in info:
         exif = Image.Exif()
         exif.load(info["exif"])
         for tag in exif:
             fields[tag] = exif.get_ifd(tag) if tag in EXIF_FOLDERS else exif[tag]
-    lengths = tuple(map(len, strips))
     starts = tuple(sum(lengths[:index]) for index in range(len(lengths)))  # after the fields
-    fields[256], fields[257], fields[258], fields[277] = width, height, (8 * bands.itemsize,) * channels, channels
+    fields[256], fields[257], fields[258], fields[277] = width, height, (8 * frame.dtype.itemsize,) * channels, channels
     fields[259], fields[317] = 8, 2  # deflate, differences
     fields[262] = 1 if channels < 3 else 2  # grey, RGB
-    fields[278], fields[273], fields[279] = rows, starts, lengths
+    fields[278], fields[273], fields[279] = _rows(frame), starts, tuple(lengths)
     if channels in (2, 4):
         fields[338] = 2  # alpha, not premultiplied
     if "dpi" in info:
@@ -143,4 +165,4 @@ def _page(bands, info, with_exif):
     for tag, name in ((34675, "icc_profile"), (700, "xmp")):
         if name in info:
             fields[tag] = info[name]
-    return fields, strips
+    return fields

@@ -6,6 +6,7 @@ import re
 import struct
 import sys
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -54,6 +55,37 @@ class Frame(NamedTuple):
     colour: np.ndarray
     alpha: np.ndarray | None
     info: dict  # what there is of icc_profile, exif, xmp, dpi, duration (ms), loop, as Pillow saves them
+
+    def strips(self):
+        """The frame as one of Strips."""
+        bands = np.dstack(self[: 1 if self.alpha is None else 2])
+        return Strips(bands.shape, bands.dtype, [bands], self.info)
+
+
+class Strips(NamedTuple):
+    """A picture that comes from top to bottom, once, and need never be in memory as a whole."""
+
+    shape: tuple  # height, width, 1 to 4 for grey or colour, with alpha or without
+    dtype: np.dtype  # uint8 or uint16
+    rows: Iterable  # of arrays (some, width, 1 to 4)
+    info: dict  # as of Frame
+
+    def whole(self):
+        picture, top = np.empty(self.shape, self.dtype), 0
+        for rows in self.rows:
+            picture[top : top + len(rows)] = rows
+            top += len(rows)
+        return picture
+
+    def in_equal(self, count):
+        """Yield `count` rows at a time; the last may be fewer."""
+        rest = np.empty((0, *self.shape[1:]), self.dtype)
+        for rows in self.rows:
+            rest = np.concatenate([rest, rows])
+            while len(rest) > count:
+                yield rest[:count]
+                rest = rest[count:]
+        yield rest
 
 
 @dataclass(frozen=True)
@@ -228,18 +260,31 @@ def _info(image, exif, grey):
 
 
 def upscaled(frame, network, scale):
-    """The frame `scale` times as large; alpha is resized bicubically and does not touch the colour.
+    """The frame `scale` times as large, as Strips; alpha is resized bicubically and does not touch the colour.
 
-    network: maps uint8, or for uint16 float32 in 0..1, (h, w, 3) to the like (scale*h, scale*w, 3).
+    network: maps uint8, or for uint16 float32 in 0..1, (h, w, 3) to strips of the like, from top to bottom, that are
+    (scale*h, scale*w, 3) together.
     """
     colour, alpha, info = frame
-    kind = colour.dtype
+    kind, grey = colour.dtype, colour.ndim == 2
     if alpha is not None and alpha.any() and not alpha.all():  # where nothing is seen, the nearest colour that is
         colour = colour[tuple(distance_transform_edt(alpha == 0, return_distances=False, return_indices=True))]
-    lr = colour if colour.ndim == 3 else np.repeat(colour[..., None], 3, -1)
-    sr = network(lr) if kind == np.uint8 else network(lr.astype(np.float32) / 65535) * 65535
-    sr = rounded(sr if colour.ndim == 3 else sr.mean(-1), kind)
-    return Frame(sr, None if alpha is None else rounded(resize(alpha, scale), kind), info)
+    lr = np.repeat(colour[..., None], 3, -1) if grey else colour
+
+    def rows():
+        top = 0
+        for sr in network(lr if kind == np.uint8 else lr.astype(np.float32) / 65535):
+            sr = sr if kind == np.uint8 else sr * 65535
+            bands = [rounded(sr.mean(-1) if grey else sr, kind)]
+            if alpha is not None:
+                first, last = max(0, int(top / scale) - 2), int((top + len(sr)) / scale) + 3  # two that bicubic sees
+                shown = rounded(resize(alpha[first:last], scale), kind)
+                bands.append(shown[round(top - scale * first) :][: len(sr)])
+            top += len(sr)
+            yield np.dstack(bands)
+
+    height, width = (int(np.ceil(scale * length - 1e-9)) for length in colour.shape[:2])  # as of resize
+    return Strips((height, width, (1 if grey else 3) + (alpha is not None)), kind, rows(), info)
 
 
 def rounded(picture, kind):

@@ -5,8 +5,8 @@ python upscale.py holiday -o large          every picture below holiday, in the 
 python upscale.py "scans/*.tif" --outscale 2.5 --format png
 """
 
-import argparse
 import glob
+import os
 import sys
 import time
 from collections import Counter
@@ -22,7 +22,7 @@ from photo_writer import write_photo
 from photos import FORMATS, open_photo, upscaled
 from pictures import resize
 from tiles import by_tiles, windows
-from utils import UserError, model_path
+from utils import UserError, exit_status, model_path
 from video import CONTAINERS, open_video, upscale_video
 
 SUFFIXES = [*FORMATS, *CONTAINERS]
@@ -32,12 +32,7 @@ LARGEST_TILE, BYTES = 512, 6_000  # BYTES of memory for each pixel of a tile
 
 def command_line(argv=None):
     """The parsed options; a mistake is one line and exit 2."""
-    parser = Parser(
-        prog="upscale.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog="upscale.py", description=__doc__)
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a file, a folder, or a pattern in quotes")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="a folder; for a single file a file, too")
     parser.add_argument("--model", default="srgan", help="srgan (sharp, invents), srresnet (soft, true) or a file")
@@ -56,8 +51,11 @@ def command_line(argv=None):
     return options
 
 
-def find_photos(inputs):
-    """{path: the folder it was found in, or None}. Raises UserError where an input is nothing."""
+def find_photos(inputs, failed):
+    """{path: the folder it was found in, or None}; a line in `failed` for each folder that may not be read.
+
+    Raises UserError where an input is nothing.
+    """
     found = {}
     for source in inputs:
         matches = [Path(source)] if Path(source).exists() else [Path(match) for match in sorted(glob.glob(source))]
@@ -67,8 +65,12 @@ def find_photos(inputs):
             if not match.is_dir():
                 found.setdefault(match, None)
                 continue
-            here = [path for path in sorted(match.rglob("[!.]*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
-            if not here:
+            closed = []
+            files = [Path(folder, name) for folder, _, names in os.walk(match, onerror=closed.append) for name in names]
+            shown = [path for path in sorted(files) if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
+            here = [path for path in shown if path.is_file()]
+            failed += [f"{error.filename}: cannot be read: {error.strerror}" for error in closed]
+            if not here and not closed:
                 raise UserError(f"{match}: no pictures in it ({' '.join(SUFFIXES)})")
             found |= {path: match for path in here if path not in found}
     return found
@@ -107,6 +109,7 @@ class Upscaler:
 
     def __init__(self, network, scale, tile, bar):
         self.network, self.scale, self.tile, self.bar = network, scale, tile, bar
+        self.batch = max(1, largest_tile() ** 2 // tile**2)  # tiles at a time
 
     def tiles(self, size):
         """How many tiles a picture of (width, height) takes."""
@@ -114,28 +117,43 @@ class Upscaler:
 
     def __call__(self, lr):
         """lr (h, w, 3) uint8, or float32 in 0..1 -> the like, `scale` times as large."""
-        while True:
-            try:
-                sr = self.enlarge(lr)
-                return sr if self.scale == self.network.scale else resize(sr, self.scale / self.network.scale)
-            except MemoryError:
-                if self.tile <= 4 * HALO:
-                    raise UserError(f"too little memory, even for tiles of {self.tile} pixels") from None
-                self.tile //= 2
+        return np.concatenate(list(self.strips(lr)))
+
+    def strips(self, lr):
+        """The same in strips from top to bottom; in one where it is resampled."""
+        strips = self.enlarge(lr)
+        if self.scale == self.network.scale:
+            return strips
+        return [resize(np.concatenate(list(strips)), self.scale / self.network.scale)]
 
     def enlarge(self, lr):
-        white, row = 255 if lr.dtype == np.uint8 else 1, 0
-        sr = np.empty((self.network.scale * lr.shape[0], self.network.scale * lr.shape[1], 3), lr.dtype)
+        """Yield strips of sr; where memory runs out, the rest of it is made with less."""
+        white, scale, done = 255 if lr.dtype == np.uint8 else 1, self.network.scale, 0  # rows of lr
 
         def network(tiles):
             srs = ((self.network(np.float32(tiles) * (2 / white) - 1) + 1) * (white / 2)).clip(0, white)
             self.bar.update(len(tiles))
             return srs if white == 1 else srs.round().astype(np.uint8)
 
-        for strip in by_tiles(network, lr, self.tile, HALO):
-            sr[row : row + len(strip)] = strip
-            row += len(strip)
-        return sr
+        while done < len(lr):
+            row = max(0, done - HALO)
+            try:
+                for strip in by_tiles(network, lr[row:], self.tile, HALO, self.batch):
+                    own = strip[scale * max(0, done - row) :]
+                    row += len(strip) // scale
+                    done = max(done, row)
+                    yield own
+            except MemoryError:
+                self.use_less()
+
+    def use_less(self):
+        """Half as many tiles at a time, or tiles half as long."""
+        if self.batch > 1:
+            self.batch //= 2
+        elif self.tile > 4 * HALO:
+            self.tile //= 2
+        else:
+            raise UserError(f"too little memory, even for tiles of {self.tile} pixels") from None
 
 
 def open_file(path):
@@ -143,37 +161,55 @@ def open_file(path):
     return open_video(path) if path.suffix.lower() in CONTAINERS else open_photo(path)
 
 
-def write_file(opened, target, upscaler):
+def write_file(opened, target, upscaler, made_of=""):
     """Write the upscaled Photo or Video to `target`; lines that say what the format could not hold."""
+
+    def found(frames):
+        upscaler.bar.total -= frames * upscaler.tiles(opened.size)
+
     if opened.path.suffix.lower() in CONTAINERS:
-        upscale_video(opened, target, upscaler)
+        upscale_video(opened, target, upscaler, made_of, found)
         return []
-    frames = (upscaled(frame, upscaler, upscaler.scale) for frame in opened)
+    frames = (upscaled(frame, upscaler.strips, upscaler.scale) for frame in opened)
     return write_photo(target, opened, frames, upscaler.scale)
+
+
+def load_upscaler(options):
+    """(Upscaler, text that says what its network is). Raises UserError where the weights are not what is asked for."""
+    weights = model_path(options.model)
+    network = load_network(weights, options.engine, trust_pickle=options.trust_pickle)
+    if options.scale not in (None, network.scale):
+        raise UserError(f"--scale {options.scale}: {options.model} upscales {network.scale}x; --outscale resamples")
+    scale, bar, facts = options.outscale or network.scale, tqdm(unit="tile", disable=None), weights.stat()
+    upscaler = Upscaler(network, scale, options.tile or largest_tile(), bar)
+    return upscaler, f"{weights.name} {facts.st_size} {facts.st_mtime_ns} x{scale}"
+
+
+def open_files(targets, failed):
+    """[(Photo or Video, its result)] of {path: its result}; a line in `failed` for each that cannot be read."""
+    opened = []
+    for path, target in targets.items():
+        try:
+            opened.append((open_file(path), target))
+        except UserError as error:
+            failed.append(str(error))
+    return opened
 
 
 def upscale(options):
     """Upscale what `options` name; 0, or 1 where some of it failed."""
-    photos = find_photos(options.inputs)
-    network = load_network(model_path(options.model), options.engine, trust_pickle=options.trust_pickle)
-    if options.scale not in (None, network.scale):
-        raise UserError(f"--scale {options.scale}: {options.model} upscales {network.scale}x; --outscale resamples")
-    bar = tqdm(unit="tile", disable=None)
-    upscaler = Upscaler(network, options.outscale or network.scale, options.tile or largest_tile(), bar)
-    work, failed, there = [], [], 0
-    for path, target in choose_targets(photos, options, upscaler.scale).items():
-        if target.exists() and not options.overwrite:
-            there += 1
-            continue
-        try:
-            work.append((open_file(path), target))
-        except UserError as error:
-            failed.append(str(error))
+    failed = []
+    photos = find_photos(options.inputs, failed)
+    upscaler, made_of = load_upscaler(options)
+    bar = upscaler.bar
+    targets = choose_targets(photos, options, upscaler.scale)
+    missing = {path: target for path, target in targets.items() if options.overwrite or not target.exists()}
+    work = open_files(missing, failed)
     bar.total = sum(opened.frames * upscaler.tiles(opened.size) for opened, _ in work)
     began, pixels, done = time.perf_counter(), 0, 0
     for opened, target in work:
         try:
-            for line in write_file(opened, target, upscaler):
+            for line in write_file(opened, target, upscaler, made_of):
                 bar.write(line, sys.stderr)
         except UserError as error:
             failed.append(str(error))
@@ -181,7 +217,7 @@ def upscale(options):
         done += 1
         pixels += opened.frames * opened.size[0] * opened.size[1] * upscaler.scale**2
     bar.close()
-    seconds = time.perf_counter() - began
+    seconds, there = time.perf_counter() - began, len(targets) - len(missing)
     rest = f", {there} there already (--overwrite makes them again)" * bool(there)
     print(f"{done} upscaled in {seconds:.1f} s, {pixels / seconds / 1e6:.2f} MPixel/s{rest}")
     for line in failed:
@@ -192,13 +228,7 @@ def upscale(options):
 def main(options):
     """The exit status: 1 where some failed, 2 for the user's mistake, 130 for Ctrl-C."""
     try:
-        return upscale(options)
-    except UserError as error:
-        print(f"upscale.py: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"upscale.py: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
-        return 2
+        return exit_status("upscale.py", lambda: upscale(options))
     except KeyboardInterrupt:
         print("\nupscale.py: interrupted; the same command goes on after what is done", file=sys.stderr)
         return 130

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pickle
+import sys
 import warnings
 import zipfile
 import zlib
@@ -64,6 +65,17 @@ def written_whole(path):
 def write_text(path, text):
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def exit_status(program, work):
+    """What `work()` returns; a user's mistake is one line, and 2."""
+    try:
+        return work()
+    except UserError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+    except OSError as error:  # a folder that may not be entered, a name too long
+        print(f"{program}: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+    return 2
 
 
 def reserve(path, size):

@@ -1,6 +1,10 @@
 """Video: every frame through a network in its turn, at its own time, upright; sound is copied as it is."""
 
 import contextlib
+import hashlib
+import heapq
+import itertools
+import shutil
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +20,7 @@ except ImportError:  # 104 MB that pictures do without
 
 # how frames are written: codec and its constant quality, on a scale of its own
 H264, VP9 = ("libx264", {"crf": "16"}), ("libvpx-vp9", {"crf": "20", "b:v": "0", "row-mt": "1"})
+PIECE = 100  # frames that are made again at most when a run was stopped
 CONTAINERS = {".mp4": H264, ".mov": H264, ".m4v": H264, ".mkv": H264, ".webm": VP9}
 # what CONTAINERS are read as; other formats, whatever the file is called, may name further files (concat, HLS)
 READ = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"}
@@ -52,51 +57,108 @@ def open_video(path, limit=50_000_000):
         return Video(path, (stream.width, stream.height), frames, rate)
 
 
-def upscale_video(video, out, network, told=lambda done: None):
+def upscale_video(video, out, network, made_of="", found=lambda frames: None):
     """Write `out` (mp4, mov, m4v, mkv, webm) with the frames of `video` through `network`; whole or not at all.
 
-    network: maps uint8 (h, w, 3) to uint8 (scale*h, scale*w, 3). told: is called with the number of frames done.
+    It is made in pieces, which stay in a hidden folder beside `out` until it is whole: a stopped run goes on after
+    them. network: maps uint8 (h, w, 3) to uint8 (scale*h, scale*w, 3). made_of: says which network it is; pieces
+    of another, or of another `video`, are made again. found: is called with the frames of each piece that is there.
     """
     out = Path(out)
     if out.suffix.lower() not in CONTAINERS:
         raise UserError(f"{out}: no video ends like this; choose from {' '.join(CONTAINERS)}")
-    codec, options = CONTAINERS[out.suffix.lower()]
-    with written_whole(out) as temporary, contextlib.ExitStack() as stack:
+    folder = out.with_name(f".{out.name}.pieces")
+    try:
+        with written_whole(out) as temporary:
+            source = video.path.stat()
+            made_of = (made_of, PIECE, CONTAINERS[out.suffix.lower()], source.st_size, source.st_mtime_ns)
+            name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+            for path in folder.glob("*"):
+                if not path.name.startswith(name):
+                    path.unlink()
+            _join(temporary, out, video, _pieces(video, out, folder / name, network, found))
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # if no piece is in it
+
+
+def _pieces(video, out, path, network, found):
+    """Yield (path, time of its first frame in seconds) of each piece in turn, made if it is missing."""
+    with contextlib.ExitStack() as stack:
         with _one_line(video.path, "unreadable video"):
             source = stack.enter_context(av.open(video.path, options=READ))
-        seen, writing = source.streams.video[0], f"cannot be written; .mkv holds all sound, {codec} 16384 pixels a side"
+        seen = source.streams.video[0]
+        frames = _items(video.path, source, seen)
+        for index in itertools.count():
+            first = next(frames, None)
+            if first is None:
+                return
+            piece = path.with_name(f"{path.name}-{index:06}.nut")  # NUT keeps the times as they are, mov does not
+            some = itertools.chain([first], itertools.islice(frames, PIECE - 1))
+            if piece.exists():
+                found(sum(1 for _ in some))
+            else:
+                _write_piece(piece, out, video.rate, seen, (_enlarged(frame, network) for frame in some))
+            yield piece, first.time_base * first.pts
+
+
+def _write_piece(path, out, rate, seen, frames):
+    """Encode `frames`, which came from the stream `seen`, whole or not at all."""
+    codec, options = CONTAINERS[out.suffix.lower()]
+    writing = f"cannot be written; {codec} holds 16384 pixels a side"
+    with written_whole(path) as temporary, contextlib.ExitStack() as stack:
+        with _one_line(out, writing):
+            file = av.open(str(temporary), "w")
+            stack.callback(_given_up, file)
+            shown = file.add_stream(codec, rate=rate or None, options=options)
+        context = shown.codec_context
+        for frame in frames:
+            with _one_line(out, writing):
+                if not context.is_open:
+                    context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
+                    context.time_base = seen.time_base
+                    for name in COLOURS:
+                        setattr(context, name, getattr(seen.codec_context, name))
+                file.mux(shown.encode(frame))
+        with _one_line(out, writing):
+            file.mux(shown.encode())
+            file.close()
+
+
+def _join(temporary, out, video, pieces):
+    """Copy the packets of all pieces and of the sound of `video` into one file."""
+    with contextlib.ExitStack() as stack:
+        with _one_line(video.path, "unreadable video"):
+            source = stack.enter_context(av.open(video.path, options=READ))
+        writing = "cannot be written"
         with _one_line(out, writing):
             target = av.open(str(temporary), "w")
             stack.callback(_given_up, target)
             target.metadata.update(source.metadata)
-            shown = target.add_stream(codec, rate=video.rate or None, options=options)
-            heard = {stream.index: target.add_stream_from_template(stream) for stream in source.streams.audio}
-        done, waiting = 0, []  # packets wait until the first frame has told the encoder what it is
-        for item in _items(video.path, source, seen):
-            if isinstance(item, av.Packet):
-                item.stream = heard[item.stream_index]
-                waiting.append(item)
-            else:
-                frame = _enlarged(item, network)
-                with _one_line(out, writing):
-                    if not done:
-                        context = shown.codec_context
-                        context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
-                        context.time_base = seen.time_base
-                        for name in COLOURS:
-                            setattr(context, name, getattr(seen.codec_context, name))
-                    waiting += shown.encode(frame)
-                done += 1
-                told(done)
-            if done:
-                with _one_line(out, writing):
-                    target.mux(waiting)
-                waiting = []
-        if not done:
+            known = [stream.name for stream in source.streams.audio if stream.codec_context]
+            unheard = [name for name in known if name not in target.supported_codecs]
+        if unheard:  # before the first piece is made
+            raise UserError(f"{out}: does not hold sound in {unheard[0]}; name it .mkv, which holds all")
+        first = next(pieces, None)
+        if first is None:
             raise UserError(f"{video.path}: no frame of it can be read")
+        with _one_line(out, writing), av.open(str(first[0])) as piece:
+            shown = target.add_stream_from_template(piece.streams.video[0])
+            shown.codec_context.framerate = video.rate
+            heard = {stream.index: target.add_stream_from_template(stream) for stream in source.streams.audio}
+        sound = _items(video.path, source, *source.streams.audio) if heard else ()
+        packets = heapq.merge(_in_one(itertools.chain([first], pieces)), sound, key=_decoded_at)
+        for packet in packets:
+            with _one_line(out, writing):
+                packet.stream = heard[packet.stream_index] if packet.stream.type == "audio" else shown
+                target.mux(packet)
         with _one_line(out, writing):
-            target.mux(shown.encode())
             target.close()
+
+
+def _decoded_at(packet):
+    return packet.dts * packet.time_base
 
 
 def _given_up(target):
@@ -115,15 +177,34 @@ def _one_line(path, what):
         raise UserError(f"{path}: {what} ({reason})") from error
 
 
-def _items(path, source, seen):
+def _items(path, source, *streams):
     """Decoded frames, and packets of sound, as they come in the file."""
-    packets = source.demux([seen, *source.streams.audio])
+    packets = source.demux(streams)
     packet = ()
     while packet is not None:
         with _one_line(path, "unreadable video"):
             packet = next(packets, None)
-            items = [] if packet is None else packet.decode() if packet.stream is seen else [packet]
-        yield from (item for item in items if not isinstance(item, av.Packet) or item.dts is not None)
+            items = [] if packet is None else packet.decode() if packet.stream.type == "video" else [packet]
+        yield from (item for item in items if (item.pts if isinstance(item, av.VideoFrame) else item.dts) is not None)
+
+
+def _in_one(pieces):
+    """The packets of pieces one after the other, at times that go on from one to the next."""
+    earlier = []  # pts of the frames that the next ones may be shown before
+    for path, start in pieces:
+        with av.open(str(path)) as file:
+            packets = [packet for packet in file.demux() if packet.size]
+            times = sorted(packet.pts for packet in packets)
+            shift = round(start / packets[0].time_base) - times[0]
+            times = [time + shift for time in times]
+            if not earlier:
+                delay = file.streams.video[0].codec_context.reorder_depth
+                step = times[1] - times[0] if len(times) > 1 else 1
+                earlier = [times[0] - step * count for count in range(delay, 0, -1)]
+            for packet, dts in zip(packets, earlier + times):
+                packet.pts, packet.dts = packet.pts + shift, dts
+                yield packet
+        earlier = (earlier + times)[len(times) :]
 
 
 def _enlarged(frame, network):

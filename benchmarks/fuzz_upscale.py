@@ -84,7 +84,7 @@ def originals():
             )
             for suffix in ("png", "tiff"):
                 path = Path(folder, f"deep{channels}.{suffix}")
-                write_photo(path, Photo(path, f".{suffix}", grey.shape, 1, False, True, False, 0, 0), [deep])
+                write_photo(path, Photo(path, f".{suffix}", grey.shape, 1, False, True, False, 0, 0), [deep.strips()])
                 files[path.name] = path.read_bytes()
     return files
 

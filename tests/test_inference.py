@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+import export
 import inference
 from inference import before_depth_to_space, load_network
 from metrics import luma, psnr
@@ -77,15 +78,49 @@ def test_an_archive_of_tensorlayer_runs_in_keras(tmp_path):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Keras exports from TensorFlow")
-def test_an_exported_file_gives_the_same(tmp_path):
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("engine, kind", [("openvino", "openvino"), ("openvino", "onnx"), ("onnxruntime", "onnx")])
+def test_an_exported_file_gives_the_same(tmp_path, engine, kind):
+    pytest.importorskip(engine)
     generator = SRGAN_g(scale=2, blocks=1, filters=8)
-    weights, exported = saved(generator, tmp_path / "g.weights.h5"), tmp_path / "g.xml"
-    generator(pictures(1, 8, 8, 3))  # Keras exports nothing that was never called
-    generator.export(str(exported), format="openvino", verbose=False)
-    networks = [load_network(path, "openvino", "float32") for path in (weights, exported)]
+    weights, exported = saved(generator, tmp_path / "g.weights.h5"), tmp_path / f"g{export.FORMATS[kind]}"
+    export.export(generator, {"model": {"scale": 2}}, kind, exported)
+    networks = [load_network(path, choice, "float32") for path, choice in ((weights, "openvino"), (exported, engine))]
     assert [network.scale for network in networks] == [2, 2]
     srs = [network(pictures(2, 9, 11, 3)) for network in networks]
     assert np.abs(srs[0] - srs[1]).max() < 1e-4
+
+
+def test_openvino_without_memory_says_so():
+    program = f"""if True:
+        import numpy, resource
+        from inference import load_network
+        network = load_network({str(SHIPPED)!r}, "openvino")
+        network(numpy.zeros((1, 8, 8, 3)))
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**29,) * 2)
+        try:
+            network(numpy.zeros((1, 3000, 3000, 3)))
+        except MemoryError as error:
+            print(type(error.__cause__).__name__, flush=True)"""
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout == "RuntimeError\n", result.stderr[-2000:]
+
+
+def test_keras_without_memory_says_so(monkeypatch):
+    if keras.backend.backend() == "tensorflow":
+        from tensorflow.errors import ResourceExhaustedError
+
+        full = ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[1,768,768,64]")
+    else:
+        from jax.errors import JaxRuntimeError
+
+        full = JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4831838208 bytes.")
+    network = load_network(SHIPPED, "keras")
+    for error, expected in ((full, MemoryError), (RuntimeError("another"), RuntimeError)):
+        monkeypatch.setattr(keras.Model, "predict_on_batch", lambda *arguments: (_ for _ in ()).throw(error))
+        with pytest.raises(expected):
+            network(pictures(1, 8, 8, 3))
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 9])
@@ -136,12 +171,17 @@ def wrong_file(kind, folder):
     return path
 
 
-@pytest.mark.parametrize("kind", ["missing", "truncated", "no hdf5", "no onnx", "discriminator", "other layers"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "truncated", "no hdf5", "no onnx", "onnx alone", "discriminator", "other layers"]
+)
 def test_a_wrong_file_is_one_line(kind, tmp_path):
     path = wrong_file(kind, tmp_path)
     with pytest.raises(UserError, match=path.name) as error:
-        load_network(path, "openvino")
+        load_network(path, "onnxruntime" if kind == "onnx alone" else "openvino")
     assert "\n" not in str(error.value)
+    if kind == "no onnx" and importlib.util.find_spec("onnxruntime"):
+        with pytest.raises(UserError, match="g.onnx: damaged"):
+            load_network(path, "onnxruntime")
 
 
 def test_without_openvino_it_is_keras_or_one_line(monkeypatch):

@@ -1,5 +1,6 @@
 """upscale.py as a user runs it, with a tiny network that doubles."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,23 @@ def test_what_fails_is_told_and_the_rest_goes_through(run, capsys):
     assert "b.png" in printed.err and "c.jpg" in printed.err and Path("a_x2.png").exists()
 
 
+def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture("in/shut/a.png")
+    picture("in/open/a.png")
+    Path("in/shut").chmod(0)
+    Path(".").chmod(0o755)
+    before, failed = os.geteuid(), []
+    if before == 0:  # root may read everything
+        os.seteuid(65534)
+    try:
+        assert list(upscale.find_photos(["in"], failed)) == [Path("in/open/a.png")]
+    finally:
+        os.seteuid(before)
+        Path("in/shut").chmod(0o700)
+    assert failed == ["in/shut: cannot be read: Permission denied"]
+
+
 @pytest.mark.parametrize(
     "arguments, named",
     [
@@ -147,27 +165,34 @@ def test_a_wrong_option_is_one_line(arguments, capsys):
 
 
 class Small:
-    """A network that doubles pixels and has memory for so many at a time."""
+    """A network that doubles pixels and has memory for so many at a time, from its second call on."""
 
     scale = 2
 
     def __init__(self, pixels):
-        self.pixels = pixels
+        self.pixels, self.calls = pixels, []
 
     def __call__(self, lr):
-        if lr.shape[1] * lr.shape[2] > self.pixels:
+        self.calls.append(lr.shape)
+        if len(self.calls) > 1 and lr[..., 0].size > self.pixels:
             raise MemoryError
         return lr.repeat(2, 1).repeat(2, 2)
 
 
-def test_where_memory_runs_out_tiles_become_smaller():
+def test_where_memory_runs_out_tiles_become_fewer_and_then_smaller():
     bar = upscale.tqdm(disable=True)
-    lr = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
-    upscaler = upscale.Upscaler(Small(10_000), 2, 512, bar)
-    assert np.array_equal(upscaler(lr), lr.repeat(2, 0).repeat(2, 1))
-    assert upscaler.tile == 64
+    lr = np.random.default_rng(0).integers(0, 256, (400, 500, 3), np.uint8)
+    network = Small(10_000)
+    upscaler = upscale.Upscaler(network, 2, 250, bar)
+    upscaler.batch = 4
+    first, *others = upscaler.strips(lr)
+    assert np.array_equal(np.concatenate([first, *others]), lr.repeat(2, 0).repeat(2, 1))
+    assert (upscaler.tile, upscaler.batch) == (62, 1)
+    assert network.calls[0] == (3, 250, 250, 3) and len(first) == 2 * 200  # is kept
+    assert [shape[:2] for shape in network.calls[1:5]] == [(3, 250), (2, 216), (1, 216), (1, 125)]
+    network.pixels = 100
     with pytest.raises(upscale.UserError, match="too little memory"):
-        upscale.Upscaler(Small(100), 2, 512, bar)(lr)
+        upscaler(lr)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -195,3 +220,30 @@ def test_a_picture_keeps_its_colours_with_the_shipped_weights(tmp_path):
     for path in SHIPPED:
         sr = upscale.Upscaler(load_network(path), 4, 512, upscale.tqdm(disable=True))(lr)
         assert np.abs(sr.mean((0, 1)) - resize(lr, 4).mean((0, 1))).max() < 2
+
+
+def test_a_stopped_video_goes_on(run, monkeypatch, capsys):
+    av = pytest.importorskip("av")
+    monkeypatch.setattr("video.PIECE", 3)
+    with av.open("a.mp4", "w") as file:
+        shown = file.add_stream("libx264", rate=10)
+        shown.width, shown.height = 20, 10
+        for value in range(8):
+            frame = av.VideoFrame.from_ndarray(np.full((10, 20, 3), 20 * value, np.uint8), format="rgb24")
+            file.mux(shown.encode(frame))
+        file.mux(shown.encode())
+    enlarged, calls = upscale.Upscaler.__call__, []
+
+    def stopped(upscaler, lr):
+        calls.append(lr)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return enlarged(upscaler, lr)
+
+    monkeypatch.setattr(upscale.Upscaler, "__call__", stopped)
+    assert run("a.mp4") == 130 and not Path("a_x2.mp4").exists()
+    assert run("a.mp4") == 0 and len(calls) == 5 + 8 - 3
+    assert run("a.mp4") == 0 and "1 there already" in capsys.readouterr().out
+    with av.open("a_x2.mp4") as file:
+        assert [frame.width for frame in file.decode(video=0)] == 8 * [40]
+    assert sorted(path.name for path in Path(".").iterdir()) == ["a.mp4", "a_x2.mp4"]

@@ -1,15 +1,23 @@
 """Video: as many frames at the same times in the same colours, upright, with the sound as it was."""
 
+import itertools
+import os
+import signal
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pictures import read_picture
 from utils import UserError
 from video import open_video, upscale_video
 
 av = pytest.importorskip("av")
 
+ROOT = Path(__file__).parents[1]
 CORNERS = np.array([[[200, 90, 40], [90, 30, 220]], [[20, 200, 80], [128, 128, 128]]], np.uint8)
 NTSC = Fraction(30000, 1001)
 
@@ -75,15 +83,16 @@ CLIPS = {
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
 @pytest.mark.parametrize("name", CLIPS)
-def test_a_video_comes_back_twice_as_large(tmp_path, name, suffix):
+def test_a_video_comes_back_twice_as_large(tmp_path, monkeypatch, name, suffix):
     if suffix == "webm" and CLIPS[name].get("sound", True):
         pytest.skip("WebM does not hold AAC")
+    monkeypatch.setattr("video.PIECE", 5)
     clip(tmp_path / "in.mp4", **CLIPS[name])
-    video, done = open_video(tmp_path / "in.mp4"), []
-    upscale_video(video, tmp_path / f"out.{suffix}", twice, done.append)
+    video = open_video(tmp_path / "in.mp4")
+    upscale_video(video, tmp_path / f"out.{suffix}", twice)
     rate, times, frames, sound = content(tmp_path / "in.mp4")
     rate_out, times_out, frames_out, sound_out = content(tmp_path / f"out.{suffix}")
-    assert video.size == (48, 32) and video.frames == len(frames) == 12 and done == list(range(1, 13))
+    assert video.size == (48, 32) and video.frames == len(frames) == 12
     assert "varying" in name or video.rate == rate == rate_out
     late = times_out[0] - times[0]  # Matroska has no times before 0, where AAC begins: all is moved by its start
     assert [time - late for time in times_out] == pytest.approx(times, abs=0.001) and 0 <= late < 0.025
@@ -118,3 +127,67 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match="16384"):
         upscale_video(video, tmp_path / "x.mp4", lambda lr: np.zeros((16, 20000, 3), np.uint8))
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def pan(path, count=23):
+    """Write a detail that moves over a picture, so that frames are predicted from later ones."""
+    picture = read_picture(ROOT / "data/benchmark/Set14/HR/img_003.png")
+    with av.open(str(path), "w") as file:
+        shown = file.add_stream("libx264", rate=NTSC, options={"crf": "10"})
+        shown.width, shown.height, shown.pix_fmt = 64, 48, "yuv420p"
+        for index in range(count):
+            part = np.ascontiguousarray(picture[2 * index : 2 * index + 48, 3 * index : 3 * index + 64])
+            file.mux(shown.encode(av.VideoFrame.from_ndarray(part, format="rgb24")))
+        file.mux(shown.encode())
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
+def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("video.PIECE", 5)
+    pan(tmp_path / "in.mp4")
+    out, straight = tmp_path / f"out.{suffix}", tmp_path / f"straight.{suffix}"
+    upscale_video(open_video(tmp_path / "in.mp4"), straight, twice)
+    program = f"""if True:
+        import os, signal, video
+        video.PIECE, calls = 5, []
+        def network(lr):
+            calls.append(lr)
+            if len(calls) == 18:  # the third frame of the fourth piece
+                os.kill(os.getpid(), signal.SIGKILL)
+            return lr.repeat(2, axis=0).repeat(2, axis=1)
+        video.upscale_video(video.open_video({str(tmp_path / "in.mp4")!r}), {str(out)!r}, network)"""
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -signal.SIGKILL
+    assert not out.exists()
+    seen, found = [], []
+    upscale_video(open_video(tmp_path / "in.mp4"), out, lambda lr: (seen.append(lr), twice(lr))[1], found=found.append)
+    assert len(seen) == 23 - 15 and found == [5, 5, 5]
+    _, times, frames, _ = content(out)
+    _, straight_times, straight_frames, _ = content(straight)
+    assert len(frames) == 23 and times == straight_times and np.array_equal(frames, straight_frames)
+    with av.open(str(out)) as file:
+        packets = [packet for packet in file.demux(video=0) if packet.size]
+    assert any(packet.pts > later.pts for packet, later in itertools.pairwise(packets)) == (suffix != "webm")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", out.name, straight.name]
+
+
+@pytest.mark.parametrize("change", ["source", "network", None])
+def test_pieces_of_another_network_or_source_are_made_again(tmp_path, monkeypatch, change):
+    monkeypatch.setattr("video.PIECE", 5)
+    clip(tmp_path / "in.mp4")
+    seen = []
+
+    def network(lr):
+        seen.append(lr)
+        if len(seen) == 8:
+            raise KeyboardInterrupt
+        return twice(lr)
+
+    with pytest.raises(KeyboardInterrupt):
+        upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / "out.mp4", network, "one")
+    if change == "source":
+        os.utime(tmp_path / "in.mp4", (1, 1))
+    upscale_video(
+        open_video(tmp_path / "in.mp4"), tmp_path / "out.mp4", network, "another" if change == "network" else "one"
+    )
+    assert len(seen) - 8 == (12 if change else 7)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
