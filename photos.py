@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 from scipy.ndimage import distance_transform_edt
 
-from pictures import resize, upright
+from pictures import resize
 from utils import UserError
 
 
@@ -177,7 +177,9 @@ def _frame(image, index, limit):
     deep = _two_bytes(image)
     bands = _sixteen_bits(image, *deep.groups()) if deep else _as_pillow_reads(image)
     exif = _exif(image)
-    bands = upright(bands, exif.get(0x112))
+    turn = exif.get(0x112)
+    bands = bands.swapaxes(0, 1) if turn in (5, 6, 7, 8) else bands
+    bands = bands[:: -1 if turn in (3, 4, 7, 8) else 1, :: -1 if turn in (2, 3, 6, 7) else 1]
     colour = bands[..., 0] if bands.shape[2] < 3 else bands[..., :3]
     alpha = None if bands.shape[2] % 2 else np.ascontiguousarray(bands[..., -1])
     return Frame(np.ascontiguousarray(colour), alpha, _info(image, exif, colour.ndim == 2))

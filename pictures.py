@@ -76,20 +76,15 @@ def read_picture(path, grey=False):
     with _opened(path) as image:
         mode = image.mode
         deep = mode.startswith(("I", "F"))  # Pillow would clip these at 255
-        picture = np.asarray(image if deep else image.convert("L" if mode in ("1", "L", "LA", "La") else "RGB"))
-        picture = upright(picture, image.getexif().get(0x112))
+        wanted = None if deep else "L" if mode in ("1", "L", "LA", "La") else "RGB"
+        with iio.imopen(path, "r", plugin="pillow") as file:
+            picture = file.read(index=0, rotate=True, mode=wanted)
     if deep:
         picture = np.nan_to_num(picture)
         white = 1 if mode == "F" and picture.max() <= 1 else 255 if mode in "IF" and picture.max() <= 255 else 65535
         picture = np.clip(picture * (255 / white), 0, 255).round()
     picture = np.ascontiguousarray(picture, np.uint8)
     return picture if picture.ndim == 3 or grey else np.repeat(picture[..., None], 3, -1)
-
-
-def upright(picture, orientation):
-    """A view of the picture (h, w, ...), turned as EXIF's `orientation` says: 2 to 8, anything else is upright."""
-    picture = picture.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else picture
-    return picture[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
 
 
 def write_picture(path, picture):
