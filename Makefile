@@ -7,11 +7,11 @@ evaluate: .venv/ready  ## the paper's table and grids
 test: .venv/ready  ## all tests, on TensorFlow
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/python -m pytest -q -n auto
+	.venv/bin/python -m pytest -q -n auto --dist=loadfile
 
 test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not installed, and one backend against the other
 	JAX_PYTHON=.venv-jax/bin/python .venv/bin/python -m pytest -q tests/test_backends.py
-	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -q -n auto --ignore=tests/test_quick.py --ignore=tests/test_backends.py
+	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -q -n auto --dist=loadfile --ignore=tests/test_quick.py --ignore=tests/test_backends.py
 
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
