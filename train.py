@@ -8,7 +8,6 @@ import contextlib
 import json
 import math
 import signal
-import sys
 from pathlib import Path
 
 from config import command_line, prepare_environment
@@ -30,7 +29,7 @@ from pictures import centre_crop, cut_to_multiple, find_pictures, read_picture, 
 from report import Report
 from resume import generator_facts, load_state, only_run
 from srgan import JIT, SRGAN
-from utils import UserError, load_weights, write_text
+from utils import UserError, exit_status, load_weights, write_text
 
 
 def train(config, stages):
@@ -183,25 +182,20 @@ def stop_signals():
             signal.signal(number, handler)
 
 
+def run(mode, source, config):
+    """Run one mode; 0, or what went wrong."""
+    if mode == "evaluate":
+        return upscale_pictures(source, config) if source else evaluate(config)
+    with devices.distributed(config.TRAIN.devices, config.TRAIN.batch_size):
+        if not train(config, ["srgan_init", "srgan"] if mode == "srgan" else ["srgan_init"]):
+            return 130
+    keras.config.set_dtype_policy("float32")  # as --mode=evaluate measures
+    return evaluate(config) if devices.process()[0] == 0 else 0
+
+
 def main(mode, source, config):
-    """Run one mode; the exit status. A user's mistake is one line and 2, a run that diverged 3, Ctrl-C 130."""
-    try:
-        if mode == "evaluate":
-            return upscale_pictures(source, config) if source else evaluate(config)
-        with devices.distributed(config.TRAIN.devices, config.TRAIN.batch_size):
-            if not train(config, ["srgan_init", "srgan"] if mode == "srgan" else ["srgan_init"]):
-                return 130
-        keras.config.set_dtype_policy("float32")  # as --mode=evaluate measures
-        return evaluate(config) if devices.process()[0] == 0 else 0
-    except UserError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return error.status
-    except OSError as error:  # a folder that may not be entered, a name too long
-        print(f"train.py: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ntrain.py: interrupted", file=sys.stderr)
-        return 130
+    """Run one mode; the exit status, and one line where it is not 0."""
+    return exit_status("train.py", lambda: run(mode, source, config))
 
 
 if __name__ == "__main__":

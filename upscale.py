@@ -227,11 +227,8 @@ def upscale(options):
 
 def main(options):
     """The exit status: 1 where some failed, 2 for the user's mistake, 130 for Ctrl-C."""
-    try:
-        return exit_status("upscale.py", lambda: upscale(options))
-    except KeyboardInterrupt:
-        print("\nupscale.py: interrupted; the same command goes on after what is done", file=sys.stderr)
-        return 130
+    again = "interrupted; the same command goes on after what is done"
+    return exit_status("upscale.py", lambda: upscale(options), again)
 
 
 if __name__ == "__main__":

@@ -67,15 +67,19 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
-def exit_status(program, work):
-    """What `work()` returns; a user's mistake is one line, and 2."""
+def exit_status(program, work, interrupted="interrupted"):
+    """What `work()` returns; a user's mistake is one line and 2, a run that diverged 3, Ctrl-C 130."""
     try:
         return work()
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
+        return error.status
     except OSError as error:  # a folder that may not be entered, a name too long
         print(f"{program}: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
-    return 2
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{program}: {interrupted}", file=sys.stderr)
+        return 130
 
 
 def reserve(path, size):
