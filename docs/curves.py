@@ -16,6 +16,7 @@ STAGES = {"srgan_init": "warm-up", "srgan": "second stage"}
 CURVES = [  # title, terms of the log, logarithmic
     ("validation PSNR (dB)", ["val_psnr"], False),
     ("MSE", ["mse"], True),
+    ("MSE of VGG19's features", ["vgg"], True),
     ("losses of the game", ["gan", "d_loss"], False),
     ("D(real) and D(fake)", ["d_real", "d_fake"], False),
 ]
@@ -26,21 +27,25 @@ def read(log):
 
 
 def draw(folder, out):
-    """One row of curves a stage, from its log_*.jsonl in `folder`."""
+    """The curves of both stages, from log_*.jsonl in `folder`."""
     logs = {name: Path(folder, f"log_{name}.jsonl") for name in STAGES}
-    logs = {name: read(log) for name, log in logs.items() if log.exists()}
-    figure, axes = pyplot.subplots(len(logs), len(CURVES), figsize=(15, 3.2 * len(logs)), squeeze=False)
-    for row, (name, lines) in zip(axes, logs.items()):
-        for axis, (title, terms, logarithmic) in zip(row, CURVES):
-            for term in terms:
-                points = [(line["update"], line[term]) for line in lines if term in line]
-                if points:
-                    axis.plot(*zip(*points), label=term, linewidth=1.5)
-            axis.set(title=f"{STAGES[name]}: {title}", xlabel="update", yscale="log" if logarithmic else "linear")
-            axis.grid(alpha=0.3)
-            axis.set_visible(bool(axis.lines))
-            if len(axis.lines) > 1:
-                axis.legend()
+    panels = []  # (title, logarithmic, {term: [(update, value)]})
+    for name, log in logs.items():
+        lines = read(log) if log.exists() else []
+        for title, terms, logarithmic in CURVES:
+            points = {term: [(line["update"], line[term]) for line in lines if term in line] for term in terms}
+            if any(points.values()):
+                panels.append((f"{STAGES[name]}: {title}", logarithmic, points))
+    figure, axes = pyplot.subplots(-(-len(panels) // 4), 4, figsize=(16, 3.2 * -(-len(panels) // 4)), squeeze=False)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, (title, logarithmic, curves) in zip(axes.flat, panels):
+        for term, points in curves.items():
+            axis.plot(*zip(*points), label=term, linewidth=1.5)
+        axis.set(title=title, xlabel="update", yscale="log" if logarithmic else "linear")
+        axis.grid(alpha=0.3)
+        if len(curves) > 1:
+            axis.legend()
     figure.tight_layout()
     figure.savefig(out, dpi=80)
 
