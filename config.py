@@ -10,7 +10,6 @@ import importlib.util
 import math
 import os
 import sys
-from pathlib import Path
 
 from easydict import EasyDict
 
@@ -230,8 +229,6 @@ def prepare_environment():
     """Choose TensorFlow unless KERAS_BACKEND says otherwise, and keep its start-up notices off the screen."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if not Path("/dev/nvidia0").exists():  # without it, sums on a busy CPU differ in the last bit in a run of ten
-        os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")
     backend = os.environ["KERAS_BACKEND"]
     if backend not in ("tensorflow", "jax") or not importlib.util.find_spec(backend):
         print(f"KERAS_BACKEND={backend}: must be tensorflow or jax, and installed", file=sys.stderr)
