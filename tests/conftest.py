@@ -1,15 +1,11 @@
 """The product's modules lie in the repository root; the backend is chosen as train.py chooses it."""
 
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from config import prepare_environment  # noqa: E402
-
-# with oneDNN, TensorFlow's sums differ in the last bit in a training of ten, on a busy CPU (docs/RELIABILITY.md)
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 prepare_environment()
 
