@@ -49,15 +49,16 @@ def train(config, stages):
     discriminator = SRGAN_d(config.MODEL.variant, settings.crop, config.MODEL.discriminator_filters)
     if settings.initial_generator:
         load_weights(generator, settings.initial_generator, generator_facts(config))
-    with only_run(settings.checkpoint_dir) if devices.process()[0] == 0 else contextlib.nullcontext():
+    alone = only_run(settings.checkpoint_dir) if devices.process()[0] == 0 else contextlib.nullcontext()
+    with alone, stop_signals() as stopped:
         if not settings.initial_generator or stages == ["srgan_init"]:
             game = SRGAN(generator, ema=settings.ema)
-            if not train_stage("srgan_init", game, pictures, valid, config):
+            if not train_stage("srgan_init", game, pictures, valid, config, stopped):
                 return False
             generator.set_weights(game.average.get_weights())
         if "srgan" in stages:
             game = SRGAN(generator, discriminator, vgg, (mse, vgg_weight, settings.adversarial_weight), settings.ema)
-            if not train_stage("srgan", game, pictures, valid, config):
+            if not train_stage("srgan", game, pictures, valid, config, stopped):
                 return False
     return True
 
@@ -84,8 +85,8 @@ def first_fixed(settings, total, warm_up):
     return math.ceil(round(first, 6) / settings.report_every) * settings.report_every
 
 
-def train_stage(stage, game, pictures, valid, config):
-    """Train `game` up to the stage's last update, a report every `report_every`. False if it was interrupted."""
+def train_stage(stage, game, pictures, valid, config, stopped):
+    """Train `game` up to the stage's last update, a report every `report_every`. False if it was `stopped`."""
     settings = config.TRAIN
     warm_up = stage == "srgan_init"
     total = settings.n_updates_init if warm_up else settings.n_updates
@@ -98,31 +99,30 @@ def train_stage(stage, game, pictures, valid, config):
     print(f"{stage}: after update {report.updates} of {total}, {pictures.usable} pictures")
     if report.updates < total and report.writes:
         write_text(Path(settings.checkpoint_dir, "config.json"), json.dumps(config, indent=2) + "\n")
-    with stop_signals() as stopped:
-        while report.updates < total:
-            first = report.updates
-            if first >= fixed and not game.fixed_statistics:
-                game.fix_statistics()
-            last = min(total, first - first % settings.report_every + settings.report_every)
-            share = devices.process()
-            crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share)
+    while report.updates < total:
+        first = report.updates
+        if first >= fixed and not game.fixed_statistics:
+            game.fix_statistics()
+        last = min(total, first - first % settings.report_every + settings.report_every)
+        share = devices.process()
+        crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share)
 
-            def stop():  # 2: a picture is gone, 1: asked to; what one process knows holds for all
-                return devices.greatest(2 if crops.failures else len(stopped[:1]))
+        def stop():  # 2: a picture is gone, 1: asked to; what one process knows holds for all
+            return devices.greatest(2 if crops.failures else len(stopped[:1]))
 
-            watch = keras.callbacks.LambdaCallback(
-                on_train_batch_end=lambda batch, logs: report.progress(batch + 1, logs, stop())
-            )
-            logs = game.fit(crops, verbose=0, shuffle=False, callbacks=[watch]).history
-            if pictures.skipped:
-                print()  # the progress bar has not ended its line
-                name_skipped(pictures)
-            if stop() == 2:
-                raise crops.failures[0] if crops.failures else UserError("another process stopped, and says why")
-            report.end_period({name: values[-1] for name, values in logs.items() if name != "loss"}, last)
-            if stop() == 1:
-                print(f"\nstopped at update {report.updates} of {total} ({stage}); the same command goes on from there")
-                return False
+        watch = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: report.progress(batch + 1, logs, stop())
+        )
+        logs = game.fit(crops, verbose=0, shuffle=False, callbacks=[watch]).history
+        if pictures.skipped:
+            print()  # the progress bar has not ended its line
+            name_skipped(pictures)
+        if stop() == 2:
+            raise crops.failures[0] if crops.failures else UserError("another process stopped, and says why")
+        report.end_period({name: values[-1] for name, values in logs.items() if name != "loss"}, last)
+        if stop() == 1:
+            print(f"\nstopped at update {report.updates} of {total} ({stage}); the same command goes on from there")
+            return False
     return True
 
 

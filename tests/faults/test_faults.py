@@ -169,7 +169,8 @@ def kill(folder, chance, asked):
     writing = writes(folder)
     if process.is_alive():
         os.kill(process.pid, signal_sent)
-    if ended(process) == 0:
+    trained = (folder / f"checkpoints/srgan_state_{UPDATES // 2}.weights.h5").exists()
+    if ended(process) == 0 or asked and trained:  # too late: it evaluates
         return None
     assert process.exitcode == (130 if asked else -signal.SIGKILL), told(folder)
     stage = "the second stage" if "srgan: after update" in told(folder) else "the warm-up"
