@@ -11,6 +11,13 @@ from tiles import by_tiles
 # XLA costs TensorFlow a factor of two on a CPU and pays on a GPU; JAX always needs it.
 JIT = "auto" if keras.backend.backend() == "jax" or keras.distribution.list_devices("gpu") else False
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    # It drops the edges that make the discriminator's update wait until `judged` has read its weights (TensorFlow
+    # 2.21): on a busy machine the generator would now and then be judged by a discriminator half updated.
+    tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
+
 
 def frozen(model):
     """A scope in which `model` neither learns nor updates its statistics."""

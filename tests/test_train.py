@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -18,10 +19,11 @@ import pytest
 import train
 from config import command_line
 from dataset import Crops, Pictures
+from losses import g_gan_loss
 from metrics import luma, psnr
-from model import SRGAN_g
+from model import SRGAN_d, SRGAN_g
 from pictures import find_pictures, read_picture, resize, write_picture
-from srgan import JIT, SRGAN, to_float, to_uint8
+from srgan import JIT, SRGAN, frozen, to_float, to_uint8
 
 ROOT = Path(__file__).parents[1]
 VGG_WEIGHTS = ROOT.parent / "shared/weights/vgg19_notop.weights.h5"
@@ -181,6 +183,25 @@ def test_four_crops_can_be_learnt_by_heart():
     srs = to_uint8(game.average(to_float(batch[0])))
     gains = [psnr(luma(sr), luma(hr), 0) - psnr(luma(resize(lr, 4)), luma(hr), 0) for sr, lr, hr in zip(srs, *batch)]
     assert np.mean(gains) > 3
+
+
+@pytest.mark.skipif(train.keras.backend.backend() != "tensorflow", reason="only TensorFlow has variables that change")
+def test_the_generator_is_judged_by_the_discriminator_of_before_the_update(monkeypatch):
+    """However late its weights are read for that, as on a busy machine."""
+    import tensorflow as tf
+
+    def frozen_late(model):
+        late = tf.numpy_function(lambda: time.sleep(0.3) or 0, [], tf.int64)
+        with tf.control_dependencies([late]):
+            return frozen(model)
+
+    monkeypatch.setattr("srgan.frozen", frozen_late)
+    game = SRGAN(SRGAN_g(blocks=1, filters=8), SRGAN_d(crop=32, filters=4), weights=(1.0, 0.0, 1e-3))
+    lr, hr = (np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8) for side in (8, 32))
+    game(lr)
+    expected = g_gan_loss(game.discriminator(game.generator(to_float(lr), training=True), training=True))
+    game.compile(optimizer=train.keras.optimizers.Adam(1e-2), jit_compile=JIT)
+    assert game.train_on_batch(lr, hr, return_dict=True)["gan"] == pytest.approx(float(expected), rel=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
