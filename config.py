@@ -172,7 +172,7 @@ def parse(key, written):
     if type(value) is bool or endless or not isinstance(value, kinds) or not allowed(value):
         kind = {int: "a whole number, ", float: "a number, "}.get(type(default), "")
         raise ValueError(f"--set {key}={written}: must be {kind}{description}")
-    return value
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def check_together(values):

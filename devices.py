@@ -39,6 +39,19 @@ def distributed(devices, batch_size):
             yield
 
 
+def gpu():
+    """Does Keras see one?"""
+    return bool(keras.distribution.list_devices("gpu"))
+
+
+def say_if_no_gpu():
+    """Print what to do where this machine has a GPU and Keras does not see it; it would train on the CPU for weeks."""
+    if Path("/dev/nvidia0").exists() and not gpu():
+        print(
+            "a GPU is here, but not the packages that train on it; see the README, JAX, several GPUs", file=sys.stderr
+        )
+
+
 def shared_by(names):
     """What shares each batch among the devices of these `names` and sums their gradients."""
     if JAX:

@@ -55,7 +55,7 @@ def evaluate(config):
             for method, sr in [*srs.items(), ("HR", hr)]:
                 scores[method].append(measure(sr, hr, config.MODEL.scale))
             for distance, between in distances.items():
-                for method, value in zip(srs, between(floats(srs.values()), floats([hr]))):
+                for method, value in zip(srs, between(map(floats, srs.values()), floats(hr))):
                     scores[method][-1][distance] = float(value)
             write_picture(folder / f"{name}_{path.stem}.png", comparison(srs, hr, scores))
             if not rows and path == pictures[0][0]:
@@ -83,13 +83,14 @@ def load_networks(config):
 
 
 def weights_of(method, stage, config):
-    """The weights a row is made from: those named, else those trained here, else those shipped; None without."""
+    """The weights a row is made from: those named, else those trained here, else those shipped that fit; or None."""
     named = config.EVALUATE[method.lower()]
     if named:
         return Path(named)
     trained = generator_path(config.TRAIN.checkpoint_dir, stage)
     shipped = PRETRAINED / f"{method.lower()}.weights.h5"
-    return next((path for path in (trained, shipped) if path.exists()), None)
+    fits = shipped.exists() and read_facts(shipped)["model"]["scale"] == config.MODEL.scale
+    return trained if trained.exists() else shipped if fits else None
 
 
 def load_generator(path, config):
@@ -140,11 +141,11 @@ def measure(sr, hr, scale):
 
 
 def perceptual_distances(config, missing):
-    """{metric: function of srs (N, h, w, 3) and hr (1, h, w, 3) in [-1, 1] -> (N,)}; `missing` is told of others."""
+    """{metric: function of some srs and hr, (1, h, w, 3) in [-1, 1] -> a number each}; `missing` is told of others."""
     distances = {}
     try:
         vgg = VGG19(PERCEPTUAL_LAYERS, vgg_weights(config.VGG.weights))
-        distances["vgg19"] = lambda srs, hr: feature_distance(vgg(srs), vgg(hr))
+        distances["vgg19"] = lambda srs, hr: by_features(vgg, srs, hr)
     except UserError as error:
         missing.append(f"VGG19: no column; {error}")
     if importlib.util.find_spec("lpips"):  # not among the requirements: it brings PyTorch
@@ -153,6 +154,13 @@ def perceptual_distances(config, missing):
         except OSError as error:
             missing.append(f"LPIPS: no column; AlexNet cannot be downloaded ({error})")
     return distances
+
+
+def by_features(vgg, srs, hr):
+    """Yield the distance of each sr from hr; one at a time, for VGG19 takes 2 kB a pixel."""
+    wanted = vgg(hr)
+    for sr in srs:
+        yield feature_distance(vgg(sr), wanted)[0]
 
 
 def lpips_distance():
@@ -164,14 +172,15 @@ def lpips_distance():
 
     def distance(srs, hr):
         with torch.no_grad():
-            return network(*(torch.from_numpy(np.moveaxis(x, -1, 1)) for x in (srs, hr))).numpy().ravel()
+            hr = torch.from_numpy(np.moveaxis(hr, -1, 1))
+            return [network(torch.from_numpy(np.moveaxis(sr, -1, 1)), hr).item() for sr in srs]
 
     return distance
 
 
-def floats(pictures):
-    """uint8 pictures, grey or colour -> (N, h, w, 3) in [-1, 1]."""
-    return np.stack([colour(picture) for picture in pictures]).astype(np.float32) / 127.5 - 1
+def floats(picture):
+    """A uint8 picture, grey or colour -> (1, h, w, 3) in [-1, 1]."""
+    return colour(picture)[None].astype(np.float32) / 127.5 - 1
 
 
 def comparison(srs, hr, scores):
@@ -229,7 +238,7 @@ def write_table(path, rows, missing):
     note = "Y channel, border cut by the scale, mean over the pictures of a set."
     text = "\n".join([*lines, "", note, *missing]) + "\n"
     table = io.StringIO()
-    writer = csv.DictWriter(table, rows[0])
+    writer = csv.DictWriter(table, rows[0], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     for suffix, content in ((".md", text), (".csv", table.getvalue()), (".json", json.dumps(rows, indent=2) + "\n")):

@@ -15,7 +15,7 @@ import numpy as np
 
 from config import Parser, configuration, prepare_environment
 from inference import import_openvino
-from utils import UserError, exit_status, model_path, read_facts
+from utils import UserError, exit_status, make_folder, model_path, read_facts
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite"}
 
@@ -26,7 +26,12 @@ def command_line(argv=None):
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--model", default="srgan", help="srgan, srresnet or a weights file (default: srgan)")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="default: the model's name, in this folder")
-    return parser.parse_args(argv)
+    parser.add_argument("--trust-pickle", action="store_true", help="read the pickle in an old g_srgan.npz")
+    options = parser.parse_args(argv)
+    suffix = FORMATS[options.format]
+    if options.output and suffix and options.output.suffix != suffix:
+        parser.error(f"{options.output}: must end with {suffix}")
+    return options
 
 
 def scale_of(facts):
@@ -70,6 +75,10 @@ def write_saved_model(generator, path, texts):
 
 
 def write_tflite(generator, path, texts):
+    import keras
+
+    if keras.backend.backend() == "jax":
+        raise UserError("--format tflite: TensorFlow alone can write it; KERAS_BACKEND=tensorflow")
     generator.export(str(path), format="litert", verbose=False)
     with zipfile.ZipFile(path, "a") as archive:  # where TensorFlow Lite keeps the files that belong to a model
         archive.writestr("srgan.json", json.dumps(texts, indent=2) + "\n")
@@ -98,10 +107,14 @@ def export_model(options):
     from evaluate import load_generator  # Keras, once the command line is known to be right
 
     source = model_path(options.model)
-    generator, facts = load_generator(source, configuration()), read_facts(source)
-    name = f"{source.name.removesuffix('.weights.h5')}_x{scale_of(facts)}{FORMATS[options.format]}"
+    overrides = ["MODEL.variant=tensorlayer"] if source.suffix == ".npz" else []
+    overrides += ["EVALUATE.trust_pickle=yes"] if options.trust_pickle else []
+    generator, facts = load_generator(source, configuration(overrides=overrides, training=False)), read_facts(source)
+    name = source.name.removesuffix(".weights.h5").removesuffix(".npz")
+    target = options.output or Path(f"{name}_x{scale_of(facts)}{FORMATS[options.format]}")
+    make_folder(target.parent)
     try:
-        print(*export(generator, facts, options.format, options.output or Path(name)), sep="\n")
+        print(*export(generator, facts, options.format, target), sep="\n")
     except ImportError as error:
         raise UserError(f"{error}; pip install -r requirements.txt") from error
     return 0

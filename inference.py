@@ -57,7 +57,7 @@ def load_network(path, engine="auto", precision="auto", trust_pickle=False):
     exported = path.suffix in (".onnx", ".xml")
     installed = importlib.util.find_spec("onnxruntime" if engine == "onnxruntime" else "openvino") is not None
     if engine == "auto":
-        better_in_keras = path.suffix == ".npz" or not installed or Path("/dev/nvidia0").exists()
+        better_in_keras = path.suffix == ".npz" or not installed or gpu_in_keras()
         engine = "keras" if better_in_keras and not exported else "openvino"
     if engine == "keras":
         return keras_network(path, precision, trust_pickle)
@@ -72,6 +72,18 @@ def load_network(path, engine="auto", precision="auto", trust_pickle=False):
     except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[-120:]
         raise UserError(f"{path}: damaged, or no generator ({reason}); move it away") from error
+
+
+def gpu_in_keras():
+    """Is a GPU here that Keras can use? To import it takes seconds, so first whether there is one at all."""
+    if not Path("/dev/nvidia0").exists():
+        return False
+    from config import prepare_environment
+
+    prepare_environment()
+    from devices import gpu
+
+    return gpu()
 
 
 def keras_network(path, precision, trust_pickle):

@@ -25,6 +25,19 @@ BLOCK = 2**18  # values that are resized at a time
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF, of 100 megapixels: such files can be used
 
 
+def walk(folder, onerror):
+    """os.walk in order of the names, through links to folders too, but into no folder twice."""
+    seen = set()
+    for root, inside, files in os.walk(folder, onerror=onerror, followlinks=True):
+        here = os.path.realpath(root)
+        if here in seen:
+            inside.clear()
+            continue
+        seen.add(here)
+        inside.sort()
+        yield root, inside, files
+
+
 def find_pictures(folders):
     """Paths of all pictures below one folder or several, sorted. Raises UserError where there is none.
 
@@ -37,7 +50,7 @@ def find_pictures(folders):
         if not folder.exists():
             raise UserError(f"{folder}: no such folder or file")
         here, closed = [folder] if folder.is_file() else [], []
-        for root, inside, files in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+        for root, inside, files in walk(folder, lambda error: closed.append(Path(error.filename))):
             here += [Path(root, name) for name in files] + [Path(root)] * (not inside and not files)
         found += sorted(path for path in here if path.suffix.lower() in SUFFIXES and path.name[0] != ".") + closed
     if not found:

@@ -58,7 +58,7 @@ class Report:
             self.tensorboard.set_model(game)
         for side, column in ((valid[0][0].shape[0], 0), (valid[0][1].shape[0], 1)):
             self.write_grid(f"_train_sample_{side}", [[pair[column]] for pair in valid[:4]])
-        self.lines = [line for line in self.read_log() if line["update"] <= self.updates]
+        self.lines = self.read_log()
         if devices.greatest(not self.lines):  # none validates alone
             line = {"update": self.updates, "val_psnr": self.validate()}
             self.lines = self.lines or [line]
@@ -66,8 +66,9 @@ class Report:
 
     def read_log(self):
         try:
-            return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
-        except ValueError as error:
+            lines = [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+            return [line for line in lines if line["update"] <= self.updates and line["val_psnr"]]
+        except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{self.log}: is no log of ours ({error}); move it away") from error
 
     def write_grid(self, name, rows):

@@ -32,7 +32,9 @@ def only_run(folder):
         except BlockingIOError:
             file.seek(0)
             holder = file.read() or "another process"
-            way_out = "wait for it, stop it, or choose another folder with --set TRAIN.checkpoint_dir=..."
+            way_out = (
+                "wait for it, stop it, or choose other folders with --set TRAIN.checkpoint_dir and TRAIN.samples_dir"
+            )
             raise UserError(f"{folder}: {holder} trains here; {way_out}") from None
         except OSError:  # a file system without locks
             pass
@@ -75,7 +77,8 @@ def save_state(stage, game, updates, config):
 def load_state(stage, game, config):
     """Give the built `game` the newest state that is whole and of this configuration; others are named.
 
-    Raises UserError where there are states and none can be used, or where weights would be lost for want of one.
+    True if there was one. Raises UserError where there are states and none can be used, or where weights would be
+    lost for want of one.
     """
     folder, refused = config.TRAIN.checkpoint_dir, []
     states = state_paths(stage, folder)
@@ -88,9 +91,10 @@ def load_state(stage, game, config):
             continue
         for line in refused:
             print(f"{line}; going on from {path.name} instead")
-        return
+        return True
     if refused:
         raise UserError(refused[0])
     result = generator_path(folder, stage)
     if result.exists() and read_facts(result).get("updates", math.inf) > config.TRAIN.report_every:
         raise UserError(f"{result}: would be overwritten, for there is no state to go on from; move it away first")
+    return False

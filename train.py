@@ -45,6 +45,7 @@ def train(config, stages):
     vgg = VGG19(layer, vgg_weights(config.VGG.weights)) if needs_vgg else None
     pictures = load_pictures(config)
 
+    devices.say_if_no_gpu()
     generator = SRGAN_g(**generator_facts(config))
     discriminator = SRGAN_d(config.MODEL.variant, settings.crop, config.MODEL.discriminator_filters)
     if settings.initial_generator:
@@ -78,11 +79,10 @@ def adversarial_rate(settings):
 
 
 def first_fixed(settings, total, warm_up):
-    """The report after which the generator's batch normalization keeps its statistics."""
+    """The update after which the generator's batch normalization keeps its statistics."""
     if not settings.fixed_statistics:
         return total
-    first = total * (1 - settings.fixed_statistics) if warm_up else 0
-    return math.ceil(round(first, 6) / settings.report_every) * settings.report_every
+    return math.ceil(round(total * (1 - settings.fixed_statistics), 6)) if warm_up else 0
 
 
 def train_stage(stage, game, pictures, valid, config, stopped):
@@ -94,7 +94,8 @@ def train_stage(stage, game, pictures, valid, config, stopped):
     rate = warm_up_rate(settings) if warm_up else adversarial_rate(settings)
     game.compile(optimizer=optimizer(settings, rate), jit_compile=JIT)
     build(game, pictures.crop // pictures.scale)
-    load_state(stage, game, config)
+    if load_state(stage, game, config) and settings.initial_generator:
+        print(f"{stage}: {settings.initial_generator} was read when it began; to begin anew, set TRAIN.checkpoint_dir")
     report = Report(stage, game, total, valid, config)
     print(f"{stage}: after update {report.updates} of {total}, {pictures.usable} pictures")
     if report.updates < total and report.writes:
@@ -104,6 +105,7 @@ def train_stage(stage, game, pictures, valid, config, stopped):
         if first >= fixed and not game.fixed_statistics:
             game.fix_statistics()
         last = min(total, first - first % settings.report_every + settings.report_every)
+        last = min(last, fixed) if first < fixed else last
         share = devices.process()
         crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share)
 

@@ -20,12 +20,13 @@ from config import Parser
 from inference import ENGINES, load_network
 from photo_writer import write_photo
 from photos import FORMATS, open_photo, upscaled
-from pictures import resize
+from pictures import resize, walk
 from tiles import by_tiles, windows
 from utils import UserError, exit_status, model_path
 from video import CONTAINERS, open_video, upscale_video
 
 SUFFIXES = [*FORMATS, *CONTAINERS]
+FOREIGN = [".heic", ".heif", ".avif", ".jxl", ".avi"]  # no folder is called like this, and no such file is written
 HALO = 16  # pixels beyond a tile that the shipped weights need to differ by a level of 255 at most
 LARGEST_TILE, BYTES = 512, 6_000  # BYTES of memory for each pixel of a tile
 
@@ -66,7 +67,7 @@ def find_photos(inputs, failed):
                 found.setdefault(match, None)
                 continue
             closed = []
-            files = [Path(folder, name) for folder, _, names in os.walk(match, onerror=closed.append) for name in names]
+            files = [Path(folder, name) for folder, _, names in walk(match, closed.append) for name in names]
             shown = [path for path in sorted(files) if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
             here = [path for path in shown if path.is_file()]
             failed += [f"{error.filename}: cannot be read: {error.strerror}" for error in closed]
@@ -80,6 +81,8 @@ def choose_targets(photos, options, scale):
     """{path: its result}. Raises UserError where two results would be one file, or a picture be overwritten."""
     output, mark = options.output, f"_x{scale:g}"
     one_file = output and len(photos) == 1 and output.suffix.lower() in SUFFIXES and not output.is_dir()
+    if output and not one_file and not output.is_dir() and output.suffix.lower() in (*SUFFIXES, *FOREIGN):
+        raise UserError(f"{output}: one file for one picture, of {' '.join(SUFFIXES)}; else name a folder")
     chosen = {}
     for path, folder in photos.items():
         root = output or (folder and folder.resolve().with_name(folder.resolve().name + mark))
@@ -88,11 +91,11 @@ def choose_targets(photos, options, scale):
             target.with_suffix(f".{options.format}") if options.format and path.suffix.lower() in FORMATS else target
         )
         chosen[path] = output if one_file else target
-    results = Counter(chosen.values())
+    results = Counter(map(os.path.abspath, chosen.values()))
     for path, target in list(chosen.items()):
-        if path in results and path != target:  # of an earlier run, in the same folder
+        if os.path.abspath(path) in results and path != target:  # of an earlier run, in the same folder
             del chosen[path]
-        elif results[target] > 1:
+        elif results[os.path.abspath(target)] > 1:
             raise UserError(f"{path}: another picture would become {target}, too; upscale them one by one")
         elif target.exists() and target.samefile(path):
             raise UserError(f"{path}: would be overwritten; choose another --output")
@@ -150,7 +153,7 @@ class Upscaler:
         """Half as many tiles at a time, or tiles half as long."""
         if self.batch > 1:
             self.batch //= 2
-        elif self.tile > 4 * HALO:
+        elif self.tile // 2 > 2 * HALO:
             self.tile //= 2
         else:
             raise UserError(f"too little memory, even for tiles of {self.tile} pixels") from None

@@ -1,9 +1,11 @@
 """Files: written whole or not at all, weights with their facts beside them, TensorLayer's archives."""
 
 import contextlib
+import functools
 import json
 import os
 import pickle
+import platform
 import sys
 import warnings
 import zipfile
@@ -12,8 +14,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import psutil
 
 PRETRAINED = Path(__file__).parent / "checkpoints" / "pretrained"
+HALF = f".half-{platform.node()[:30]}-"  # the names of files that are being written begin like this
 EXPANSION = 10  # of a compressed weights file, at most; VGG19 as half floats: 2.6
 
 
@@ -40,6 +44,16 @@ def make_folder(path):
         raise UserError(f"{path}: cannot be made: {error.strerror}") from error
 
 
+@functools.cache
+def remove_halves(folder):
+    """Delete what killed processes of this machine left half written in `folder`; once, for it may hold many files."""
+    for path in folder.glob(f"{HALF}*"):
+        number = path.name.removeprefix(HALF).partition("-")[0]
+        if number.isdigit() and not psutil.pid_exists(int(number)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
 @contextlib.contextmanager
 def written_whole(path):
     """Give a temporary path beside `path`; it takes the place of `path` only if the block succeeds.
@@ -47,8 +61,9 @@ def written_whole(path):
     Raises UserError where it cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}")  # one name: what a killed run left is used again
+    temporary = path.with_name(f"{HALF}{os.getpid()}-{path.name[-60:]}")  # another process may write `path` too
     make_folder(path.parent)
+    remove_halves(path.parent)
     try:
         yield temporary
         with open(temporary, "rb+") as file:

@@ -74,7 +74,7 @@ def upscale_video(video, out, network, made_of="", found=lambda frames: None):
             made_of = (made_of, PIECE, CONTAINERS[out.suffix.lower()], source.st_size, source.st_mtime_ns)
             name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
             for path in folder.glob("*"):
-                if not path.name.startswith(name):
+                if not path.name.startswith((name, ".")):  # . another process writes
                     path.unlink()
             _join(temporary, out, video, _pieces(video, out, folder / name, network, found))
         shutil.rmtree(folder, ignore_errors=True)
@@ -212,6 +212,7 @@ def _enlarged(frame, network):
     matrix, span = MATRICES.get(frame.colorspace, "ITU601"), "JPEG" if frame.color_range == 2 else "MPEG"
     lr = frame.to_ndarray(format="rgb24", src_colorspace=matrix, src_color_range=span)
     sr = network(np.ascontiguousarray(np.rot90(lr, frame.rotation // 90)))
+    sr = sr[: len(sr) & ~1, : sr.shape[1] & ~1]  # H.264 takes even sizes alone
     large = av.VideoFrame.from_ndarray(np.ascontiguousarray(sr), format="rgb24")
     large = large.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=span)
     large.colorspace, large.color_range = frame.colorspace, frame.color_range

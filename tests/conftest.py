@@ -13,6 +13,11 @@ import keras  # noqa: E402
 import pytest  # noqa: E402
 
 
+@pytest.fixture(scope="module", autouse=True)
+def same_initial_weights_in_the_modules_fixtures():
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def same_initial_weights():
     keras.utils.set_random_seed(0)

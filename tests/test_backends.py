@@ -90,7 +90,7 @@ def trained(tmp_path_factory):
         processes[backend] = subprocess.Popen(command, cwd=ROOT, env=environment)
     ends = {}
     for backend, process in processes.items():
-        assert process.wait(timeout=300) == 0, backend
+        assert process.wait(timeout=3000) == 0, backend
         with np.load(folder / f"{backend}.npz") as arrays:
             ends[backend] = dict(arrays)
     return networks(game), ends["tensorflow"], ends["jax"]

@@ -38,6 +38,12 @@ def test_set_overrides_a_value_and_keeps_its_type():
     assert settings.VALID.hr_img_path == "2024"
 
 
+def test_a_path_may_begin_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    settings = config.configuration(overrides=["TRAIN.checkpoint_dir=~/run", "EVALUATE.srgan=~/g.weights.h5"])
+    assert settings.TRAIN.checkpoint_dir == "/home/me/run" and settings.EVALUATE.srgan == "/home/me/g.weights.h5"
+
+
 def test_hr_img_path_takes_several_folders():
     assert config.configuration(overrides=["TRAIN.hr_img_path=['a', 'b']"]).TRAIN.hr_img_path == ["a", "b"]
 

@@ -63,7 +63,7 @@ def start(folder, count="all", virtual=1, event=NEVER, environment=None):
 
 def ended(*processes):
     """[(exit status, last line of what it said of errors)]"""
-    said = [process.communicate(timeout=300)[1].splitlines() for process in processes]
+    said = [process.communicate(timeout=3000)[1].splitlines() for process in processes]
     return [(process.returncode, lines[-1] if lines else "") for process, lines in zip(processes, said)]
 
 

@@ -73,9 +73,19 @@ def test_the_file_gives_what_keras_gives_and_says_what_it_is(kind, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments, named", [(["--model", "none.h5"], "none.h5"), (["-o", "no/such/folder/a"], "no/such")]
+    "arguments, named",
+    [(["--model", "none.h5"], "none.h5"), (["-o", f"{__file__}/a.onnx"], "cannot be made")],
 )
 def test_a_mistake_is_one_line_and_2(arguments, named, capsys):
     assert export.main(export.command_line(["--format", "onnx", "--model", "srresnet", *arguments])) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and named in line
+
+
+@pytest.mark.parametrize("kind, name", [("onnx", "small"), ("openvino", "ov.bin"), ("tflite", "t.onnx")])
+def test_a_name_of_another_kind_is_one_line_and_2(kind, name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        export.command_line(["--format", kind, "-o", name])
+    assert stop.value.code == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and name in line and export.FORMATS[kind] in line

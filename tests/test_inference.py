@@ -190,3 +190,11 @@ def test_without_openvino_it_is_keras_or_one_line(monkeypatch):
     assert load_network(SHIPPED) == "keras"
     with pytest.raises(UserError, match="pip install openvino"):
         load_network(SHIPPED, "openvino")
+
+
+def test_a_gpu_that_keras_cannot_use_is_no_reason_for_keras(monkeypatch):
+    monkeypatch.setattr("devices.gpu", lambda: False)
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    assert not inference.gpu_in_keras()
+    monkeypatch.setattr("devices.gpu", lambda: True)
+    assert inference.gpu_in_keras()

@@ -1,5 +1,7 @@
 """Pictures: resized as MATLAB's benchmark files are, read from every kind of file, written whole or not at all."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,8 @@ from PIL import Image
 from pictures import KERNELS, find_pictures, grid, read_picture, resize, write_picture
 from utils import UserError, written_whole
 
-BENCHMARK = Path(__file__).parents[1] / "data/benchmark"
+ROOT = Path(__file__).parents[1]
+BENCHMARK = ROOT / "data/benchmark"
 HR_FILES = sorted(BENCHMARK.glob("Set*/HR/*.png"))
 
 
@@ -212,6 +215,15 @@ def test_pictures_are_found_below_folders_sorted_and_whatever_the_case_of_their_
     assert find_pictures([tmp_path / "b", tmp_path / "a.webp"])[-1] == tmp_path / "a.webp"
 
 
+def test_linked_folders_are_searched_once_and_a_loop_ends(tmp_path):
+    for name in ("here/1.png", "there/2.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    for link, folder in {"here/a": "there", "here/b": "there", "there/loop": "here"}.items():
+        (tmp_path / link).symlink_to(tmp_path / folder)
+    assert find_pictures(tmp_path / "here") == [tmp_path / "here/1.png", tmp_path / "here/a/2.png"]
+
+
 def test_a_folder_without_pictures_and_no_folder_are_said(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(UserError, match=str(folder)):
@@ -266,3 +278,28 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_alone(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old" and files(tmp_path) == ["x.txt"]
+
+
+def test_of_two_processes_that_write_one_file_each_leaves_it_whole(tmp_path):
+    path = tmp_path / "x.txt"
+    other = f"from utils import write_text; write_text({str(path)!r}, 'theirs')"
+    with written_whole(path) as temporary:
+        temporary.write_text("ours")
+        subprocess.run([sys.executable, "-c", other], cwd=ROOT, check=True)
+        assert path.read_text() == "theirs"
+    assert path.read_text() == "ours" and files(tmp_path) == ["x.txt"]
+
+
+def test_what_a_killed_process_left_half_written_is_deleted_by_the_next(tmp_path):
+    path = tmp_path / "x.txt"
+    killed = f"""if True:
+        import os, utils
+        with utils.written_whole({str(path)!r}) as temporary:
+            temporary.touch()
+            os.kill(os.getpid(), 9)"""
+    assert subprocess.run([sys.executable, "-c", killed], cwd=ROOT).returncode == -9
+    assert len(files(tmp_path)) == 1
+    path.with_name(".mine").touch()
+    with written_whole(path) as temporary:
+        temporary.touch()
+    assert files(tmp_path) == [".mine", "x.txt"]

@@ -3,7 +3,6 @@
 import importlib.machinery
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -113,7 +112,7 @@ def test_a_run_leaves_log_grids_checkpoints_and_facts(straight):
     assert not list(straight.rglob(".*"))  # no temporary file is left
 
 
-def test_a_warm_up_can_start_from_given_weights(straight, tmp_path):
+def test_a_warm_up_can_start_from_given_weights(straight, tmp_path, capsys):
     """At a rate of 0 they stay as they are."""
     start = straight / "checkpoints/g_srgan.weights.h5"
     changes = {"TRAIN_initial_generator": start, "TRAIN_learning_rate_init": 0, "TRAIN_n_updates_init": 1}
@@ -121,6 +120,9 @@ def test_a_warm_up_can_start_from_given_weights(straight, tmp_path):
     before, after = (datasets(path) for path in (start, tmp_path / "checkpoints/g_srgan_init.weights.h5"))
     kernels = [name for name, value in before.items() if value.ndim == 4]
     assert kernels and all(np.allclose(before[name], after[name], atol=1e-7) for name in kernels)
+    capsys.readouterr()
+    assert run(tmp_path, mode="srresnet", **changes) == 0
+    assert f"{start} was read when it began" in capsys.readouterr().out
 
 
 def statistics(path):
@@ -135,6 +137,13 @@ def test_the_generators_statistics_stay_fixed_as_long_as_asked(share, tmp_path):
     first, second = (statistics(tmp_path / f"checkpoints/g_{stage}.weights.h5") for stage in ("srgan_init", "srgan"))
     assert all(set(np.unique(array)) <= {0, 1} for array in first) == (share == 1)  # still as they started
     assert all(np.array_equal(*pair) for pair in zip(first, second, strict=True)) == (share > 0)
+
+
+def test_the_statistics_are_fixed_at_that_very_update(tmp_path):
+    """For 0.2, after 5 of 6 updates: it gets a report of its own."""
+    assert run(tmp_path, mode="srresnet", TRAIN_fixed_statistics=0.2) == 0
+    lines = (tmp_path / "checkpoints/log_srgan_init.jsonl").read_text().splitlines()
+    assert [json.loads(line)["update"] for line in lines] == [0, 4, 5, 6]
 
 
 def test_the_rate_falls_to_a_tenth_at_half_of_the_second_stage(straight):
@@ -329,6 +338,12 @@ def test_a_run_that_diverges_stops_at_that_update_and_keeps_the_state_before_it(
     ]
 
 
+@pytest.mark.parametrize("line", ["no JSON", '{"update": 4}', "[4]"])
+def test_a_log_that_is_none_is_refused(trained, capsys, line):
+    (trained / "checkpoints/log_srgan_init.jsonl").write_text(line)
+    refused(capsys, trained, "log_srgan_init.jsonl", "move it away")
+
+
 def test_a_new_learning_rate_counts_from_the_resumed_update_on(trained):
     change = {"TRAIN_n_updates_init": 8, "TRAIN_learning_rate_init": 1e-6}
     assert run(trained, mode="srresnet", **change) == 0
@@ -352,7 +367,7 @@ def vanishing(monkeypatch, folder, pattern):
 
 def test_when_its_pictures_vanish_the_run_stops(tmp_path, capsys, monkeypatch):
     change = vanishing(monkeypatch, tmp_path / "mine", "*.jpg")
-    refused(capsys, tmp_path, tmp_path / "mine", "3 of 4 pictures", "unreadable", **change)
+    refused(capsys, tmp_path, tmp_path / "mine", "of 4 pictures", "unreadable", **change)
 
 
 def test_when_one_picture_vanishes_it_is_named_and_the_run_goes_on(tmp_path, capsys, monkeypatch):
@@ -375,15 +390,11 @@ def test_bad_benchmark_and_validation_pictures_are_refused(tmp_path, capsys):
 
 
 def as_a_user(folder, *extra, environment=None, limit=None, **changes):
-    """The finished process of the tiny run's command line; `limit` bounds the bytes of a file."""
-
-    def bound():
-        if limit:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    command = [sys.executable, "train.py", *arguments(folder, **changes), *extra]
+    """The finished process of the tiny run's command line; `limit` bounds the kB of a file."""
+    bound = ["bash", "-c", f'ulimit -f {limit or "unlimited"}; exec "$@"', "bash"]
+    command = [*bound, sys.executable, "train.py", *arguments(folder, **changes), *extra]
     environment = dict(os.environ) | (environment or {})
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=bound, env=environment)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
 
 
 def test_vgg_without_network_is_one_line_with_the_ways_out(tmp_path):
@@ -397,7 +408,7 @@ def test_vgg_without_network_is_one_line_with_the_ways_out(tmp_path):
 
 
 def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(tmp_path):
-    ended = as_a_user(tmp_path, mode="srresnet", limit=150_000)
+    ended = as_a_user(tmp_path, mode="srresnet", limit=150)
     assert ended.returncode == 2 and "Traceback" not in ended.stderr
     assert "cannot be written" in ended.stderr.splitlines()[-1]
     assert run(tmp_path, mode="srresnet") == 0
@@ -460,6 +471,13 @@ def test_another_scale_trains_and_is_measured_without_the_papers_numbers(tmp_pat
     rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
     assert [row["method"] for row in rows][-3:] == ["SRResNet", "SRGAN", "HR"]
     assert all(row["paper_psnr"] is None for row in rows)
+
+
+def test_the_warm_up_of_another_scale_is_measured_alone(tmp_path, capsys):
+    assert run(tmp_path, mode="srresnet", MODEL_scale=2, TRAIN_n_updates_init=2) == 0
+    rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
+    assert [row["method"] for row in rows][-2:] == ["SRResNet", "HR"]
+    assert "SRGAN: no row" in capsys.readouterr().out
 
 
 def test_a_tensorlayer_archive_is_measured_like_our_own_weights(tmp_path):

@@ -85,6 +85,13 @@ def test_the_same_command_again_makes_what_is_missing_alone(run, capsys):
     assert len(sizes(".")) == 4 and Path("a_x2.png").stat().st_mtime_ns != before
 
 
+def test_results_below_the_input_are_not_upscaled_again(run, tmp_path):
+    picture("in/a.png")
+    for output in ("in/large", tmp_path / "in/large"):
+        assert run("in", "-o", output) == 0
+    assert sizes(".") == {"in/a.png": (20, 10), "in/large/a.png": (40, 20)}
+
+
 def test_the_folder_here_is_a_folder_too(run, tmp_path, monkeypatch):
     picture("in/A.PNG")
     monkeypatch.chdir(tmp_path / "in")
@@ -145,6 +152,8 @@ def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_pat
         (["a.png", "-o", "a.png"], "overwritten"),
         (["a.png", "a.bmp", "--format=jpg"], "a_x2.jpg"),
         (["a.png", "--model=best"], "best"),
+        (["a.png", "-o", "b.heic"], "b.heic"),
+        (["a.png", "a.bmp", "-o", "both.jpg"], "both.jpg"),
     ],
 )
 def test_a_mistake_is_one_line_and_2(model, tmp_path, monkeypatch, capsys, arguments, named):
@@ -191,8 +200,9 @@ def test_where_memory_runs_out_tiles_become_fewer_and_then_smaller():
     assert network.calls[0] == (3, 250, 250, 3) and len(first) == 2 * 200  # is kept
     assert [shape[:2] for shape in network.calls[1:5]] == [(3, 250), (2, 216), (1, 216), (1, 125)]
     network.pixels = 100
-    with pytest.raises(upscale.UserError, match="too little memory"):
-        upscaler(lr)
+    for upscaler.tile in (62, 65):
+        with pytest.raises(upscale.UserError, match="too little memory"):
+            upscaler(lr)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)

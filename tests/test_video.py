@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pictures import read_picture
-from utils import UserError
+from utils import UserError, remove_halves
 from video import open_video, upscale_video
 
 av = pytest.importorskip("av")
@@ -103,6 +103,14 @@ def test_a_video_comes_back_twice_as_large(tmp_path, monkeypatch, name, suffix):
         assert inside.max() <= 8
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+def test_a_result_of_an_odd_size_loses_its_last_row_and_column(tmp_path, suffix):
+    clip(tmp_path / "in.mp4", sound=False)
+    network = lambda lr: np.pad(lr, ((0, 1), (0, 1), (0, 0)), "edge")  # noqa: E731
+    upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / f"out.{suffix}", network)
+    assert {frame.shape for frame in content(tmp_path / f"out.{suffix}")[2]} == {(32, 48, 3)}
+
+
 def test_bad_input_is_one_line(tmp_path):
     clip(tmp_path / "whole.mp4")
     (tmp_path / "half.mp4").write_bytes((tmp_path / "whole.mp4").read_bytes()[:3000])
@@ -158,6 +166,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, monkeypatch,
         video.upscale_video(video.open_video({str(tmp_path / "in.mp4")!r}), {str(out)!r}, network)"""
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -signal.SIGKILL
     assert not out.exists()
+    remove_halves.cache_clear()  # as in a new process
     seen, found = [], []
     upscale_video(open_video(tmp_path / "in.mp4"), out, lambda lr: (seen.append(lr), twice(lr))[1], found=found.append)
     assert len(seen) == 23 - 15 and found == [5, 5, 5]
