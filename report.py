@@ -67,7 +67,7 @@ class Report:
     def read_log(self):
         try:
             lines = [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
-            return [line for line in lines if line["update"] <= self.updates and line["val_psnr"]]
+            return [line for line in lines if line["update"] <= self.updates and line["val_psnr"] is not None]
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{self.log}: is no log of ours ({error}); move it away") from error
 
