@@ -4,7 +4,9 @@ Run as a script, this file is one such training: DEVICES STAGE UPDATE SIGNAL and
 it gets SIGNAL at that update.
 """
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -71,12 +73,21 @@ def finish(*processes):
     assert [status for status, _ in ended(*processes)] == [0] * len(processes)
 
 
+def free_port():
+    """One that the system gives to nobody else before it is used: below those that it gives out by itself."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as free:
+            free.bind(("127.0.0.1", port))
+            return port
+
+
 def start_two(folder, *events):
     """Two processes of one training, found by a free port of this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    names = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": address, "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
+    names = {
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{free_port()}",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
+    }
     return [
         start(folder, event=event, environment=names | {"KERAS_DISTRIBUTION_PROCESS_ID": str(number)})
         for number, event in enumerate(events)
