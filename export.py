@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from config import Parser, configuration, prepare_environment
-from inference import import_openvino
+from inference import import_openvino, overrides_for
 from utils import UserError, exit_status, make_folder, model_path, read_facts
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite"}
@@ -107,9 +107,8 @@ def export_model(options):
     from evaluate import load_generator  # Keras, once the command line is known to be right
 
     source = model_path(options.model)
-    overrides = ["MODEL.variant=tensorlayer"] if source.suffix == ".npz" else []
-    overrides += ["EVALUATE.trust_pickle=yes"] if options.trust_pickle else []
-    generator, facts = load_generator(source, configuration(overrides=overrides, training=False)), read_facts(source)
+    config = configuration(overrides=overrides_for(source, options.trust_pickle), training=False)
+    generator, facts = load_generator(source, config), read_facts(source)
     name = source.name.removesuffix(".weights.h5").removesuffix(".npz")
     target = options.output or Path(f"{name}_x{scale_of(facts)}{FORMATS[options.format]}")
     make_folder(target.parent)

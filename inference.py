@@ -86,6 +86,13 @@ def gpu_in_keras():
     return gpu()
 
 
+def overrides_for(path, trust_pickle):
+    """What a configuration must say for the weights at `path`."""
+    overrides = [f"MODEL.scale={read_facts(path).get('model', {}).get('scale', 4)}"]
+    overrides += ["EVALUATE.trust_pickle=yes"] if trust_pickle else []
+    return overrides + ["MODEL.variant=tensorlayer"] * (path.suffix == ".npz")
+
+
 def keras_network(path, precision, trust_pickle):
     """The network in Keras, on a GPU where there is one."""
     from config import configuration, prepare_environment
@@ -96,12 +103,9 @@ def keras_network(path, precision, trust_pickle):
     from evaluate import load_generator
     from srgan import JIT
 
-    overrides = [f"MODEL.scale={read_facts(path).get('model', {}).get('scale', 4)}"]
-    overrides += ["EVALUATE.trust_pickle=yes"] if trust_pickle else []
-    overrides += ["MODEL.variant=tensorlayer"] if path.suffix == ".npz" else []
     if precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
-    config = configuration(overrides=overrides, training=False)
+    config = configuration(overrides=overrides_for(path, trust_pickle), training=False)
     generator = load_generator(path, config)
     generator.compile(optimizer=None, jit_compile=JIT)
     errors = RuntimeError  # of JAX

@@ -50,8 +50,8 @@ def train(config, stages):
     discriminator = SRGAN_d(config.MODEL.variant, settings.crop, config.MODEL.discriminator_filters)
     if settings.initial_generator:
         load_weights(generator, settings.initial_generator, generator_facts(config))
-    alone = only_run(settings.checkpoint_dir) if devices.process()[0] == 0 else contextlib.nullcontext()
-    with alone, stop_signals() as stopped:
+    lock = only_run(settings.checkpoint_dir) if devices.process()[0] == 0 else contextlib.nullcontext()
+    with lock, stop_signals() as stopped:
         if not settings.initial_generator or stages == ["srgan_init"]:
             game = SRGAN(generator, ema=settings.ema)
             if not train_stage("srgan_init", game, pictures, valid, config, stopped):

@@ -106,8 +106,11 @@ def test_a_video_comes_back_twice_as_large(tmp_path, monkeypatch, name, suffix):
 @pytest.mark.parametrize("suffix", ["mp4", "webm"])
 def test_a_result_of_an_odd_size_loses_its_last_row_and_column(tmp_path, suffix):
     clip(tmp_path / "in.mp4", sound=False)
-    network = lambda lr: np.pad(lr, ((0, 1), (0, 1), (0, 0)), "edge")  # noqa: E731
-    upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / f"out.{suffix}", network)
+
+    def one_larger(lr):
+        return np.pad(lr, ((0, 1), (0, 1), (0, 0)), "edge")
+
+    upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / f"out.{suffix}", one_larger)
     assert {frame.shape for frame in content(tmp_path / f"out.{suffix}")[2]} == {(32, 48, 3)}
 
 
