@@ -58,9 +58,30 @@ OPTIONS = {
     "TRAIN.learning_rate_init": (1e-4, at_least(0.0), "of the warm-up (paper, sec. 3.2)"),
     "TRAIN.learning_rate": (1e-4, at_least(0.0), "of the second stage (paper, sec. 3.2)"),
     "TRAIN.beta1": (0.9, between(0.0, 0.9999), "of Adam (paper, sec. 3.2)"),
-    "TRAIN.optimizer": ("adam", one_of("adam", "sgd"), "adam (paper); sgd serves comparisons between backends"),
-    "TRAIN.schedule_init": ("constant", one_of("constant", "cosine"), "learning rate of the warm-up (paper: constant)"),
+    "TRAIN.optimizer": (
+        "adam",
+        one_of("adam", "muon", "sgd"),
+        "adam (paper); muon: the warm-up by Muon, which learns more from an update; sgd serves comparisons of backends",
+    ),
+    "TRAIN.adam_lr_ratio": (0.3, at_least(0.0), "of Muon's rate: what Adam takes for ends, biases, slopes and norms"),
+    "TRAIN.schedule_init": (
+        "constant",
+        one_of("constant", "cosine", "stable"),
+        "learning rate of the warm-up (paper: constant); stable: it rises, stays, and falls in the last decay_part",
+    ),
+    "TRAIN.decay_part": (
+        0.15,
+        between(0.0, 1.0),
+        "of a stable warm-up: a longer n_updates_init goes on from before it",
+    ),
     "TRAIN.n_updates_init": (100_000, at_least(0), "updates of the warm-up (paper: 1e6)"),
+    "TRAIN.teacher": (
+        "",
+        ANY,
+        "*.onnx, lr to sr in 0..255, whose pictures take HR's place in the warm-up; empty: none",
+    ),
+    "TRAIN.teacher_part": (0.85, between(0.0, 1.0), "of the warm-up that has the teacher; then HR returns"),
+    "TRAIN.teacher_ensemble": ("no", one_of("no", "yes"), "mean of the teacher's pictures of all flips and turns"),
     "TRAIN.n_updates": (100_000, at_least(0), "updates of the second stage; the rate falls at half (paper: 2e5)"),
     "TRAIN.fixed_statistics": (
         0.2,
@@ -82,8 +103,8 @@ OPTIONS = {
     "TRAIN.ema": (0.999, between(0.0, 0.99999), "decay an update of the generator's running average; 0: none"),
     "TRAIN.precision": (
         "float32",
-        one_of("float32", "mixed_bfloat16", "mixed_float16"),
-        "arithmetic of the networks; weights stay float32",
+        one_of("float32", "mixed_bfloat16", "mixed_float16", "auto"),
+        "arithmetic of the networks; weights stay float32; auto: mixed_bfloat16 where it is faster",
     ),
     "TRAIN.seed": (0, between(0, 2**32 - 1), "of the initial weights and of the order of crops"),
     "TRAIN.report_every": (1000, at_least(1), "updates between log line, grid, validation and checkpoint"),
@@ -185,6 +206,17 @@ def check_together(values):
         raise ValueError(f"--set VALID.crop={values['VALID.crop']}: must be a multiple of MODEL.scale={scale}")
     if variant == "tensorlayer" and crop % 64:
         raise ValueError(f"--set TRAIN.crop={crop}: the tensorlayer discriminator needs a multiple of 64, as 384")
+
+
+def last_part(total, part):
+    """The update after which the last `part` (0 to 1) of `total` updates begins."""
+    return math.ceil(round(total * (1 - part), 6))
+
+
+def decay_begins(stage, settings):
+    """The update after which a stage's learning rate only falls, so that it cannot be made longer from there."""
+    stable = stage == "srgan_init" and settings.schedule_init == "stable"
+    return last_part(settings.n_updates_init, settings.decay_part) if stable else math.inf
 
 
 class Parser(argparse.ArgumentParser):

@@ -85,12 +85,13 @@ class Crops(keras.utils.PyDataset):
     """Batches of aligned crops for the updates `first` to `last`: lr and hr, (N, crop, crop, 3) uint8.
 
     What an update sees depends on (seed, update), and on which pictures are broken. Eight flips and quarter turns.
-    share: (number, count); of every batch only this one of `count` equal parts is cut.
+    share: (number, count); of every batch only this one of `count` equal parts is cut. targets: what takes HR's place,
+    index -> (scale*h, scale*w, 3) uint8.
     """
 
-    def __init__(self, pictures, batch_size, seed, first, last, workers=1, share=(0, 1)):
+    def __init__(self, pictures, batch_size, seed, first, last, workers=1, share=(0, 1), targets=None):
         super().__init__(workers=workers, max_queue_size=16)
-        self.pictures, self.batch_size, self.seed = pictures, batch_size, seed
+        self.pictures, self.batch_size, self.seed, self.targets = pictures, batch_size, seed, targets
         self.first, self.last = first, last
         number, count = share
         self.part = range(batch_size * number // count, batch_size * (number + 1) // count)  # places in the batch
@@ -111,7 +112,11 @@ class Crops(keras.utils.PyDataset):
         hrs = np.empty((len(self.part), pictures.crop, pictures.crop, 3), np.uint8)
         for out, n in enumerate(self.part):
             try:
-                lr, hr = pictures[chosen[n]] or self.replacement(index, n, chosen)
+                picture, pair = chosen[n], pictures[chosen[n]]
+                if pair is None:
+                    picture = self.replacement(index, n, chosen)
+                    pair = pictures[picture]
+                lr, hr = pair if self.targets is None else (pair[0], self.targets[picture])
             except UserError as error:  # most were readable when training began
                 self.failures.append(error)
                 return np.zeros_like(lrs), np.zeros_like(hrs)
@@ -122,17 +127,23 @@ class Crops(keras.utils.PyDataset):
         return lrs, hrs
 
     def replacement(self, index, n, chosen):
-        """A pair in place of a broken one, drawn as that was: the first usable in an order of the place's own.
+        """The index of a picture in place of a broken one, drawn as that was.
 
-        So it is the same whichever pictures are known to be broken by then, and whatever the other places hold.
+        It is the first usable in an order of the place's own: the same whichever pictures are known to be broken by
+        then, and whatever the other places hold.
         """
         random = np.random.default_rng((self.seed, self.first + index, n))
         order = random.exponential(size=len(self.pictures)) / self.pictures.chances
         order[chosen] += order.max()  # what the batch holds already comes last
-        return next(pair for picture in np.argsort(order) if (pair := self.pictures[picture]))
+        return next(picture for picture in np.argsort(order) if self.pictures[picture])
 
 
 def turned(picture, turn):
     """One of the eight flips and quarter turns of a picture, turn = 0 (none) to 7."""
     picture = np.rot90(picture, turn % 4)
     return picture[:, ::-1] if turn >= 4 else picture
+
+
+def turned_back(picture, turn):
+    """The picture of which `picture` is turned(..., turn)."""
+    return np.rot90(picture[:, ::-1] if turn >= 4 else picture, -(turn % 4))

@@ -44,6 +44,20 @@ def gpu():
     return bool(keras.distribution.list_devices("gpu"))
 
 
+def precision(wanted):
+    """The precision that `wanted`, TRAIN.precision, stands for: "auto" is mixed_bfloat16 where that is faster.
+
+    So it is on GPUs, on Intel's processors with AMX and on AMD's with AVX-512 for bfloat16. Intel's with AVX-512 and
+    without AMX have the instructions too, and are slower with them.
+    """
+    if wanted != "auto":
+        return wanted
+    cpu = Path("/proc/cpuinfo")
+    words = set(cpu.read_text().split()) if cpu.exists() else set()
+    fast = gpu() or "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= words
+    return "mixed_bfloat16" if fast else "float32"
+
+
 def say_if_no_gpu():
     """Print what to do where this machine has a GPU and Keras does not see it; it would train on the CPU for weeks."""
     if Path("/dev/nvidia0").exists() and not gpu():

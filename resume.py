@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import devices
+from config import decay_begins
 from utils import UserError, facts_path, generator_path, load_weights, make_folder, read_facts, save_weights
 
 try:
@@ -64,14 +65,27 @@ def state_paths(stage, folder):
 
 
 def save_state(stage, game, updates, config):
-    """Write all that a later run needs: weights, average, optimizer, updates; then delete what is too old to keep."""
-    folder = config.TRAIN.checkpoint_dir
-    facts = {"model": state_facts(stage, config), "updates": updates}
+    """Write all that a later run needs: weights, average, optimizer, updates; then delete what is too old to keep.
+
+    The newest state from before the learning rate's decay is always kept: a longer run goes on from there.
+    """
+    folder, decay = config.TRAIN.checkpoint_dir, decay_begins(stage, config.TRAIN)
+    decays_to = config.TRAIN.n_updates_init if updates > decay else None
+    facts = {"model": state_facts(stage, config), "updates": updates, "decays_to": decays_to}
     save_weights(game, Path(folder, f"{stage}_state_{updates}.weights.h5"), facts)
-    older = [path for update, path in state_paths(stage, folder).items() if update < updates]
-    for path in older[config.TRAIN.keep_states - 1 :]:
-        path.unlink(missing_ok=True)
-        facts_path(path).unlink(missing_ok=True)
+    older = {update: path for update, path in state_paths(stage, folder).items() if update < updates}
+    undecayed = max((update for update in [*older, updates] if update <= decay), default=None)
+    for update in list(older)[config.TRAIN.keep_states - 1 :]:
+        if update != undecayed:
+            older[update].unlink(missing_ok=True)
+            facts_path(older[update]).unlink(missing_ok=True)
+
+
+def usable_states(stage, config):
+    """Paths of a stage's states, the newest first, but those last that decayed towards another length of the run."""
+    states = list(state_paths(stage, config.TRAIN.checkpoint_dir).values())
+    in_vain = [path for path in states if read_facts(path).get("decays_to") not in (None, config.TRAIN.n_updates_init)]
+    return [path for path in states if path not in in_vain] + in_vain
 
 
 def load_state(stage, game, config):
@@ -83,7 +97,7 @@ def load_state(stage, game, config):
     folder, refused = config.TRAIN.checkpoint_dir, []
     states = state_paths(stage, folder)
     devices.same(max(states, default=0), f"{folder}: lacks a state that another process has; all need the same folder")
-    for path in states.values():
+    for path in usable_states(stage, config):
         try:
             load_weights(game, path, state_facts(stage, config))
         except UserError as error:

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from devices import replicas
+from fast_forward import fast_forward
 from losses import d_loss, g_gan_loss, mse_loss, vgg_loss
 from tiles import by_tiles
 
@@ -48,8 +49,9 @@ class SRGAN(keras.Model):
         self.terms = {name: keras.metrics.Mean(name=name) for name in names}
 
     def call(self, lr, training=False):
-        network = self.generator if training else self.average
-        return network(to_float(lr), training=training and not self.fixed_statistics)
+        if training:
+            return fast_forward(self.generator, to_float(lr), self.fixed_statistics)
+        return self.average(to_float(lr))
 
     def fix_statistics(self):
         """Let the generator train as it will be used: batch normalization by running statistics, no longer the batch's.

@@ -6,11 +6,10 @@ python train.py --mode=evaluate   the table of the paper, and grids; with --inpu
 
 import contextlib
 import json
-import math
 import signal
 from pathlib import Path
 
-from config import command_line, prepare_environment
+from config import command_line, decay_begins, last_part, prepare_environment
 
 prepare_environment()
 if __name__ == "__main__":  # --help and mistakes are answered before Keras is imported
@@ -25,11 +24,15 @@ from dataset import Crops, Pictures
 from evaluate import evaluate, upscale_pictures
 from losses import CONTENT_LOSSES
 from model import VGG19, SRGAN_d, SRGAN_g, vgg_weights
+from optimizers import Muon, Stable
 from pictures import centre_crop, cut_to_multiple, find_pictures, read_picture, resize
 from report import Report
 from resume import generator_facts, load_state, only_run
 from srgan import JIT, SRGAN
+from teacher import Targets, Teacher
 from utils import UserError, exit_status, load_weights, write_text
+
+RISE = 100  # updates in which a stable learning rate rises from 0
 
 
 def train(config, stages):
@@ -38,11 +41,12 @@ def train(config, stages):
     False if one was interrupted.
     """
     keras.utils.set_random_seed(config.TRAIN.seed)
-    keras.config.set_dtype_policy(config.TRAIN.precision)
+    keras.config.set_dtype_policy(devices.precision(config.TRAIN.precision))
     settings, valid = config.TRAIN, validation_pictures(config)
     mse, layer, vgg_weight = CONTENT_LOSSES[settings.content_loss]
     needs_vgg = layer and "srgan" in stages  # asked for first: nothing is trained if it cannot be had
     vgg = VGG19(layer, vgg_weights(config.VGG.weights)) if needs_vgg else None
+    teacher = load_teacher(config) if not settings.initial_generator or stages == ["srgan_init"] else None
     pictures = load_pictures(config)
 
     devices.say_if_no_gpu()
@@ -54,7 +58,8 @@ def train(config, stages):
     with lock, stop_signals() as stopped:
         if not settings.initial_generator or stages == ["srgan_init"]:
             game = SRGAN(generator, ema=settings.ema)
-            if not train_stage("srgan_init", game, pictures, valid, config, stopped):
+            targets = make_targets(teacher, pictures, config, stopped) if teacher else None
+            if not train_stage("srgan_init", game, pictures, valid, config, stopped, targets):
                 return False
             generator.set_weights(game.average.get_weights())
         if "srgan" in stages:
@@ -69,6 +74,8 @@ def warm_up_rate(settings):
     rate, total = settings.learning_rate_init, max(1, settings.n_updates_init)
     if settings.schedule_init == "constant":
         return keras.optimizers.schedules.PiecewiseConstantDecay([total], [rate, rate])
+    if settings.schedule_init == "stable":
+        return Stable(rate, RISE, decay_begins("srgan_init", settings), total)
     return keras.optimizers.schedules.CosineDecay(rate, total, alpha=0.01)
 
 
@@ -82,17 +89,21 @@ def first_fixed(settings, total, warm_up):
     """The update after which the generator's batch normalization keeps its statistics."""
     if not settings.fixed_statistics:
         return total
-    return math.ceil(round(total * (1 - settings.fixed_statistics), 6)) if warm_up else 0
+    return last_part(total, settings.fixed_statistics) if warm_up else 0
 
 
-def train_stage(stage, game, pictures, valid, config, stopped):
-    """Train `game` up to the stage's last update, a report every `report_every`. False if it was `stopped`."""
+def train_stage(stage, game, pictures, valid, config, stopped, targets=None):
+    """Train `game` up to the stage's last update, a report every `report_every`. False if it was `stopped`.
+
+    targets: what takes HR's place in the first `teacher_part` of the stage.
+    """
     settings = config.TRAIN
     warm_up = stage == "srgan_init"
     total = settings.n_updates_init if warm_up else settings.n_updates
     fixed = first_fixed(settings, total, warm_up)
+    taught = last_part(total, 1 - settings.teacher_part) if targets else 0
     rate = warm_up_rate(settings) if warm_up else adversarial_rate(settings)
-    game.compile(optimizer=optimizer(settings, rate), jit_compile=JIT)
+    game.compile(optimizer=optimizer(settings, rate, warm_up), jit_compile=JIT)
     build(game, pictures.crop // pictures.scale)
     if load_state(stage, game, config) and settings.initial_generator:
         print(f"{stage}: {settings.initial_generator} was read when it began; to begin anew, set TRAIN.checkpoint_dir")
@@ -104,10 +115,11 @@ def train_stage(stage, game, pictures, valid, config, stopped):
         first = report.updates
         if first >= fixed and not game.fixed_statistics:
             game.fix_statistics()
-        last = min(total, first - first % settings.report_every + settings.report_every)
-        last = min(last, fixed) if first < fixed else last
-        share = devices.process()
-        crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share)
+        ends = [total, first - first % settings.report_every + settings.report_every]
+        ends += [fixed, taught, decay_begins(stage, settings)]
+        last = min(update for update in ends if update > first)
+        share, now = devices.process(), targets if first < taught else None
+        crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, now)
 
         def stop():  # 2: a picture is gone, 1: asked to; what one process knows holds for all
             return devices.greatest(2 if crops.failures else len(stopped[:1]))
@@ -128,9 +140,11 @@ def train_stage(stage, game, pictures, valid, config, stopped):
     return True
 
 
-def optimizer(settings, rate):
+def optimizer(settings, rate, warm_up):
     if settings.optimizer == "sgd":
         return keras.optimizers.SGD(rate)
+    if settings.optimizer == "muon" and warm_up:
+        return Muon(rate, adam_lr_ratio=settings.adam_lr_ratio)
     return keras.optimizers.Adam(rate, beta_1=settings.beta1)
 
 
@@ -148,6 +162,24 @@ def load_pictures(config):
     pictures = Pictures(paths, config.MODEL.scale, settings.crop, settings.memory_gb * 1e9)
     name_skipped(pictures)
     return pictures
+
+
+def load_teacher(config):
+    """TRAIN.teacher, None where it names none; asked for before anything is trained."""
+    settings = config.TRAIN
+    return (
+        Teacher(settings.teacher, config.MODEL.scale, settings.teacher_ensemble == "yes") if settings.teacher else None
+    )
+
+
+def make_targets(teacher, pictures, config, stopped):
+    """The teacher's pictures of all training pictures, kept in the checkpoint folder."""
+    settings = config.TRAIN
+    targets = Targets(pictures, teacher, Path(settings.checkpoint_dir, "teacher"), settings.memory_gb * 1e9)
+    print(f"the teacher's pictures of {pictures.usable}: {targets.folder}", flush=True)
+    targets.make(stopped, devices.process())
+    devices.same(0, "")  # all processes have made theirs
+    return targets
 
 
 def name_skipped(pictures):

@@ -1,0 +1,54 @@
+"""Muon for convolutions, and a learning rate that can be decayed late: what the long warm-up is trained with."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("srgan")
+class Muon(keras.optimizers.Muon):
+    """Muon (Jordan 2024; Liu et al. 2025) for kernels (h, w, in, out); Keras' own takes matrices alone.
+
+    A kernel's update is made orthogonal as the matrix (out, h*w*in): every direction learns at one pace. Kernels that
+    read or make the three colours, biases, slopes and normalizations are left to Adam, at `adam_lr_ratio` of the rate.
+    """
+
+    def __init__(self, learning_rate=1e-3, adam_lr_ratio=0.3, weight_decay=None, adam_weight_decay=None, **options):
+        decays = {"weight_decay": weight_decay, "adam_weight_decay": adam_weight_decay}
+        super().__init__(learning_rate, adam_lr_ratio=adam_lr_ratio, **decays, **options)
+
+    def _should_use_adamw(self, variable):
+        if len(variable.shape) == 4:
+            return min(variable.shape[2:]) <= 3
+        return super()._should_use_adamw(variable)
+
+    def _muon_update_step(self, gradient, variable, lr, m):
+        if len(variable.shape) != 4:
+            super()._muon_update_step(gradient, variable, lr, m)
+            return
+        height, width, inputs, filters = variable.shape
+        self.assign_add(m, gradient + m * (self.momentum - 1))
+        direction = gradient + self.momentum * m if self.nesterov else m
+        matrix = ops.reshape(ops.transpose(direction, (3, 0, 1, 2)), (filters, height * width * inputs))
+        update = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
+        update = ops.transpose(ops.reshape(update, (filters, height, width, inputs)), (1, 2, 3, 0))
+        self.assign_sub(variable, update)
+
+
+@keras.saving.register_keras_serializable("srgan")
+class Stable(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises over `rise` updates, stays, and falls to 0 from update `decay_from` to update `total`, each in a line.
+
+    Until `decay_from` it does not depend on `total`, so a run can be made longer (warmup-stable-decay, Hu et al. 2024).
+    """
+
+    def __init__(self, learning_rate, rise, decay_from, total):
+        self.learning_rate, self.rise, self.decay_from, self.total = learning_rate, rise, decay_from, total
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rising = (step + 1) / max(1, self.rise)
+        falling = (self.total - step) / max(1, self.total - self.decay_from)
+        return self.learning_rate * ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
+
+    def get_config(self):
+        return {name: getattr(self, name) for name in ("learning_rate", "rise", "decay_from", "total")}
