@@ -13,6 +13,7 @@ import numpy as np
 from utils import UserError
 
 JAX = keras.backend.backend() == "jax"
+CPU = Path("/proc/cpuinfo")
 SEVERAL = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 
 
@@ -52,10 +53,16 @@ def precision(wanted):
     """
     if wanted != "auto":
         return wanted
-    cpu = Path("/proc/cpuinfo")
-    words = set(cpu.read_text().split()) if cpu.exists() else set()
+    words = set(CPU.read_text().split()) if CPU.exists() else set()
     fast = gpu() or "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= words
     return "mixed_bfloat16" if fast else "float32"
+
+
+def processor():
+    """The processor's name, and which instructions for bfloat16 it has."""
+    text = CPU.read_text() if CPU.exists() else ""
+    name = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), "?")
+    return " ".join([name, *(flag for flag in ("avx512_bf16", "amx_bf16") if flag in text.split())])
 
 
 def say_if_no_gpu():

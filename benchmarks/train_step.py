@@ -1,9 +1,10 @@
 """Updates a second of both stages: this repository against the same networks in PyTorch, in one run.
 
-    python benchmarks/train_step.py [float32 | mixed_bfloat16]
+    python benchmarks/train_step.py [auto | float32 | mixed_bfloat16]
 
-Batch 16, 96x96 HR, the same crops in memory. PyTorch runs channels_last, on a GPU compiled; bfloat16 is
-the default on a GPU, float32 on a CPU. The two take turns, so that a busy machine slows both. Needs torch.
+Batch 16, 96x96 HR, the same crops in memory; precision "auto" is that of TRAIN.precision. PyTorch runs channels_last,
+eager on a CPU and compiled on a GPU, in float32 and, where we train in bfloat16, in that too. All take turns, so that a
+busy machine slows all. Needs torch.
 """
 
 import sys
@@ -22,12 +23,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from devices import precision, processor
 from model import VGG19, SRGAN_d, SRGAN_g
 from srgan import JIT, SRGAN
 
 BATCH, CROP, SCALE, UPDATES, ROUNDS = 16, 96, 4, 4, 5
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-WEIGHTS = {"warm-up": (1.0, 0.0, 0.0), "srgan": (1.0, 2e-6, 1e-3)}  # of MSE, VGG and GAN
+STAGES = {  # (weights of MSE, VGG and GAN; are the generator's statistics fixed?)
+    "warm-up": ((1.0, 0.0, 0.0), False),
+    "warm-up, fixed statistics": ((1.0, 0.0, 0.0), True),
+    "srgan": ((1.0, 2e-6, 1e-3), True),
+}
 
 
 def conv_norm(inputs, filters, strides=1):
@@ -81,10 +87,12 @@ def torch_vgg():
 
 def ours(stage, lr, hr):
     """A callable that makes UPDATES updates as train.py does: fit() on uint8 crops, with the running average."""
+    weights, fixed = STAGES[stage]
     players = [SRGAN_d(crop=CROP), VGG19("block4_pool", None)] if stage == "srgan" else []
-    game = SRGAN(SRGAN_g(), *players, weights=WEIGHTS[stage])
+    game = SRGAN(SRGAN_g(), *players, weights=weights)
     game(lr[:1])
     game.compile(optimizer=keras.optimizers.Adam(1e-4), jit_compile=JIT)
+    game.fixed_statistics = fixed
 
     class Same(keras.utils.PyDataset):
         def __len__(self):
@@ -98,14 +106,14 @@ def ours(stage, lr, hr):
 
 def pytorch(stage, lr, hr, half):
     """The same as a PyTorch loop: both players updated from one forward pass."""
-    generator, judge = TorchGenerator().train(), torch_discriminator().train()
+    (mse_weight, vgg_weight, gan_weight), fixed = STAGES[stage]
+    generator, judge = TorchGenerator().train(not fixed), torch_discriminator().train()
     vgg = torch_vgg()
     for network in (generator, judge, vgg):
         network.to(DEVICE, memory_format=torch.channels_last)
         if DEVICE == "cuda":
             network.compile()
     optimizers = [torch.optim.Adam(network.parameters(), 1e-4) for network in (generator, judge)]
-    mse_weight, vgg_weight, gan_weight = WEIGHTS[stage]
 
     def to_float(picture):
         x = torch.from_numpy(picture).to(DEVICE).permute(0, 3, 1, 2)
@@ -137,24 +145,30 @@ def pytorch(stage, lr, hr, half):
     return updates
 
 
-def main(precision):
-    keras.config.set_dtype_policy(precision)
+def main(wanted="auto"):
+    policy = precision(wanted)
+    keras.config.set_dtype_policy(policy)
     random = np.random.default_rng(0)
     hr = random.integers(0, 256, (BATCH, CROP, CROP, 3), dtype=np.uint8)
     lr = random.integers(0, 256, (BATCH, CROP // SCALE, CROP // SCALE, 3), dtype=np.uint8)
-    for stage in WEIGHTS:
-        mine, theirs = ours(stage, lr, hr), pytorch(stage, lr, hr, precision != "float32")
-        seconds = {mine: [], theirs: []}
+    print(f"{processor()}, {DEVICE}", flush=True)
+    for stage in STAGES:
+        updates = {f"{keras.backend.backend()} {policy}": ours(stage, lr, hr)}
+        for name in ["float32"] + [policy] * (policy != "float32"):
+            updates[f"PyTorch {name}"] = pytorch(stage, lr, hr, half=name != "float32")
+        seconds = {name: [] for name in updates}
         for turn in range(ROUNDS + 1):
-            for update in seconds:
+            for name, update in updates.items():
                 start = time.perf_counter()
                 update()
                 if turn:  # the first round compiles
-                    seconds[update].append((time.perf_counter() - start) / UPDATES)
-        ours_s, pytorch_s = (float(np.median(values)) for values in seconds.values())
-        rates = f"{1 / ours_s:.3f} updates/s with {keras.backend.backend()}, {1 / pytorch_s:.3f} with PyTorch"
-        print(f"{stage}, {precision}, {DEVICE}: {rates}: {pytorch_s / ours_s:.2f}x", flush=True)
+                    seconds[name].append((time.perf_counter() - start) / UPDATES)
+        medians = {name: float(np.median(values)) for name, values in seconds.items()}
+        first = next(iter(medians.values()))
+        print(
+            f"{stage}: " + ", ".join(f"{name} {s:.3f} s ({s / first:.2f}x)" for name, s in medians.items()), flush=True
+        )
 
 
 if __name__ == "__main__":
-    main(*(sys.argv[1:] or ["mixed_bfloat16" if DEVICE == "cuda" else "float32"]))
+    main(*sys.argv[1:])

@@ -1,6 +1,6 @@
 """One game, trained from the same start on the same crops by TensorFlow and by JAX.
 
-Run as a script, this file is one such training: START CROPS END.
+Run as a script, this file is one such training: OPTIMIZER START CROPS END.
 """
 
 import importlib.util
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from model import SRGAN_d, SRGAN_g
+from optimizers import Muon
 from pictures import centre_crop, find_pictures, read_picture, resize
 from srgan import JIT, SRGAN
 from utils import load_weights, save_weights
@@ -27,10 +28,13 @@ UPDATES, BATCH = 5, 2
 SEED = 1
 
 
-def small_game():
+OPTIMIZERS = {"sgd": lambda: keras.optimizers.SGD(1e-2), "muon": lambda: Muon(1e-3)}
+
+
+def small_game(optimizer):
     generator, discriminator = SRGAN_g(blocks=2, filters=8), SRGAN_d(crop=32, filters=4)
     game = SRGAN(generator, discriminator, weights=(1.0, 0.0, 1e-3))
-    game.compile(keras.optimizers.SGD(1e-2), jit_compile=JIT)
+    game.compile(OPTIMIZERS[optimizer](), jit_compile=JIT)
     game(np.zeros((1, 8, 8, 3), np.uint8))
     return game
 
@@ -44,8 +48,8 @@ def networks(game):
     }
 
 
-def train(start, crops, end):
-    game = small_game()
+def train(optimizer, start, crops, end):
+    game = small_game(optimizer)
     load_weights(game, start)
     with np.load(crops) as pair:
         game.fit(pair["lr"], pair["hr"], batch_size=BATCH, shuffle=False, verbose=0)
@@ -72,21 +76,21 @@ def save_crops(path):
     np.savez(path, lr=[resize(hr, 1 / 4) for hr in hrs], hr=hrs)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+@pytest.fixture(scope="module", params=OPTIMIZERS)
+def trained(tmp_path_factory, request):
     """The variables at the start, and after the updates by TensorFlow and by JAX."""
     pytest.importorskip("tensorflow")
     interpreters = {"tensorflow": sys.executable, "jax": jax_python()}
     folder = tmp_path_factory.mktemp("backends")
     start, crops = folder / "start.weights.h5", folder / "crops.npz"
     keras.utils.set_random_seed(SEED)
-    game = small_game()
+    game = small_game(request.param)
     save_weights(game, start, {})
     save_crops(crops)
     processes = {}
     for backend, python in interpreters.items():
         environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
-        command = [python, __file__, start, crops, folder / f"{backend}.npz"]
+        command = [python, __file__, request.param, start, crops, folder / f"{backend}.npz"]
         processes[backend] = subprocess.Popen(command, cwd=ROOT, env=environment)
     ends = {}
     for backend, process in processes.items():

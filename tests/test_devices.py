@@ -169,6 +169,26 @@ def test_several_processes_need_the_option(monkeypatch):
             pass
 
 
+@pytest.mark.parametrize(
+    ("words", "precision"),
+    [
+        ("vendor_id : GenuineIntel flags : avx512f avx512_bf16 amx_bf16", "mixed_bfloat16"),
+        ("vendor_id : GenuineIntel flags : avx512f avx512_bf16", "float32"),
+        ("vendor_id : AuthenticAMD flags : avx512f avx512_bf16", "mixed_bfloat16"),
+        ("vendor_id : AuthenticAMD flags : avx2", "float32"),
+        ("", "float32"),
+    ],
+)
+def test_the_precision_is_chosen_by_the_processor(monkeypatch, tmp_path, words, precision):
+    monkeypatch.setattr(devices, "CPU", tmp_path / "cpuinfo")
+    if words:
+        devices.CPU.write_text(words)
+    monkeypatch.setattr(devices, "gpu", lambda: False)
+    assert devices.precision("auto") == precision and devices.precision("float32") == "float32"
+    monkeypatch.setattr(devices, "gpu", lambda: True)
+    assert devices.precision("auto") == "mixed_bfloat16"
+
+
 def main(virtual, stage, update, number, *words):
     """train.py on so many virtual devices, without the table at its end; gets signal `number` at an update."""
     if not JAX:

@@ -147,13 +147,13 @@ def straight(tmp_path_factory):
     return folder
 
 
-def kill(folder, chance, asked, longest):
+def kill(folder, chance, asked, longest, **changes):
     """Run the training and end it at a random moment; what happened, or None where it ended by itself before.
 
     asked: the signal, if not to kill. A third of the kills wait for a file that is only half written, others for
     `longest` seconds at most.
     """
-    process, wait, signal_sent = start(folder), chance.random() < 1 / 3, asked or signal.SIGKILL
+    process, wait, signal_sent = start(folder, **changes), chance.random() < 1 / 3, asked or signal.SIGKILL
     until(process, lambda: trains(folder))
     if wait and not asked:
         for _ in range(chance.randint(1, 10)):
@@ -185,6 +185,32 @@ def test_a_killed_run_ends_in_the_same_weights(straight, tmp_path):
         assert_same_end(folder, straight)
         runs += 1
     print(f"{runs} runs:", dict(met))
+
+
+def test_a_killed_warm_up_by_muon_with_a_teacher_ends_in_the_same_weights(straight, tmp_path):
+    """And with a learning rate that decays, from the states before and within the decay."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("openvino")
+    sys.path.insert(0, str(ROOT / "tests"))
+    from test_teacher import write_network
+
+    teacher = write_network(tmp_path / "teacher.onnx")
+    recipe = {
+        "TRAIN_optimizer": "muon",
+        "TRAIN_schedule_init": "stable",
+        "TRAIN_teacher": teacher,
+        "TRAIN_n_updates": 3,
+    }
+    chance, longest = random.Random(1), float((straight / "seconds").read_text()) / 8
+    folders = [tmp_path / name for name in ("killed", "straight")]
+    for folder, kills in zip(folders, (KILLS, 0)):
+        folder.mkdir()
+        for _ in range(kills):
+            kill(folder, chance, None, longest, **recipe)
+        assert ended(start(folder, **recipe)) == 0, told(folder)
+    ours, theirs = (arrays(folder / "checkpoints/g_srgan_init.weights.h5") for folder in folders)
+    assert not [key for key in theirs if not np.array_equal(ours[key], theirs[key])]
+    assert validations(folders[0], "srgan_init") == validations(folders[1], "srgan_init")
 
 
 def test_a_damaged_state_is_named_and_the_one_before_it_used(straight, tmp_path):

@@ -1,0 +1,97 @@
+"""The fast arrangement of the generator's arithmetic gives what its layers give, forwards and in training."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from fast_forward import before_depth_to_space, fast_forward, prelu
+from model import SRGAN_g
+from srgan import JIT, SRGAN, to_float
+
+UPDATES = 20
+
+
+def generator_with_other_weights(variant, scale):
+    """Always the same ones; slopes, norms and statistics are not the neutral ones of the start."""
+    keras.utils.set_random_seed(0)
+    generator, random = SRGAN_g(variant, scale, blocks=2, filters=8), np.random.default_rng(0)
+    for variable in generator.variables:
+        if len(variable.shape) < 4:
+            variable.assign(variable + random.uniform(0.01, 0.1, variable.shape))
+    return generator
+
+
+def crops(scale):
+    random = np.random.default_rng(1)
+    lr, hr = (random.integers(0, 256, (UPDATES, 2, side, side, 3), np.uint8) for side in (8, 8 * scale))
+    return list(zip(lr, hr))
+
+
+class Plain(SRGAN):
+    """The game with the generator's layers as they are."""
+
+    def call(self, lr, training=False):
+        network = self.generator if training else self.average
+        return network(to_float(lr), training=training and not self.fixed_statistics)
+
+
+def trained(kind, variant, scale, fixed):
+    """[(variable, its value)] after some updates from the same start."""
+    game = kind(generator_with_other_weights(variant, scale), ema=0.9)
+    game.fixed_statistics = fixed
+    game.compile(keras.optimizers.SGD(1e-2), jit_compile=JIT)
+    for lr, hr in crops(scale):
+        game.train_on_batch(lr, hr)
+    return [ops.convert_to_numpy(variable) for variable in game.generator.variables]
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+@pytest.mark.parametrize(("variant", "scale"), [("paper", 4), ("paper", 2), ("paper", 8), ("tensorlayer", 4)])
+def test_it_trains_what_the_layers_train(variant, scale, fixed):
+    start = [ops.convert_to_numpy(v) for v in generator_with_other_weights(variant, scale).variables]
+    plain, fast = (trained(kind, variant, scale, fixed) for kind in (Plain, SRGAN))
+    assert max(np.abs(after - before).max() for after, before in zip(plain, start)) > 1e-3
+    assert max(np.abs(ours - theirs).max() for ours, theirs in zip(fast, plain, strict=True)) < 1e-5
+
+
+def test_a_picture_of_any_shape_comes_out_as_by_the_layers():
+    generator = generator_with_other_weights("paper", 4)
+    lr = np.random.default_rng(0).uniform(-1, 1, (1, 7, 13, 3)).astype(np.float32)
+    assert np.allclose(fast_forward(generator, lr, True), generator(lr), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 9])
+def test_a_convolution_can_come_before_the_depth_to_space(size):
+    random = np.random.default_rng(0)
+    x, kernel = random.normal(size=(2, 5, 6, 4 * 3)), random.normal(size=(size, size, 3, 2))
+    after = ops.conv(ops.depth_to_space(x, 2), kernel, padding="same")
+    before = ops.depth_to_space(ops.conv(x, before_depth_to_space(kernel), padding="same"), 2)
+    assert np.allclose(after, before, atol=1e-4)
+
+
+class Activation(keras.Model):
+    """prelu(x + shift, slope); an update by SGD at rate 1 subtracts from both the gradient of sum(y * output)."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shift = self.add_weight(shape=shape, initializer="zeros")
+        self.slope = self.add_weight(shape=shape[-1:], initializer="zeros")
+
+    def call(self, x):
+        return prelu(x + self.shift, 1.0 * self.slope)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return ops.sum(y * y_pred)
+
+
+def test_prelu_and_its_gradients_are_those_of_the_definition():
+    x, gradient = np.random.default_rng(0).normal(size=(2, 2, 3, 4, 5)).astype(np.float32)
+    slope = np.linspace(-0.5, 1.5, 5, dtype=np.float32)
+    activation = Activation(x.shape)
+    activation.slope.assign(slope)
+    assert np.allclose(activation(x), np.where(x > 0, x, slope * x), atol=1e-6)
+    activation.compile(keras.optimizers.SGD(1.0), jit_compile=JIT)
+    activation.train_on_batch(x, gradient)
+    assert np.allclose(activation.shift, -gradient * np.where(x > 0, 1, slope), atol=1e-5)
+    assert np.allclose(activation.slope, slope - (gradient * np.minimum(x, 0)).sum((0, 1, 2)), atol=1e-5)

@@ -1,0 +1,74 @@
+"""Muon for convolutions against Keras' Muon for matrices, and the rate that decays late."""
+
+import keras
+import numpy as np
+import pytest
+
+from optimizers import Muon, Stable
+
+UPDATES = 5
+
+
+def random(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def trained(optimizer, start, gradients):
+    """What `optimizer` makes of a variable that starts as `start` and gets these `gradients`."""
+    variable = keras.Variable(start)
+    optimizer.build([variable])
+    for gradient in gradients:
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)])
+    return keras.ops.convert_to_numpy(variable)
+
+
+def keras_muon(rate):
+    return keras.optimizers.Muon(rate, weight_decay=None, adam_weight_decay=None)
+
+
+def test_on_a_matrix_it_is_keras_muon():
+    start, gradients = random(24, 40), random(UPDATES, 24, 40)
+    ours, theirs = trained(Muon(1e-2), start, gradients), trained(keras_muon(1e-2), start, gradients)
+    assert np.array_equal(ours, theirs) and np.abs(ours - start).max() > 1e-3
+
+
+def as_matrix(kernel):
+    """(h, w, in, out) -> (out, h*w*in), as Muon sees a kernel."""
+    return kernel.transpose(3, 0, 1, 2).reshape(kernel.shape[3], -1)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 16, 32), (3, 3, 8, 96), (1, 1, 16, 16)])
+def test_on_a_kernel_it_is_keras_muon_of_its_matrix(shape):
+    start, gradients = random(*shape), random(UPDATES, *shape)
+    ours = trained(Muon(1e-2), start, gradients)
+    theirs = trained(keras_muon(1e-2), as_matrix(start), [as_matrix(gradient) for gradient in gradients])
+    assert np.allclose(as_matrix(ours), theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 16, 32), (3, 3, 8, 96)])
+def test_an_update_of_a_kernel_is_nearly_orthogonal(shape):
+    """Before scaling its singular values are what five steps of the iteration leave (Jordan 2024: 0.7 to 1.2)."""
+    update = as_matrix(trained(Muon(1.0), np.zeros(shape, np.float32), random(1, *shape)))
+    values = np.linalg.svd(update / (0.2 * np.sqrt(max(update.shape))), compute_uv=False)
+    assert 0.65 < values.min() and values.max() < 1.25
+
+
+@pytest.mark.parametrize("shape", [(9, 9, 3, 16), (9, 9, 16, 3), (1, 1, 16), (16,)])
+def test_ends_slopes_and_biases_learn_by_adam_at_a_rate_of_their_own(shape):
+    start, gradients = random(*shape), random(UPDATES, *shape)
+    ours = trained(Muon(1e-2, adam_lr_ratio=0.3), start, gradients)
+    assert np.allclose(ours, trained(keras.optimizers.Adam(3e-3), start, gradients), atol=1e-6)
+
+
+def rates(schedule, steps):
+    return [float(schedule(step)) for step in steps]
+
+
+def test_a_stable_rate_rises_stays_and_falls_to_nothing():
+    schedule = Stable(1e-3, rise=10, decay_from=80, total=100)
+    assert rates(schedule, [0, 4, 9, 50, 80, 90, 100, 120]) == pytest.approx([1e-4, 5e-4, 1e-3, 1e-3, 1e-3, 5e-4, 0, 0])
+
+
+def test_a_longer_stable_run_has_the_same_rate_until_the_shorter_one_decays():
+    short, long = Stable(1e-3, 10, decay_from=80, total=100), Stable(1e-3, 10, decay_from=170, total=200)
+    assert rates(short, range(81)) == rates(long, range(81)) and rates(short, [81]) < rates(long, [81])

@@ -1,0 +1,154 @@
+"""A teacher's pictures as targets: where they come from, that they fit their crops, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from test_train import ROOT, datasets, refused, run
+
+import train
+from dataset import Crops, Pictures, turned, turned_back
+from pictures import find_pictures
+from teacher import Targets, Teacher
+from utils import UserError
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("openvino")
+
+
+def write_network(path, scale=4, gain=1.0, channels="NHWC"):
+    """An ONNX network that repeats each pixel scale x scale times, times `gain`."""
+    make = onnx.helper
+    scales = [1, scale, scale, 1] if channels == "NHWC" else [1, 1, scale, scale]
+    shape = ["n", "h", "w", 3] if channels == "NHWC" else ["n", 3, "h", "w"]
+    constants = [
+        make.make_tensor("scales", onnx.TensorProto.FLOAT, [4], scales),
+        make.make_tensor("gain", onnx.TensorProto.FLOAT, [], [gain]),
+    ]
+    nodes = [
+        make.make_node("Resize", ["lr", "", "scales"], ["large"], mode="nearest", nearest_mode="floor"),
+        make.make_node("Mul", ["large", "gain"], ["sr"]),
+    ]
+    nodes[0].attribute.append(make.make_attribute("coordinate_transformation_mode", "asymmetric"))
+    lr, sr = (make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * 4) for name in ("lr", "sr"))
+    lr = make.make_tensor_value_info("lr", onnx.TensorProto.FLOAT, shape)
+    graph = make.make_graph(nodes, "repeat", [lr], [sr], constants)
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.fixture
+def teacher_file(tmp_path):
+    return write_network(tmp_path / "teacher.onnx")
+
+
+@pytest.fixture
+def pictures():
+    return Pictures(find_pictures(ROOT / "data/valid"), 4, 32, 1e9)
+
+
+def repeated(lr, scale=4):
+    return lr.repeat(scale, 0).repeat(scale, 1)
+
+
+@pytest.mark.parametrize("memory", [0, 1e9])
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_every_crop_of_a_target_is_the_teachers_of_its_lr_crop(tmp_path, teacher_file, pictures, memory, ensemble):
+    targets = Targets(pictures, Teacher(teacher_file, 4, ensemble), tmp_path / "made", memory)
+    targets.make()
+    lrs, hrs = Crops(pictures, 8, 0, 0, 1, targets=targets)[0]
+    assert all(np.array_equal(hr, repeated(lr)) for lr, hr in zip(lrs, hrs))
+    same_lrs, true_hrs = Crops(pictures, 8, 0, 0, 1)[0]
+    assert np.array_equal(lrs, same_lrs) and not np.array_equal(hrs, true_hrs)
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_what_is_turned_comes_back(turn):
+    picture = np.arange(24).reshape(2, 4, 3)
+    assert np.array_equal(turned_back(turned(picture, turn), turn), picture)
+
+
+def test_an_ensemble_is_the_mean_over_all_flips_and_turns(tmp_path, teacher_file):
+    """Of a network that darkens towards the bottom the eight make one that does nowhere more than elsewhere."""
+    teacher = Teacher(teacher_file, 4, ensemble=True)
+    teacher.run = lambda lr: repeated(lr) * np.linspace(0, 1, 4 * len(lr))[:, None, None]
+    grey = np.full((6, 6, 3), 200, np.uint8)
+    sr = teacher(grey)
+    assert np.ptp(sr) <= 1 and sr.mean() == pytest.approx(100, abs=1)
+
+
+def test_a_second_run_does_not_make_them_again(tmp_path, teacher_file, pictures):
+    teacher = Teacher(teacher_file, 4)
+    Targets(pictures, teacher, tmp_path / "made", 1e9).make()
+    teacher.run = None  # would raise
+    targets = Targets(pictures, teacher, tmp_path / "made", 1e9)
+    targets.make()
+    assert np.array_equal(targets[0], repeated(pictures[0][0]))
+    other = Teacher(write_network(tmp_path / "other.onnx", gain=0.99), 4)
+    assert np.array_equal(Targets(pictures, other, tmp_path / "made", 0)[0], (targets[0] * 0.99).round())
+
+
+def test_hr_returns_after_the_teachers_part(tmp_path, teacher_file, monkeypatch):
+    seen = []
+
+    class Watched(Crops):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            seen.append((self.first, self.last, self.targets is not None))
+
+    monkeypatch.setattr(train, "Crops", Watched)
+    change = {
+        "TRAIN_teacher": teacher_file,
+        "TRAIN_teacher_part": 0.5,
+        "TRAIN_n_updates_init": 6,
+        "TRAIN_fixed_statistics": 0,
+    }
+    assert run(tmp_path, mode="srresnet", **change) == 0
+    assert seen == [(0, 3, True), (3, 4, False), (4, 6, False)]
+    assert len(list((tmp_path / "checkpoints/teacher").glob("*.png"))) == 4
+
+
+RECIPE = {
+    "TRAIN_optimizer": "muon",
+    "TRAIN_schedule_init": "stable",
+    "TRAIN_decay_part": 0.5,
+    "TRAIN_teacher_part": 0.5,
+}
+
+
+def test_a_longer_stable_run_is_that_from_the_start(tmp_path, teacher_file):
+    """Of 4, 6 and then 10 updates: it goes on from before each decay to the weights of one run of 10."""
+    change = RECIPE | {"TRAIN_teacher": teacher_file, "TRAIN_report_every": 2, "TRAIN_fixed_statistics": 1.0}
+    for name, lengths in (("longer", (4, 6, 10)), ("straight", (10,))):
+        (tmp_path / name).mkdir()
+        for length in lengths:
+            assert run(tmp_path / name, mode="srresnet", TRAIN_n_updates_init=length, **change) == 0
+    ours, theirs = (
+        datasets(tmp_path / name / "checkpoints/g_srgan_init.weights.h5") for name in ("longer", "straight")
+    )
+    assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
+    updates = [
+        [json.loads(line)["update"] for line in (tmp_path / name / "checkpoints/log_srgan_init.jsonl").open()]
+        for name in ("longer", "straight")
+    ]
+    assert updates[0][-3:] == updates[1][-3:] == [6, 8, 10]
+
+
+def test_what_is_no_teacher_is_refused_before_anything_is_written(tmp_path, capsys):
+    text = tmp_path / "text.onnx"
+    text.write_text("no network")
+    for path, named in (
+        (tmp_path / "none.onnx", "No such file"),
+        (text, "no ONNX network"),
+        (write_network(tmp_path / "two.onnx", scale=2), "32x48x3"),
+        (write_network(tmp_path / "small.onnx", gain=1 / 255), "0..255"),
+        (write_network(tmp_path / "channels.onnx", channels="NCHW"), "(N, h, w, 3)"),
+    ):
+        refused(capsys, tmp_path, path, named, TRAIN_teacher=path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_another_scale_needs_another_teacher(tmp_path):
+    Teacher(write_network(tmp_path / "two.onnx", scale=2), 2)
+    with pytest.raises(UserError, match="MODEL.scale=2 needs 2x"):
+        Teacher(write_network(tmp_path / "four.onnx"), 2)
