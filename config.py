@@ -208,17 +208,6 @@ def check_together(values):
         raise ValueError(f"--set TRAIN.crop={crop}: the tensorlayer discriminator needs a multiple of 64, as 384")
 
 
-def last_part(total, part):
-    """The update after which the last `part` (0 to 1) of `total` updates begins."""
-    return math.ceil(round(total * (1 - part), 6))
-
-
-def decay_begins(stage, settings):
-    """The update after which a stage's learning rate only falls, so that it cannot be made longer from there."""
-    stable = stage == "srgan_init" and settings.schedule_init == "stable"
-    return last_part(settings.n_updates_init, settings.decay_part) if stable else math.inf
-
-
 class Parser(argparse.ArgumentParser):
     def __init__(self, **options):
         text = argparse.RawDescriptionHelpFormatter

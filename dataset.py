@@ -6,10 +6,40 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 import numpy as np
 
-from pictures import cut_to_multiple, picture_size, read_picture, resize
+from pictures import centre_crop, cut_to_multiple, find_pictures, picture_size, read_picture, resize, turned
+from training import devices
 from utils import UserError
 
-BESIDE = 4096  # bytes that a file takes in memory for its name and numbers, and a picture for its last page
+OVERHEAD_BYTES = 4096  # bytes that a file takes in memory for its name and numbers, and a picture for its last page
+
+
+def load_pictures(folders, scale, crop, memory):
+    """The training pictures below `folders` as Pictures; what cannot be used is named. Raises UserError."""
+    paths = find_pictures(folders)
+    devices.require_same(len(paths), f"{folders}: {len(paths)} pictures here, more where another process runs")
+    print(f"reading {len(paths)} pictures")
+    pictures = Pictures(paths, scale, crop, memory)
+    name_skipped(pictures, after_a_bar=False)
+    return pictures
+
+
+def name_skipped(pictures, after_a_bar=True):
+    """Print the pictures found to be unusable since the last time, a line each; a progress bar ends its line first."""
+    if pictures.skipped and after_a_bar:
+        print()
+    while pictures.skipped:
+        print(f"left out: {pictures.skipped.pop(0)}")
+
+
+def validation_pictures(folders, count, crop, scale):
+    """[(lr, hr)], uint8: centre crops of `crop` pixels a side of the first `count` pictures. Raises UserError."""
+    pairs = []
+    for path in find_pictures(folders)[:count]:
+        hr = cut_to_multiple(centre_crop(read_picture(path), crop), scale)
+        if min(hr.shape[:2]) < 4 * scale:
+            raise UserError(f"{path}: {hr.shape[1]}x{hr.shape[0]} is too small to validate with")
+        pairs.append((resize(hr, 1 / scale), hr))
+    return pairs
 
 
 class Pictures:
@@ -31,8 +61,8 @@ class Pictures:
                 self.paths.append(path)
                 self.shapes.append(shape)
             areas = np.array([height * width for height, width in self.shapes], float)
-            sizes = 3 * areas * (1 + 1 / scale**2) + BESIDE
-            kept = np.count_nonzero(np.cumsum(sizes) + BESIDE * len(areas) <= memory)
+            sizes = 3 * areas * (1 + 1 / scale**2) + OVERHEAD_BYTES
+            kept = np.count_nonzero(np.cumsum(sizes) + OVERHEAD_BYTES * len(areas) <= memory)
             self.pairs = [None] * len(self.paths)
             self.pairs[:kept] = pool.map(self.__getitem__, range(kept))
         if not self.usable:
@@ -136,14 +166,3 @@ class Crops(keras.utils.PyDataset):
         order = random.exponential(size=len(self.pictures)) / self.pictures.chances
         order[chosen] += order.max()  # what the batch holds already comes last
         return next(picture for picture in np.argsort(order) if self.pictures[picture])
-
-
-def turned(picture, turn):
-    """One of the eight flips and quarter turns of a picture, turn = 0 (none) to 7."""
-    picture = np.rot90(picture, turn % 4)
-    return picture[:, ::-1] if turn >= 4 else picture
-
-
-def turned_back(picture, turn):
-    """The picture of which `picture` is turned(..., turn)."""
-    return np.rot90(picture[:, ::-1] if turn >= 4 else picture, -(turn % 4))

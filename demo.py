@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from config import Parser
-from inference import Network, load_network
-from photo_writer import write_photo
-from photos import FORMATS, open_photo, upscaled
 from pictures import resize
 from upscale import Upscaler, largest_tile
-from utils import PRETRAINED, UserError, model_path
+from upscaling.network import Network, load_network
+from upscaling.photo_reader import FORMATS, open_photo, upscaled
+from upscaling.photo_writer import write_photo
+from utils import UserError
+from weights import PRETRAINED, model_path
 
 SCALE, MEGABYTES, MEGAPIXELS = 4, 20, 4  # browsers show 64 megapixels, and hardly more
 MODELS = {"SRResNet": "srresnet", "SRGAN": "srgan"}

@@ -10,11 +10,13 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 import upscale
-from metrics import PERCEPTUAL_LAYERS, feature_distance, luma, niqe, psnr, shaved, ssim, ssim_daala
-from model import VGG19, SRGAN_g, vgg_weights
+from evaluation.metrics import PERCEPTUAL_LAYERS, feature_distance, luma, niqe, psnr, shaved, ssim, ssim_daala
 from pictures import cut_to_multiple, find_pictures, grid, labelled, read_picture, resize, write_picture
 from srgan import super_resolve
-from utils import PRETRAINED, UserError, generator_path, import_tensorlayer, load_weights, read_facts, write_text
+from training.checkpoints import generator_path, generator_settings
+from training.stages import STAGES
+from utils import UserError, write_text
+from weights import PRETRAINED, load_generator, load_vgg19, read_metadata
 
 # Table 2 of the paper: PSNR in dB and SSIM (daala) on Y, 4 pixels of border cut
 PAPER = {
@@ -38,7 +40,6 @@ PAPER = {
     },
 }
 KERNELS = ["nearest", "bicubic", "lanczos"]
-STAGES = {"SRResNet": "srgan_init", "SRGAN": "srgan"}
 
 
 def evaluate(config):
@@ -68,40 +69,30 @@ def evaluate(config):
 def load_networks(config):
     """({method: generator}, [a line for each method without weights])."""
     networks, missing = {}, []
-    for method, stage in STAGES.items():
-        path = weights_of(method, stage, config)
+    for stage in STAGES:
+        method, path = stage.network, weights_of(stage, config)
         if path is None:
             where = generator_path(config.TRAIN.checkpoint_dir, stage)
             missing.append(f"{method}: no row, for there are no weights yet ({where}); python train.py makes them")
             continue
-        scale = read_facts(path).get("model", {}).get("scale", config.MODEL.scale)
+        scale = read_metadata(path).get("model", {}).get("scale", config.MODEL.scale)
         if scale != config.MODEL.scale:
             raise UserError(f"{path}: upscales {scale}x; this run asks for MODEL.scale={config.MODEL.scale}")
-        networks[method] = load_generator(path, config)
-        print(f"{method}: {path}, {read_facts(path).get('updates', 'an unknown number of')} updates")
+        networks[method] = load_generator(path, config.EVALUATE.trust_pickle == "yes", generator_settings(config))
+        print(f"{method}: {path}, {read_metadata(path).get('updates', 'an unknown number of')} updates")
     return networks, missing
 
 
-def weights_of(method, stage, config):
+def weights_of(stage, config):
     """The weights a row is made from: those named, else those trained here, else those shipped that fit; or None."""
+    method = stage.network
     named = config.EVALUATE[method.lower()]
     if named:
         return Path(named)
     trained = generator_path(config.TRAIN.checkpoint_dir, stage)
     shipped = PRETRAINED / f"{method.lower()}.weights.h5"
-    fits = shipped.exists() and read_facts(shipped)["model"]["scale"] == config.MODEL.scale
+    fits = shipped.exists() and read_metadata(shipped)["model"]["scale"] == config.MODEL.scale
     return trained if trained.exists() else shipped if fits else None
-
-
-def load_generator(path, config):
-    """The generator of a weights file, built as the facts beside it say (the configuration, without them)."""
-    model = dict(config.MODEL) | read_facts(path).get("model", {})
-    generator = SRGAN_g(*(model[name] for name in ("variant", "scale", "blocks", "filters")))
-    if path.suffix == ".npz":
-        import_tensorlayer(generator, path, config.EVALUATE.trust_pickle == "yes")
-    else:
-        load_weights(generator, path)
-    return generator
 
 
 def super_resolve_any(generator, lr):
@@ -144,7 +135,7 @@ def perceptual_distances(config, missing):
     """{metric: function of some srs and hr, (1, h, w, 3) in [-1, 1] -> a number each}; `missing` is told of others."""
     distances = {}
     try:
-        vgg = VGG19(PERCEPTUAL_LAYERS, vgg_weights(config.VGG.weights))
+        vgg = load_vgg19(PERCEPTUAL_LAYERS, config.VGG.weights)
         distances["vgg19"] = lambda srs, hr: by_features(vgg, srs, hr)
     except UserError as error:
         missing.append(f"VGG19: no column; {error}")
@@ -248,7 +239,7 @@ def write_table(path, rows, missing):
 
 def upscale_pictures(source, config):
     """Upscale a picture or a folder into samples/upscaled by upscale.py, with the best weights there are."""
-    weights = [weights_of(method, stage, config) for method, stage in STAGES.items()]
+    weights = [weights_of(stage, config) for stage in STAGES]
     best = next((path for path in reversed(weights) if path), "srgan")
     command = [source, f"--output={config.TRAIN.samples_dir}/upscaled", f"--model={best}"]
     return upscale.main(upscale.command_line(command + ["--trust-pickle"] * (config.EVALUATE.trust_pickle == "yes")))

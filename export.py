@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from config import Parser, configuration, prepare_environment
-from inference import import_openvino, overrides_for
-from utils import UserError, exit_status, make_folder, model_path, read_facts
+from config import Parser, prepare_environment
+from upscaling.network import import_openvino
+from utils import UserError, exit_status, make_folder
+from weights import load_generator, model_path, read_metadata
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite"}
 
@@ -104,11 +105,8 @@ def export(generator, facts, kind, target):
 def export_model(options):
     """Write the file that `options` ask for; 0. Raises UserError."""
     prepare_environment()
-    from evaluate import load_generator  # Keras, once the command line is known to be right
-
     source = model_path(options.model)
-    config = configuration(overrides=overrides_for(source, options.trust_pickle), training=False)
-    generator, facts = load_generator(source, config), read_facts(source)
+    generator, facts = load_generator(source, options.trust_pickle), read_metadata(source)
     name = source.name.removesuffix(".weights.h5").removesuffix(".npz")
     target = options.output or Path(f"{name}_x{scale_of(facts)}{FORMATS[options.format]}")
     make_folder(target.parent)

@@ -1,6 +1,7 @@
-"""The loss terms of the slides (TensorLayer's main.py), one function each. Pictures are in [-1, 1]."""
+"""The loss terms of the slides (TensorLayer's main.py), one function each, and VGG19. Pictures are in [-1, 1]."""
 
-from keras import ops
+import keras
+from keras import layers, ops
 
 # name: (weight of the pixel MSE, VGG19 layer, weight of its feature MSE). A weight belongs to its
 # layer: the same crops give 4e4 at block4_pool and 29 at block5_conv4.
@@ -30,3 +31,21 @@ def g_gan_loss(logits_fake):
 def d_loss(logits_real, logits_fake):
     """mean(sigmoid_cross_entropy(D(hr), 1)) + mean(sigmoid_cross_entropy(D(G(lr)), 0)) (paper, eq. 2)."""
     return ops.mean(ops.softplus(-logits_real)) + ops.mean(ops.softplus(logits_fake))
+
+
+def VGG19(layer, weights):
+    """The frozen feature extractor: picture (N, h, w, 3) in [-1, 1], RGB -> features after `layer`.
+
+    layer: any layer of keras.applications.VGG19, or a list of them; the paper's VGG22 is "block2_conv2",
+    VGG54 "block5_conv4", TensorLayer's pool4 "block4_pool". weights: a *_notop.h5 file, or None (random).
+    Raises OSError, ValueError or KeyError where the file holds none.
+    """
+    vgg = keras.applications.VGG19(include_top=False, weights=weights)
+    names = layer if isinstance(layer, list) else [layer]
+    outputs = [vgg.get_layer(name).output for name in names]
+    picture = layers.Input((None, None, 3))
+    bgr = keras.applications.vgg19.preprocess_input((picture + 1.0) * 127.5)
+    features = keras.Model(vgg.input, outputs if isinstance(layer, list) else outputs[0])(bgr)
+    extractor = keras.Model(picture, features, name="VGG19")
+    extractor.trainable = False
+    return extractor

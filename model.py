@@ -1,16 +1,11 @@
-"""The networks of SRGAN (Ledig et al. 2017, fig. 4): generator, discriminator, VGG19 features.
+"""The networks of SRGAN (Ledig et al. 2017, fig. 4): the generator SRGAN_g and the discriminator SRGAN_d.
 
 Pictures go in and come out as (N, h, w, 3) in [-1, 1]. Two variants from the same functions:
 "paper" (9x9 ends, PReLU) and "tensorlayer" (3x3 and 1x1 ends, ReLU, 4x4 stride-2 discriminator).
 """
 
-from pathlib import Path
-
 import keras
 from keras import layers, ops
-
-from devices import replicas
-from utils import UserError, check_hdf5
 
 TENSORLAYER_NORMAL = {"mean": 0.0, "stddev": 0.02}
 
@@ -47,8 +42,7 @@ def conv(x, filters, size, variant, strides=1, start=None, **options):
 def batch_norm(x, variant):
     """Batch normalization with TensorLayer's constants; they serve the paper, which names none, too."""
     start = keras.initializers.RandomNormal(1.0, 0.02) if variant == "tensorlayer" else "ones"
-    together = replicas() > 1  # the whole batch's statistics, as on one device
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=start, synchronized=together)(x)
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=start)(x)
 
 
 def activation(x, variant):
@@ -124,46 +118,3 @@ def tensorlayer_discriminator(x, filters):
     x = leaky(normalized(x, 2, 3))
     x = leaky(layers.Add()([normalized(x, 8, 3), skip]))
     return layers.Flatten()(x)
-
-
-def VGG19(layer, weights):
-    """The frozen feature extractor: picture (N, h, w, 3) in [-1, 1], RGB -> features after `layer`.
-
-    layer: any layer of keras.applications.VGG19, or a list of them; the paper's VGG22 is "block2_conv2",
-    VGG54 "block5_conv4", TensorLayer's pool4 "block4_pool". weights: a *_notop.h5 file, or None (random).
-    """
-    try:
-        if weights:
-            check_hdf5(weights)
-        vgg = keras.applications.VGG19(include_top=False, weights=weights)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{weights}: no VGG19 weights without top ({str(error).splitlines()[0]})") from error
-    picture = layers.Input((None, None, 3))
-    bgr = keras.applications.vgg19.preprocess_input((picture + 1.0) * 127.5)
-    outputs = [vgg.get_layer(name).output for name in layer] if isinstance(layer, list) else vgg.get_layer(layer).output
-    features = keras.Model(vgg.input, outputs)(bgr)
-    extractor = keras.Model(picture, features, name="VGG19")
-    extractor.trainable = False
-    return extractor
-
-
-VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
-VGG19_ADDRESS = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{VGG19_FILE}"
-
-
-def vgg_weights(source):
-    """Path of the VGG19 weights: `source`, or Keras' copy where it is "imagenet", downloaded the first time.
-
-    Raises UserError, with the ways out, where they cannot be had or are not wanted ("none").
-    """
-    way_out = "name a local copy with --set VGG.weights=FILE, or train without: --set TRAIN.content_loss=mse"
-    if source == "none":
-        raise UserError(f"VGG.weights=none: no VGG19 is loaded; {way_out}")
-    if source != "imagenet":
-        if not Path(source).is_file():
-            raise UserError(f"VGG.weights={source}: no such file; the original is {VGG19_ADDRESS}; {way_out}")
-        return source
-    try:
-        return keras.utils.get_file(VGG19_FILE, VGG19_ADDRESS, "models", file_hash="253f8cb515780f3b799900260a226db6")
-    except Exception as error:  # get_file raises nothing narrower where an address is out of reach
-        raise UserError(f"{VGG19_FILE} cannot be downloaded from {VGG19_ADDRESS} ({error}); {way_out}") from error

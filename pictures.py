@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, UnidentifiedImageError
 from scipy import sparse
 
-from utils import UserError, written_whole
+from utils import UserError, atomic_write
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"]  # whatever the suffix; Pillow hands others to programs (EPS)
@@ -102,7 +102,7 @@ def read_picture(path, grey=False):
 
 def write_picture(path, picture):
     """Write uint8 (h, w), (h, w, 3) under a name that says the format."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         iio.imwrite(temporary, picture, plugin="pillow")
 
 
@@ -164,6 +164,17 @@ def centre_crop(picture, side):
     """The middle `side` x `side` of a picture (all of a shorter axis)."""
     top, left = (max(0, (length - side) // 2) for length in picture.shape[:2])
     return picture[top : top + side, left : left + side]
+
+
+def turned(picture, turn):
+    """One of the eight flips and quarter turns of a picture, turn = 0 (none) to 7."""
+    picture = np.rot90(picture, turn % 4)
+    return picture[:, ::-1] if turn >= 4 else picture
+
+
+def turned_back(picture, turn):
+    """The picture of which `picture` is turned(..., turn)."""
+    return np.rot90(picture[:, ::-1] if turn >= 4 else picture, -(turn % 4))
 
 
 def labelled(picture, text):

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from devices import replicas
-from fast_forward import fast_forward
 from losses import d_loss, g_gan_loss, mse_loss, vgg_loss
-from tiles import by_tiles
+from training.devices import replicas
+from training.fast_forward import fast_forward
+from upscaling.tiles import by_tiles
 
 # XLA costs TensorFlow a factor of two on a CPU and pays on a GPU; JAX always needs it.
 JIT = "auto" if keras.backend.backend() == "jax" or keras.distribution.list_devices("gpu") else False
@@ -58,8 +58,17 @@ class SRGAN(keras.Model):
 
         Otherwise what is rare in training, such as white areas, comes out wrong.
         """
-        self.fixed_statistics = True
-        self.make_train_function(force=True)
+        if not self.fixed_statistics:
+            self.fixed_statistics = True
+            self.make_train_function(force=True)
+
+    def super_resolve(self, lr):
+        """lr uint8 (h, w, 3) -> sr uint8 (scale*h, scale*w, 3), by the generator's running average."""
+        return super_resolve(self.average, lr)
+
+    def updates_done(self):
+        """How many updates this game has had, those before a resumption included."""
+        return int(ops.convert_to_numpy(self.updates))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of both players' losses; no weight is shared, so each player follows its own."""

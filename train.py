@@ -9,7 +9,7 @@ import json
 import signal
 from pathlib import Path
 
-from config import command_line, decay_begins, last_part, prepare_environment
+from config import command_line, prepare_environment
 
 prepare_environment()
 if __name__ == "__main__":  # --help and mistakes are answered before Keras is imported
@@ -19,212 +19,173 @@ if __name__ == "__main__":  # --help and mistakes are answered before Keras is i
 import keras
 import numpy as np
 
-import devices
-from dataset import Crops, Pictures
+from dataset import Crops, load_pictures, name_skipped, validation_pictures
 from evaluate import evaluate, upscale_pictures
 from losses import CONTENT_LOSSES
-from model import VGG19, SRGAN_d, SRGAN_g, vgg_weights
-from optimizers import Muon, Stable
-from pictures import centre_crop, cut_to_multiple, find_pictures, read_picture, resize
-from report import Report
-from resume import generator_facts, load_state, only_run
+from model import SRGAN_d, SRGAN_g
 from srgan import JIT, SRGAN
-from teacher import Targets, Teacher
-from utils import UserError, exit_status, load_weights, write_text
+from training import devices
+from training.checkpoints import generator_settings, load_state, lock_folder, save_networks, save_state
+from training.health import require_finite
+from training.optimizers import adversarial_optimizer, warm_up_optimizer
+from training.report import Report
+from training.stages import ADVERSARIAL, WARM_UP, decays_from, fixed_from, periods, taught_until
+from training.teacher import Targets, Teacher
+from utils import UserError, exit_status, write_text
+from weights import load_vgg19, load_weights
 
-RISE = 100  # updates in which a stable learning rate rises from 0
+# What all processes are told by the one that knows most: go on, stop and save, or end with an error.
+GO_ON, STOP, PICTURES_GONE = 0, 1, 2
 
 
 def train(config, stages):
-    """Run the stages in turn: "srgan_init" (the warm-up) and "srgan". Each resumes where it stopped.
+    """Run `stages`, WARM_UP, ADVERSARIAL or both, in turn, each from where it stopped; False if one is stopped."""
+    settings = config.TRAIN
+    keras.utils.set_random_seed(settings.seed)
+    keras.config.set_dtype_policy(devices.precision(settings.precision))
 
-    False if one was interrupted.
-    """
-    keras.utils.set_random_seed(config.TRAIN.seed)
-    keras.config.set_dtype_policy(devices.precision(config.TRAIN.precision))
-    settings, valid = config.TRAIN, validation_pictures(config)
-    mse, layer, vgg_weight = CONTENT_LOSSES[settings.content_loss]
-    needs_vgg = layer and "srgan" in stages  # asked for first: nothing is trained if it cannot be had
-    vgg = VGG19(layer, vgg_weights(config.VGG.weights)) if needs_vgg else None
-    teacher = load_teacher(config) if not settings.initial_generator or stages == ["srgan_init"] else None
-    pictures = load_pictures(config)
+    # Everything that the user may have to mend is asked for before anything is trained or written.
+    valid = validation_pictures(config.VALID.hr_img_path, config.VALID.count, config.VALID.crop, config.MODEL.scale)
+    mse_weight, layer, vgg_weight = CONTENT_LOSSES[settings.content_loss]
+    vgg = load_vgg19(layer, config.VGG.weights) if layer and ADVERSARIAL in stages else None
+    teacher = None
+    if settings.teacher and WARM_UP in stages:
+        teacher = Teacher(settings.teacher, config.MODEL.scale, settings.teacher_ensemble == "yes")
+    pictures = load_pictures(settings.hr_img_path, config.MODEL.scale, settings.crop, settings.memory_gb * 1e9)
+    devices.warn_of_unused_gpu()
 
-    devices.say_if_no_gpu()
-    generator = SRGAN_g(**generator_facts(config))
+    # The two players.
+    generator = SRGAN_g(**generator_settings(config))
     discriminator = SRGAN_d(config.MODEL.variant, settings.crop, config.MODEL.discriminator_filters)
+    devices.synchronize_statistics(generator, discriminator)
     if settings.initial_generator:
-        load_weights(generator, settings.initial_generator, generator_facts(config))
-    lock = only_run(settings.checkpoint_dir) if devices.process()[0] == 0 else contextlib.nullcontext()
-    with lock, stop_signals() as stopped:
-        if not settings.initial_generator or stages == ["srgan_init"]:
+        load_weights(generator, settings.initial_generator, generator_settings(config))
+
+    lock = lock_folder(settings.checkpoint_dir) if devices.is_first() else contextlib.nullcontext()
+    with lock, stop_signals() as stops:
+        # The warm-up: the generator alone, by pixel MSE. Its running average goes into the game.
+        if WARM_UP in stages:
+            targets = None
+            if teacher:
+                targets = Targets(pictures, teacher, Path(settings.checkpoint_dir, "teacher"), settings.memory_gb * 1e9)
+                targets.make(stops)
             game = SRGAN(generator, ema=settings.ema)
-            targets = make_targets(teacher, pictures, config, stopped) if teacher else None
-            if not train_stage("srgan_init", game, pictures, valid, config, stopped, targets):
+            if not train_stage(WARM_UP, game, pictures, valid, config, stops, targets):
                 return False
             generator.set_weights(game.average.get_weights())
-        if "srgan" in stages:
-            game = SRGAN(generator, discriminator, vgg, (mse, vgg_weight, settings.adversarial_weight), settings.ema)
-            if not train_stage("srgan", game, pictures, valid, config, stopped):
+
+        # The game: generator against discriminator.
+        if ADVERSARIAL in stages:
+            weights = (mse_weight, vgg_weight, settings.adversarial_weight)
+            game = SRGAN(generator, discriminator, vgg, weights, settings.ema)
+            if not train_stage(ADVERSARIAL, game, pictures, valid, config, stops):
                 return False
     return True
 
 
-def warm_up_rate(settings):
-    """A schedule even where it is constant: a plain number would be stored in the state and outlive a change."""
-    rate, total = settings.learning_rate_init, max(1, settings.n_updates_init)
-    if settings.schedule_init == "constant":
-        return keras.optimizers.schedules.PiecewiseConstantDecay([total], [rate, rate])
-    if settings.schedule_init == "stable":
-        return Stable(rate, RISE, decay_begins("srgan_init", settings), total)
-    return keras.optimizers.schedules.CosineDecay(rate, total, alpha=0.01)
+def train_stage(stage, game, pictures, valid, config, stops, targets=None):
+    """Train `game` up to the stage's last update. False if it was stopped: `stops` holds something then.
 
-
-def adversarial_rate(settings):
-    """The rate falls once, at half (paper: after 1e5 of 2e5 updates; TensorLayer: decay_every n_epoch / 2)."""
-    rates = [settings.learning_rate, settings.learning_rate * settings.lr_decay]
-    return keras.optimizers.schedules.PiecewiseConstantDecay([settings.n_updates // 2], rates)
-
-
-def first_fixed(settings, total, warm_up):
-    """The update after which the generator's batch normalization keeps its statistics."""
-    if not settings.fixed_statistics:
-        return total
-    return last_part(total, settings.fixed_statistics) if warm_up else 0
-
-
-def train_stage(stage, game, pictures, valid, config, stopped, targets=None):
-    """Train `game` up to the stage's last update, a report every `report_every`. False if it was `stopped`.
-
-    targets: what takes HR's place in the first `teacher_part` of the stage.
+    targets: the teacher's pictures, which take HR's place in the first part of the warm-up.
     """
     settings = config.TRAIN
-    warm_up = stage == "srgan_init"
-    total = settings.n_updates_init if warm_up else settings.n_updates
-    fixed = first_fixed(settings, total, warm_up)
-    taught = last_part(total, 1 - settings.teacher_part) if targets else 0
-    rate = warm_up_rate(settings) if warm_up else adversarial_rate(settings)
-    game.compile(optimizer=optimizer(settings, rate, warm_up), jit_compile=JIT)
+    total, fixed, taught = settings[stage.length], fixed_from(stage, settings), taught_until(stage, settings)
+    optimizer = warm_up_optimizer(settings) if stage is WARM_UP else adversarial_optimizer(settings)
+    game.compile(optimizer=optimizer, jit_compile=JIT)
     build(game, pictures.crop // pictures.scale)
     if load_state(stage, game, config) and settings.initial_generator:
-        print(f"{stage}: {settings.initial_generator} was read when it began; to begin anew, set TRAIN.checkpoint_dir")
-    report = Report(stage, game, total, valid, config)
-    print(f"{stage}: after update {report.updates} of {total}, {pictures.usable} pictures")
-    if report.updates < total and report.writes:
-        write_text(Path(settings.checkpoint_dir, "config.json"), json.dumps(config, indent=2) + "\n")
-    while report.updates < total:
-        first = report.updates
-        if first >= fixed and not game.fixed_statistics:
-            game.fix_statistics()
-        ends = [total, first - first % settings.report_every + settings.report_every]
-        ends += [fixed, taught, decay_begins(stage, settings)]
-        last = min(update for update in ends if update > first)
-        share, now = devices.process(), targets if first < taught else None
-        crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, now)
-
-        def stop():  # 2: a picture is gone, 1: asked to; what one process knows holds for all
-            return devices.greatest(2 if crops.failures else len(stopped[:1]))
-
-        watch = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: report.progress(batch + 1, logs, stop())
+        print(
+            f"{stage.name}: {settings.initial_generator} was read when it began; "
+            "to begin anew, set TRAIN.checkpoint_dir"
         )
-        logs = game.fit(crops, verbose=0, shuffle=False, callbacks=[watch]).history
-        if pictures.skipped:
-            print()  # the progress bar has not ended its line
-            name_skipped(pictures)
-        if stop() == 2:
+
+    done = game.updates_done()
+    report = Report(stage, game, total, valid, config)
+    report.begin()
+    print(f"{stage.name}: after update {done} of {total}, {pictures.usable} pictures")
+    if done < total and devices.is_first():
+        write_text(Path(settings.checkpoint_dir, "config.json"), json.dumps(config, indent=2) + "\n")
+
+    # A period ends at each report, and where something changes: its first update is that of the change.
+    for first, last in periods(done, total, settings.report_every, [fixed, taught, decays_from(stage, settings)]):
+        if first >= fixed:
+            game.fix_statistics()
+        shown = targets if first < taught else None
+        share = devices.process()
+        crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, shown)
+        outcome, terms = train_period(game, crops, report, stops)
+        name_skipped(pictures)
+        if outcome == PICTURES_GONE:
             raise crops.failures[0] if crops.failures else UserError("another process stopped, and says why")
-        report.end_period({name: values[-1] for name, values in logs.items() if name != "loss"}, last)
-        if stop() == 1:
-            print(f"\nstopped at update {report.updates} of {total} ({stage}); the same command goes on from there")
+
+        # A loss that is NaN ends the run here, before anything good is overwritten.
+        require_finite(stage, game, terms)
+        if game.updates_done() == last:
+            line = report.end_period(terms, last - first)
+            if devices.is_first():
+                save_networks(stage, game, line, config)
+        if devices.is_first():
+            save_state(stage, game, config)  # last: a run that is killed before goes on from the state before
+        if outcome == STOP:
+            where = f"update {game.updates_done()} of {total} ({stage.name})"
+            print(f"\nstopped at {where}; the same command goes on from there")
             return False
     return True
 
 
-def optimizer(settings, rate, warm_up):
-    if settings.optimizer == "sgd":
-        return keras.optimizers.SGD(rate)
-    if settings.optimizer == "muon" and warm_up:
-        return Muon(rate, adam_lr_ratio=settings.adam_lr_ratio)
-    return keras.optimizers.Adam(rate, beta_1=settings.beta1)
+def train_period(game, crops, report, stops):
+    """Train on all of `crops`, or until there is a reason to end: (GO_ON, STOP or PICTURES_GONE, mean loss terms)."""
+
+    def outcome():
+        mine = PICTURES_GONE if crops.failures else STOP if stops else GO_ON
+        return devices.max_over_processes(mine)
+
+    def after_update(batch, logs):
+        terms = {name: float(logs[name]) for name in game.terms}
+        report.progress(crops.first + batch + 1, terms)
+        diverged = not np.isfinite(list(terms.values())).all()
+        game.stop_training = outcome() != GO_ON or diverged
+
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=after_update)
+    logs = game.fit(crops, verbose=0, shuffle=False, callbacks=[watch]).history
+    return outcome(), {name: values[-1] for name, values in logs.items() if name != "loss"}
 
 
 def build(game, side):
-    """Give `game` all its variables; side: of an LR crop."""
+    """Give `game` all its variables. side: of an LR crop in pixels."""
     game(np.zeros((1, side, side, 3), np.uint8))
     game.optimizer.build(game.trainable_variables)
 
 
-def load_pictures(config):
-    settings = config.TRAIN
-    paths = find_pictures(settings.hr_img_path)
-    devices.same(len(paths), f"{settings.hr_img_path}: {len(paths)} pictures here, more where another process runs")
-    print(f"reading {len(paths)} pictures")
-    pictures = Pictures(paths, config.MODEL.scale, settings.crop, settings.memory_gb * 1e9)
-    name_skipped(pictures)
-    return pictures
-
-
-def load_teacher(config):
-    """TRAIN.teacher, None where it names none; asked for before anything is trained."""
-    settings = config.TRAIN
-    return (
-        Teacher(settings.teacher, config.MODEL.scale, settings.teacher_ensemble == "yes") if settings.teacher else None
-    )
-
-
-def make_targets(teacher, pictures, config, stopped):
-    """The teacher's pictures of all training pictures, kept in the checkpoint folder."""
-    settings = config.TRAIN
-    targets = Targets(pictures, teacher, Path(settings.checkpoint_dir, "teacher"), settings.memory_gb * 1e9)
-    print(f"the teacher's pictures of {pictures.usable}: {targets.folder}", flush=True)
-    targets.make(stopped, devices.process())
-    devices.same(0, "")  # all processes have made theirs
-    return targets
-
-
-def name_skipped(pictures):
-    """Print the pictures found to be unusable since the last time, a line each."""
-    while pictures.skipped:
-        print(f"left out: {pictures.skipped.pop(0)}")
-
-
-def validation_pictures(config):
-    """[(lr, hr)]: centre crops of the first pictures of the validation folder."""
-    valid, scale = [], config.MODEL.scale
-    for path in find_pictures(config.VALID.hr_img_path)[: config.VALID.count]:
-        hr = cut_to_multiple(centre_crop(read_picture(path), config.VALID.crop), scale)
-        if min(hr.shape[:2]) < 4 * scale:
-            raise UserError(f"{path}: {hr.shape[1]}x{hr.shape[0]} is too small to validate with")
-        valid.append((resize(hr, 1 / scale), hr))
-    return valid
-
-
 @contextlib.contextmanager
 def stop_signals():
-    """A list that is no longer empty once Ctrl-C or SIGTERM has come; a second Ctrl-C stops at once."""
-    stopped = []
+    """Yield a list that is no longer empty once Ctrl-C or SIGTERM has come; a second Ctrl-C stops at once."""
+    stops = []
 
-    def ask(number, frame):
-        stopped.append(number)
+    def remember(number, frame):
+        stops.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stopped
+        yield stops
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def run(mode, source, config):
-    """Run one mode; 0, or what went wrong."""
+    """Run one mode; 0, or the exit status of what went wrong."""
     if mode == "evaluate":
         return upscale_pictures(source, config) if source else evaluate(config)
+    stages = [WARM_UP] if mode == "srresnet" else [WARM_UP, ADVERSARIAL]
+    if mode == "srgan" and config.TRAIN.initial_generator:
+        stages = [ADVERSARIAL]
     with devices.distributed(config.TRAIN.devices, config.TRAIN.batch_size):
-        if not train(config, ["srgan_init", "srgan"] if mode == "srgan" else ["srgan_init"]):
+        if not train(config, stages):
             return 130
     keras.config.set_dtype_policy("float32")  # as --mode=evaluate measures
-    return evaluate(config) if devices.process()[0] == 0 else 0
+    return evaluate(config) if devices.is_first() else 0
 
 
 def main(mode, source, config):
@@ -234,4 +195,4 @@ def main(mode, source, config):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    devices.leave(main(*COMMAND))
+    devices.exit_process(main(*COMMAND))

@@ -17,13 +17,14 @@ import psutil
 from tqdm import tqdm
 
 from config import Parser
-from inference import ENGINES, load_network
-from photo_writer import write_photo
-from photos import FORMATS, open_photo, upscaled
 from pictures import resize, walk
-from tiles import by_tiles, windows
-from utils import UserError, exit_status, model_path
-from video import CONTAINERS, open_video, upscale_video
+from upscaling.network import ENGINES, load_network
+from upscaling.photo_reader import FORMATS, open_photo, upscaled
+from upscaling.photo_writer import write_photo
+from upscaling.tiles import by_tiles, windows
+from upscaling.video import CONTAINERS, open_video, upscale_video
+from utils import UserError, exit_status
+from weights import model_path
 
 SUFFIXES = [*FORMATS, *CONTAINERS]
 FOREIGN = [".heic", ".heif", ".avif", ".jxl", ".avi"]  # no folder is called like this, and no such file is written

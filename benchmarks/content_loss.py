@@ -16,12 +16,14 @@ from config import command_line, prepare_environment
 
 prepare_environment()
 
-from evaluate import load_generator
 from losses import CONTENT_LOSSES
 from pictures import grid, labelled, read_picture, write_picture
 from srgan import super_resolve
 from train import main
-from utils import PRETRAINED, generator_path, write_text
+from training.checkpoints import generator_path
+from training.stages import ADVERSARIAL
+from utils import write_text
+from weights import PRETRAINED, load_generator
 
 SRRESNET = PRETRAINED / "srresnet.weights.h5"
 SETTINGS = {"TRAIN.initial_generator": SRRESNET, "TRAIN.n_updates": 200, "TRAIN.report_every": 50, "TRAIN.ema": 0.98}
@@ -75,9 +77,9 @@ if __name__ == "__main__":
         if status:
             sys.exit(status)
         results[content_loss] = json.loads((SAMPLES / content_loss / "evaluate/results.json").read_text())
-        generators.setdefault("SRResNet", load_generator(SRRESNET, config))
-        path = generator_path(config.TRAIN.checkpoint_dir, "srgan")
-        generators[content_loss] = load_generator(path, config)
+        generators.setdefault("SRResNet", load_generator(SRRESNET))
+        path = generator_path(config.TRAIN.checkpoint_dir, ADVERSARIAL)
+        generators[content_loss] = load_generator(path)
     write_text(SAMPLES / "table.md", table(results))
     write_picture(SAMPLES / "grid.png", details(generators, Path(config.EVALUATE.benchmark_dir)))
     print(f"table and grid: {SAMPLES}")

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 from PIL import Image, ImageCms
 
-from photo_writer import write_photo
-from photos import Frame, Photo, open_photo
 from upscale import Upscaler, tqdm, write_file
+from upscaling.photo_reader import Frame, Photo, open_photo
+from upscaling.photo_writer import write_photo
 from utils import UserError
 
 SECONDS, MEGABYTES, LIMIT = 10, 1500, 4_000_000

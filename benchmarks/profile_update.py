@@ -20,11 +20,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from devices import precision, processor
-from fast_forward import fast_forward
 from model import SRGAN_g
-from optimizers import Muon
 from srgan import JIT, SRGAN, to_float
+from training.devices import precision, processor
+from training.fast_forward import fast_forward
+from training.optimizers import Muon
 
 BATCH, SIDE, ROUNDS = 16, 24, 15
 

@@ -28,7 +28,8 @@ prepare_environment()
 import keras
 import numpy as np
 
-from model import VGG19, SRGAN_d, SRGAN_g
+from losses import VGG19
+from model import SRGAN_d, SRGAN_g
 from srgan import JIT, SRGAN
 
 BATCH = 16

@@ -23,9 +23,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from devices import precision, processor
-from model import VGG19, SRGAN_d, SRGAN_g
+from losses import VGG19
+from model import SRGAN_d, SRGAN_g
 from srgan import JIT, SRGAN
+from training.devices import precision, processor
 
 BATCH, CROP, SCALE, UPDATES, ROUNDS = 16, 96, 4, 4, 5
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from train_step import TorchGenerator
 
-from inference import load_network
-from metrics import luma, psnr
+from evaluation.metrics import luma, psnr
 from pictures import find_pictures, read_picture, write_picture
 from upscale import LARGEST_TILE, Upscaler, tqdm
+from upscaling.network import load_network
 
 WEIGHTS = ROOT / "checkpoints/pretrained/srresnet.weights.h5"
 SIZES = [(128, 128), (1000, 750)]  # of lr; 4x gives 512x512 and 12 megapixels

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from model import SRGAN_d, SRGAN_g
-from optimizers import Muon
 from pictures import centre_crop, find_pictures, read_picture, resize
 from srgan import JIT, SRGAN
-from utils import load_weights, save_weights
+from training.optimizers import Muon
+from weights import load_weights, save_weights
 
 ROOT = Path(__file__).parents[1]
 UPDATES, BATCH = 5, 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset import BESIDE, Crops, Pictures
+from dataset import OVERHEAD_BYTES, Crops, Pictures
 from pictures import resize, write_picture
 from utils import UserError
 
@@ -102,7 +102,7 @@ def test_crops_differ_between_updates_and_seeds(pictures):
 
 
 def test_without_memory_for_pictures_the_crops_are_the_same(pictures):
-    one = sum(array.nbytes for array in pictures[0]) + BESIDE * (1 + len(HR_FILES))
+    one = sum(array.nbytes for array in pictures[0]) + OVERHEAD_BYTES * (1 + len(HR_FILES))
     for memory in (0, one):
         decoded_on_demand = Pictures(HR_FILES, scale=4, crop=96, memory=memory)
         assert sum(pair is not None for pair in decoded_on_demand.pairs) == (memory > 0)

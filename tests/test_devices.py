@@ -17,10 +17,10 @@ import keras
 import numpy as np
 import pytest
 
-import devices
 from config import command_line
 from dataset import Crops, Pictures
 from pictures import find_pictures
+from training import devices
 from utils import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -200,14 +200,14 @@ def main(virtual, stage, update, number, *words):
 
     progress = train.Report.progress
 
-    def watched(report, updates, logs, stop):
-        if (report.stage, report.updates + updates) == (stage, int(update)):
+    def watched(report, done, terms):
+        if (report.stage.name, done) == (stage, int(update)):
             os.kill(os.getpid(), int(number))
-        progress(report, updates, logs, stop)
+        progress(report, done, terms)
 
     train.Report.progress, train.evaluate = watched, lambda config: 0
     sys.argv[0] = "train.py"
-    devices.leave(train.main(*command_line(words)))
+    devices.exit_process(train.main(*command_line(words)))
 
 
 if __name__ == "__main__":

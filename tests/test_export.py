@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import export
-from inference import import_openvino
 from model import SRGAN_g
+from upscaling.network import import_openvino
 
 FACTS = {"model": {"scale": 2}, "updates": 7}
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Keras exports from TensorFlow")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from fast_forward import before_depth_to_space, fast_forward, prelu
 from model import SRGAN_g
 from srgan import JIT, SRGAN, to_float
+from training.fast_forward import before_depth_to_space, fast_forward, prelu
 
 UPDATES = 20
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metrics import feature_distance, luma, niqe, psnr, shaved, ssim, ssim_daala
+from evaluation.metrics import feature_distance, luma, niqe, psnr, shaved, ssim, ssim_daala
 from pictures import read_picture, resize
 
 BENCHMARK = Path(__file__).parents[1] / "data/benchmark"

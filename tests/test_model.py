@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from losses import d_loss, g_gan_loss, mse_loss
-from model import VGG19, SRGAN_d, SRGAN_g, upsample
+from losses import VGG19, d_loss, g_gan_loss, mse_loss
+from model import SRGAN_d, SRGAN_g, upsample
 from pictures import read_picture
 from srgan import JIT, SRGAN, frozen, to_float
 

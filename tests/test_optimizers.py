@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from optimizers import Muon, Stable
+from training.optimizers import Muon, Stable
 
 UPDATES = 5
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageSequence, JpegImagePlugin, PngImagePlugin
 
-import photo_writer
-from photo_writer import write_photo
-from photos import open_photo, upscaled
 from pictures import resize
+from upscaling import photo_writer
+from upscaling.photo_reader import open_photo, upscaled
+from upscaling.photo_writer import write_photo
 from utils import UserError
 
 cv2 = pytest.importorskip("cv2")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pictures import KERNELS, find_pictures, grid, read_picture, resize, write_picture
-from utils import UserError, written_whole
+from utils import UserError, atomic_write
 
 ROOT = Path(__file__).parents[1]
 BENCHMARK = ROOT / "data/benchmark"
@@ -274,7 +274,7 @@ def test_where_the_name_is_taken_by_a_folder_nothing_temporary_is_left(tmp_path)
 def test_a_write_that_fails_half_way_leaves_the_old_file_alone(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), written_whole(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old" and files(tmp_path) == ["x.txt"]
@@ -283,7 +283,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_alone(tmp_path):
 def test_of_two_processes_that_write_one_file_each_leaves_it_whole(tmp_path):
     path = tmp_path / "x.txt"
     other = f"from utils import write_text; write_text({str(path)!r}, 'theirs')"
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("ours")
         subprocess.run([sys.executable, "-c", other], cwd=ROOT, check=True)
         assert path.read_text() == "theirs"
@@ -294,12 +294,12 @@ def test_what_a_killed_process_left_half_written_is_deleted_by_the_next(tmp_path
     path = tmp_path / "x.txt"
     killed = f"""if True:
         import os, utils
-        with utils.written_whole({str(path)!r}) as temporary:
+        with utils.atomic_write({str(path)!r}) as temporary:
             temporary.touch()
             os.kill(os.getpid(), 9)"""
     assert subprocess.run([sys.executable, "-c", killed], cwd=ROOT).returncode == -9
     assert len(files(tmp_path)) == 1
     path.with_name(".mine").touch()
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.touch()
     assert files(tmp_path) == [".mine", "x.txt"]

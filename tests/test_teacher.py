@@ -7,9 +7,9 @@ import pytest
 from test_train import ROOT, datasets, refused, run
 
 import train
-from dataset import Crops, Pictures, turned, turned_back
-from pictures import find_pictures
-from teacher import Targets, Teacher
+from dataset import Crops, Pictures
+from pictures import find_pictures, turned, turned_back
+from training.teacher import Targets, Teacher
 from utils import UserError
 
 onnx = pytest.importorskip("onnx")
@@ -39,7 +39,7 @@ def write_network(path, scale=4, gain=1.0, channels="NHWC"):
 
 @pytest.fixture
 def teacher_file(tmp_path):
-    return write_network(tmp_path / "teacher.onnx")
+    return write_network(tmp_path / "training.teacher.onnx")
 
 
 @pytest.fixture

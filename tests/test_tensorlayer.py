@@ -18,7 +18,8 @@ import config  # noqa: E402
 import losses  # noqa: E402
 from model import SRGAN_d, SRGAN_g  # noqa: E402
 from srgan import SRGAN  # noqa: E402
-from utils import UserError, import_tensorlayer  # noqa: E402
+from utils import UserError  # noqa: E402
+from weights import import_tensorlayer  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 SIZE = (9, 13)

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config import configuration
-from evaluate import load_generator
 from model import SRGAN_g
 from pictures import read_picture
 from srgan import super_resolve
-from tiles import by_tiles, windows
+from upscaling.tiles import by_tiles, windows
+from weights import load_generator
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "checkpoints/pretrained").glob("*.weights.h5"))
@@ -42,7 +41,7 @@ def test_the_widest_halo_gives_the_whole_picture_whatever_the_weights(tile):
 )
 def test_the_shipped_weights_need_less_halo(path, picture, tile):
     lr = read_picture(ROOT / f"data/benchmark/{picture}.png")
-    generator = load_generator(path, configuration())
+    generator = load_generator(path)
     whole, tiled = super_resolve(generator, lr), super_resolve(generator, lr, tile=tile, halo=16, batch=4)
     assert np.abs(whole.astype(int) - tiled).max() <= 1
 

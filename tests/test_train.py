@@ -18,8 +18,8 @@ import pytest
 import train
 from config import command_line
 from dataset import Crops, Pictures
+from evaluation.metrics import luma, psnr
 from losses import g_gan_loss
-from metrics import luma, psnr
 from model import SRGAN_d, SRGAN_g
 from pictures import find_pictures, read_picture, resize, write_picture
 from srgan import JIT, SRGAN, frozen, to_float, to_uint8
@@ -156,11 +156,11 @@ def test_an_interrupted_run_ends_in_the_same_weights(straight, tmp_path, monkeyp
     stops = [("srgan_init", 1), ("srgan_init", 5), ("srgan", 2), ("srgan", 4)]
     progress = train.Report.progress
 
-    def interrupted(self, updates, logs, stop):
-        if stops and stops[0] == (self.stage, self.updates + updates):
+    def interrupted(self, update, terms):
+        if stops and stops[0] == (self.stage.name, update):
             stops.pop(0)
             os.kill(os.getpid(), signal.SIGINT)
-        progress(self, updates, logs, stop)
+        progress(self, update, terms)
 
     monkeypatch.setattr(train.Report, "progress", interrupted)
     assert [run(tmp_path) for _ in range(5)] == [130, 130, 130, 130, 0]
@@ -356,10 +356,10 @@ def vanishing(monkeypatch, folder, pattern):
     shutil.copytree(ROOT / "data/valid", folder)
     progress = train.Report.progress
 
-    def vanish(self, updates, logs, stop):
+    def vanish(self, update, terms):
         for path in folder.glob(pattern):
             path.unlink()
-        progress(self, updates, logs, stop)
+        progress(self, update, terms)
 
     monkeypatch.setattr(train.Report, "progress", vanish)
     return {"TRAIN_hr_img_path": folder, "TRAIN_memory_gb": 0, "TRAIN_n_updates_init": 60, "TRAIN_report_every": 30}

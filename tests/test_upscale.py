@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import upscale
-from inference import load_network
 from model import SRGAN_g
 from pictures import read_picture, resize, write_picture
-from utils import save_weights
+from upscaling.network import load_network
+from weights import save_weights
 
 pytest.importorskip("openvino")
 ROOT = Path(__file__).parents[1]
@@ -234,7 +234,7 @@ def test_a_picture_keeps_its_colours_with_the_shipped_weights(tmp_path):
 
 def test_a_stopped_video_goes_on(run, monkeypatch, capsys):
     av = pytest.importorskip("av")
-    monkeypatch.setattr("video.PIECE", 3)
+    monkeypatch.setattr("upscaling.video.PIECE", 3)
     with av.open("a.mp4", "w") as file:
         shown = file.add_stream("libx264", rate=10)
         shown.width, shown.height = 20, 10

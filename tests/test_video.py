@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pictures import read_picture
-from utils import UserError, remove_halves
-from video import open_video, upscale_video
+from upscaling.video import open_video, upscale_video
+from utils import UserError, remove_partial_files
 
 av = pytest.importorskip("av")
 
@@ -86,7 +86,7 @@ CLIPS = {
 def test_a_video_comes_back_twice_as_large(tmp_path, monkeypatch, name, suffix):
     if suffix == "webm" and CLIPS[name].get("sound", True):
         pytest.skip("WebM does not hold AAC")
-    monkeypatch.setattr("video.PIECE", 5)
+    monkeypatch.setattr("upscaling.video.PIECE", 5)
     clip(tmp_path / "in.mp4", **CLIPS[name])
     video = open_video(tmp_path / "in.mp4")
     upscale_video(video, tmp_path / f"out.{suffix}", twice)
@@ -154,7 +154,7 @@ def pan(path, count=23):
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
 def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr("video.PIECE", 5)
+    monkeypatch.setattr("upscaling.video.PIECE", 5)
     pan(tmp_path / "in.mp4")
     out, straight = tmp_path / f"out.{suffix}", tmp_path / f"straight.{suffix}"
     upscale_video(open_video(tmp_path / "in.mp4"), straight, twice)
@@ -169,7 +169,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, monkeypatch,
         video.upscale_video(video.open_video({str(tmp_path / "in.mp4")!r}), {str(out)!r}, network)"""
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -signal.SIGKILL
     assert not out.exists()
-    remove_halves.cache_clear()  # as in a new process
+    remove_partial_files.cache_clear()  # as in a new process
     seen, found = [], []
     upscale_video(open_video(tmp_path / "in.mp4"), out, lambda lr: (seen.append(lr), twice(lr))[1], found=found.append)
     assert len(seen) == 23 - 15 and found == [5, 5, 5]
@@ -184,7 +184,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("change", ["source", "network", None])
 def test_pieces_of_another_network_or_source_are_made_again(tmp_path, monkeypatch, change):
-    monkeypatch.setattr("video.PIECE", 5)
+    monkeypatch.setattr("upscaling.video.PIECE", 5)
     clip(tmp_path / "in.mp4")
     seen = []
 

@@ -194,7 +194,7 @@ def test_a_killed_warm_up_by_muon_with_a_teacher_ends_in_the_same_weights(straig
     sys.path.insert(0, str(ROOT / "tests"))
     from test_teacher import write_network
 
-    teacher = write_network(tmp_path / "teacher.onnx")
+    teacher = write_network(tmp_path / "training.teacher.onnx")
     recipe = {
         "TRAIN_optimizer": "muon",
         "TRAIN_schedule_init": "stable",

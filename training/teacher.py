@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dataset import turned, turned_back
-from inference import import_openvino
-from pictures import read_picture, resize, write_picture
-from tiles import by_tiles
+from pictures import read_picture, resize, turned, turned_back, write_picture
+from upscaling.network import import_openvino
+from upscaling.tiles import by_tiles
 from utils import UserError
 
 STRANGE = 16  # levels between the mean of a teacher's picture and of the bicubic one: not what it was trained for

@@ -13,8 +13,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tiles import windows
-from utils import UserError, check_hdf5, read_facts
+from upscaling.tiles import windows
+from utils import UserError
+from weights import check_hdf5, load_generator
 
 ENGINES = ("auto", "openvino", "keras", "onnxruntime")
 HINT = "INFERENCE_PRECISION_HINT"
@@ -60,7 +61,7 @@ def load_network(path, engine="auto", precision="auto", trust_pickle=False):
         better_in_keras = path.suffix == ".npz" or not installed or gpu_in_keras()
         engine = "keras" if better_in_keras and not exported else "openvino"
     if engine == "keras":
-        return keras_network(path, precision, trust_pickle)
+        return keras_network(path, trust_pickle)
     if engine == "onnxruntime" and path.suffix != ".onnx":
         raise UserError(f"{path}: ONNX Runtime reads *.onnx alone; python export.py --format onnx writes one")
     if not installed:
@@ -75,43 +76,33 @@ def load_network(path, engine="auto", precision="auto", trust_pickle=False):
 
 
 def gpu_in_keras():
-    """Is a GPU here that Keras can use? To import it takes seconds, so first whether there is one at all."""
+    """True where a GPU is here that Keras can use. To import Keras takes seconds: first, is there one at all?"""
     if not Path("/dev/nvidia0").exists():
         return False
     from config import prepare_environment
 
     prepare_environment()
-    from devices import gpu
+    import keras
 
-    return gpu()
-
-
-def overrides_for(path, trust_pickle):
-    """What a configuration must say for the weights at `path`."""
-    overrides = [f"MODEL.scale={read_facts(path).get('model', {}).get('scale', 4)}"]
-    overrides += ["EVALUATE.trust_pickle=yes"] if trust_pickle else []
-    return overrides + ["MODEL.variant=tensorlayer"] * (path.suffix == ".npz")
+    return bool(keras.distribution.list_devices("gpu"))
 
 
-def keras_network(path, precision, trust_pickle):
+def keras_network(path, trust_pickle):
     """The network in Keras, on a GPU where there is one."""
-    from config import configuration, prepare_environment
+    from config import prepare_environment
 
     prepare_environment()
     import keras
 
-    from evaluate import load_generator
     from srgan import JIT
 
-    if precision == "bfloat16":
-        keras.config.set_dtype_policy("mixed_bfloat16")
-    config = configuration(overrides=overrides_for(path, trust_pickle), training=False)
-    generator = load_generator(path, config)
+    generator = load_generator(path, trust_pickle)
     generator.compile(optimizer=None, jit_compile=JIT)
+    scale = generator.compute_output_shape((1, 8, 8, 3))[1] // 8
     errors = RuntimeError  # of JAX
     if keras.backend.backend() == "tensorflow":
         from tensorflow.errors import ResourceExhaustedError as errors
-    return Network(lambda lr: keras.ops.convert_to_numpy(generator.predict_on_batch(lr)), config.MODEL.scale, errors)
+    return Network(lambda lr: keras.ops.convert_to_numpy(generator.predict_on_batch(lr)), scale, errors)
 
 
 def import_openvino():

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from utils import UserError
+from utils import UserError, reason
 
 JAX = keras.backend.backend() == "jax"
 CPU = Path("/proc/cpuinfo")
@@ -32,16 +32,16 @@ def distributed(devices, batch_size):
     if devices == "1":
         yield
         return
-    with joined() if several else contextlib.nullcontext():
+    with joined_processes() if several else contextlib.nullcontext():
         names = keras.distribution.list_devices()
         if batch_size % len(names):
             raise UserError(f"TRAIN.batch_size={batch_size}: must be a multiple of the {len(names)} devices")
-        with shared_by(names).scope():
+        with sharing_strategy(names).scope():
             yield
 
 
 def gpu():
-    """Does Keras see one?"""
+    """True where Keras sees a GPU."""
     return bool(keras.distribution.list_devices("gpu"))
 
 
@@ -65,15 +65,23 @@ def processor():
     return " ".join([name, *(flag for flag in ("avx512_bf16", "amx_bf16") if flag in text.split())])
 
 
-def say_if_no_gpu():
-    """Print what to do where this machine has a GPU and Keras does not see it; it would train on the CPU for weeks."""
+def warn_of_unused_gpu():
+    """Say on stderr what to do where this machine has a GPU that Keras does not see: the CPU would take weeks."""
     if Path("/dev/nvidia0").exists() and not gpu():
         print(
             "a GPU is here, but not the packages that train on it; see the README, JAX, several GPUs", file=sys.stderr
         )
 
 
-def shared_by(names):
+def synchronize_statistics(*networks):
+    """Let batch normalization use the whole batch's statistics, as on one device, where devices share it out."""
+    for network in networks:
+        for layer in network.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = replicas() > 1
+
+
+def sharing_strategy(names):
     """What shares each batch among the devices of these `names` and sums their gradients."""
     if JAX:
         return keras.distribution.DataParallel(auto_shard_dataset=False)
@@ -83,17 +91,17 @@ def shared_by(names):
 
 
 @contextlib.contextmanager
-def joined():
+def joined_processes():
     """A scope in which this process is one of several; only the first prints."""
     import jax
 
     try:
         keras.distribution.initialize()
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"KERAS_DISTRIBUTION_*: {str(error).splitlines()[0]}") from error
+        raise UserError(f"KERAS_DISTRIBUTION_*: {reason(error)}") from error
     number, count = process()
     lost = f"process {number} of {count} lost another; start all again with the same command, they go on"
-    say_on_abort(f"{Path(sys.argv[0]).name}: {lost}\n")
+    exit_on_abort(f"{Path(sys.argv[0]).name}: {lost}\n")
     with contextlib.redirect_stdout(open(os.devnull, "w")) if number else contextlib.nullcontext():
         try:
             yield
@@ -104,7 +112,7 @@ def joined():
     jax.distributed.shutdown()
 
 
-def say_on_abort(line):
+def exit_on_abort(line):
     """Where JAX aborts, as it does when the first process is lost, let `line` and exit 2 take the place of C++'s stack.
 
     JAX's own messages go unseen from here on; what Python prints is still seen.
@@ -118,7 +126,7 @@ def say_on_abort(line):
         os.write(stderr, line.encode())
         os._exit(2)
 
-    say_on_abort.kept = say  # C holds no reference
+    exit_on_abort.kept = say  # C holds no reference
     ctypes.CDLL(None).signal(signal.SIGABRT, say)
 
 
@@ -131,8 +139,13 @@ def process():
     return jax.process_index(), jax.process_count()
 
 
+def is_first():
+    """True in the process that prints and writes."""
+    return process()[0] == 0
+
+
 def replicas():
-    """How many parts of a batch have a loss and statistics of their own: on JAX none, they are the whole batch's."""
+    """How many parts of a batch have a loss and statistics of their own; on JAX 1: they are the whole batch's."""
     if JAX:
         return 1
     import tensorflow as tf
@@ -140,8 +153,8 @@ def replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def greatest(number):
-    """The greatest `number` of all processes, each of which has to ask."""
+def max_over_processes(number):
+    """The max_over_processes `number` of all processes, each of which has to ask."""
     if process()[1] == 1:
         return number
     from jax.experimental.multihost_utils import process_allgather
@@ -149,14 +162,14 @@ def greatest(number):
     return int(process_allgather(np.int32(number)).max())
 
 
-def same(number, message):
+def require_same(number, message):
     """Raise UserError(message) in the processes where `number` is not what the others have; each has to ask."""
-    if greatest(number) != number:
+    if max_over_processes(number) != number:
         raise UserError(message)
 
 
 @contextlib.contextmanager
-def alone():
+def without_distribution():
     """A scope for what one process does without the others: Keras makes variables even where it only saves."""
     shared = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
@@ -166,7 +179,7 @@ def alone():
         keras.distribution.set_distribution(shared)
 
 
-def leave(status):
+def exit_process(status):
     """Exit; after a failure at once, for the other processes may be gone, or wait for this one."""
     if status and process()[1] > 1:
         sys.stdout.flush()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils import UserError, written_whole
+from utils import UserError, atomic_write
 
 try:
     import av
@@ -69,7 +69,7 @@ def upscale_video(video, out, network, made_of="", found=lambda frames: None):
         raise UserError(f"{out}: no video ends like this; choose from {' '.join(CONTAINERS)}")
     folder = out.with_name(f".{out.name}.pieces")
     try:
-        with written_whole(out) as temporary:
+        with atomic_write(out) as temporary:
             source = video.path.stat()
             made_of = (made_of, PIECE, CONTAINERS[out.suffix.lower()], source.st_size, source.st_mtime_ns)
             name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
@@ -107,7 +107,7 @@ def _write_piece(path, out, rate, seen, frames):
     """Encode `frames`, which came from the stream `seen`, whole or not at all."""
     codec, options = CONTAINERS[out.suffix.lower()]
     writing = f"cannot be written; {codec} holds 16384 pixels a side"
-    with written_whole(path) as temporary, contextlib.ExitStack() as stack:
+    with atomic_write(path) as temporary, contextlib.ExitStack() as stack:
         with _one_line(out, writing):
             file = av.open(str(temporary), "w")
             stack.callback(_given_up, file)

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 import export
-import inference
-from inference import before_depth_to_space, load_network
-from metrics import luma, psnr
+from evaluation.metrics import luma, psnr
 from model import SRGAN_d, SRGAN_g
 from pictures import cut_to_multiple, read_picture, resize
-from utils import UserError, save_weights
+from upscaling import network as inference
+from upscaling.network import before_depth_to_space, load_network
+from utils import UserError
+from weights import save_weights
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "checkpoints/pretrained/srresnet.weights.h5"
@@ -94,7 +95,7 @@ def test_an_exported_file_gives_the_same(tmp_path, engine, kind):
 def test_openvino_without_memory_says_so():
     program = f"""if True:
         import numpy, resource
-        from inference import load_network
+        from upscaling.network import load_network
         network = load_network({str(SHIPPED)!r}, "openvino")
         network(numpy.zeros((1, 8, 8, 3)))
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -146,7 +147,7 @@ def test_bfloat16_costs_less_than_a_hundredth_of_a_decibel():
 def test_keras_is_not_imported_and_nobody_is_told(tmp_path):
     program = f"""if True:
         import sys, numpy
-        from inference import load_network
+        from upscaling.network import load_network
         load_network({str(SHIPPED)!r}, "openvino")(numpy.zeros((1, 8, 8, 3)))
         print([name for name in {UNWANTED} if sys.modules.get(name)])"""
     home = os.environ | {"HOME": str(tmp_path)}
@@ -186,15 +187,15 @@ def test_a_wrong_file_is_one_line(kind, tmp_path):
 
 def test_without_openvino_it_is_keras_or_one_line(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(inference, "keras_network", lambda path, precision, trust_pickle: "keras")
+    monkeypatch.setattr(inference, "keras_network", lambda path, trust_pickle: "keras")
     assert load_network(SHIPPED) == "keras"
     with pytest.raises(UserError, match="pip install openvino"):
         load_network(SHIPPED, "openvino")
 
 
 def test_a_gpu_that_keras_cannot_use_is_no_reason_for_keras(monkeypatch):
-    monkeypatch.setattr("devices.gpu", lambda: False)
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: [])
     monkeypatch.setattr(Path, "exists", lambda path: True)
     assert not inference.gpu_in_keras()
-    monkeypatch.setattr("devices.gpu", lambda: True)
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: ["gpu:0"])
     assert inference.gpu_in_keras()

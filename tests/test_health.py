@@ -2,7 +2,7 @@
 
 import pytest
 
-from report import WON_REPORTS, unhealthy
+from training.health import WON_REPORTS, warning_for
 
 START = {"update": 0, "val_psnr": 28.0}
 LINE = {"update": 1000, "val_psnr": 27.0, "d_real": 0.995, "d_fake": 0.005}
@@ -22,5 +22,5 @@ LINE = {"update": 1000, "val_psnr": 27.0, "d_real": 0.995, "d_fake": 0.005}
     ],
 )
 def test_a_collapse_and_a_discriminator_that_won_are_named(lines, named):
-    warning = unhealthy(lines)
+    warning = warning_for(lines)
     assert warning is None if named is None else named in warning

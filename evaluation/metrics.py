@@ -11,7 +11,7 @@ from pictures import resize
 
 # Mean, covariance and Gaussian window of Mittal, Soundararajan and Bovik 2013 (LIVE, University of Texas
 # at Austin; free with citation)
-PRISTINE = Path(__file__).parent / "data" / "niqe_pristine.npz"
+PRISTINE = Path(__file__).parents[1] / "data" / "niqe_pristine.npz"
 BLOCK = 96  # side of the blocks that NIQE looks at
 # Generalised Gaussians: shape parameters, and the ratio mean(|x|)^2 / mean(x^2) that each has
 GAUSSIAN_SHAPES = np.arange(0.2, 10.001, 0.001)

@@ -1,7 +1,46 @@
-"""Muon for convolutions, and a learning rate that can be decayed late: what the long warm-up is trained with."""
+"""Optimizers and learning rates of both stages: Adam as the paper's, Muon for a warm-up that learns faster."""
 
 import keras
 from keras import ops
+
+from training.stages import WARM_UP, decays_from
+
+RISE = 100  # updates in which a stable learning rate rises from 0
+
+
+def warm_up_optimizer(settings):
+    """The optimizer of the warm-up. settings: TRAIN of the configuration."""
+    rate = warm_up_rate(settings)
+    if settings.optimizer == "muon":
+        return Muon(rate, adam_lr_ratio=settings.adam_lr_ratio)
+    return plain_optimizer(settings, rate)
+
+
+def adversarial_optimizer(settings):
+    """The optimizer of the second stage, for both players. settings: TRAIN of the configuration.
+
+    Its rate falls once, at half (paper: after 1e5 of 2e5 updates; TensorLayer: decay_every n_epoch / 2).
+    """
+    rates = [settings.learning_rate, settings.learning_rate * settings.lr_decay]
+    return plain_optimizer(
+        settings, keras.optimizers.schedules.PiecewiseConstantDecay([settings.n_updates // 2], rates)
+    )
+
+
+def plain_optimizer(settings, rate):
+    if settings.optimizer == "sgd":
+        return keras.optimizers.SGD(rate)
+    return keras.optimizers.Adam(rate, beta_1=settings.beta1)
+
+
+def warm_up_rate(settings):
+    """A schedule even where it is constant: a plain number would be stored in the state and outlive a change."""
+    rate, total = settings.learning_rate_init, max(1, settings.n_updates_init)
+    if settings.schedule_init == "cosine":
+        return keras.optimizers.schedules.CosineDecay(rate, total, alpha=0.01)
+    if settings.schedule_init == "stable":
+        return Stable(rate, RISE, decays_from(WARM_UP, settings), total)
+    return keras.optimizers.schedules.PiecewiseConstantDecay([total], [rate, rate])
 
 
 @keras.saving.register_keras_serializable("srgan")

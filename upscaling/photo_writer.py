@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from photos import EXIF_FOLDERS, FORMATS, rounded
-from utils import UserError, written_whole
+from upscaling.photo_reader import EXIF_FOLDERS, FORMATS, rounded
+from utils import UserError, atomic_write
 
 
 def write_photo(path, photo, frames, scale=1):
@@ -27,7 +27,7 @@ def write_photo(path, photo, frames, scale=1):
         raise UserError(f"{path}: {longest} pixels long, {kind.name} holds {kind.longest}; name it .png or .tiff")
     if photo.frames > 1 and not (kind.animation if FORMATS[photo.suffix].animation else kind.name == "TIFF"):
         raise UserError(f"{path}: {kind.name} does not hold such {photo.frames} frames; name it {photo.suffix}")
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         if kind.name == "TIFF":
             _write_tiff(temporary, path, frames)
         elif kind.name == "PNG" and photo.frames == 1:

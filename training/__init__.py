@@ -1,0 +1,1 @@
+"""What only training stands on."""

@@ -1,0 +1,102 @@
+"""What a stage of training shows: progress bar, log line, sample grid, TensorBoard."""
+
+import importlib.util
+import json
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from evaluation.metrics import luma, psnr
+from pictures import grid, resize, write_picture
+from training import devices
+from training.health import warning_for
+from utils import UserError, write_text
+
+SHOWN = 4  # validation pictures in a grid
+
+
+class Report:
+    """Shows a stage of `game`, up to update `total`, and measures it on the pictures `valid`, [(lr, hr)].
+
+    Of several processes, which all hold the same weights, each measures and the first one writes.
+    """
+
+    def __init__(self, stage, game, total, valid, config):
+        self.stage, self.game, self.total, self.valid, self.scale = stage, game, total, valid, config.MODEL.scale
+        self.samples = Path(config.TRAIN.samples_dir, stage.grids)
+        self.log = Path(config.TRAIN.checkpoint_dir, f"log_{stage.name}.jsonl")
+        self.board = Path(config.TRAIN.checkpoint_dir, "tensorboard", stage.name)
+        self.writes = devices.process()[0] == 0
+        self.lines, self.tensorboard = [], None
+
+    def begin(self):
+        """Read the log of the run that this one goes on from; measure once where there is none."""
+        self.first = self.game.updates_done()  # the bar counts this run's updates alone, or its ETA would be wrong
+        interval = 0.5 if sys.stdout.isatty() else 60  # seconds between two pictures of the bar
+        terms = list(self.game.terms)
+        self.bar = keras.utils.Progbar(
+            self.total - self.first, interval=interval, stateful_metrics=terms, unit_name="update"
+        )
+        if keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
+            self.tensorboard = keras.callbacks.TensorBoard(self.board, write_graph=False)
+            self.tensorboard.set_model(self.game)
+        lrs, hrs = zip(*self.valid[:SHOWN])
+        for pictures in (lrs, hrs):
+            self.write_grid(f"_train_sample_{len(pictures[0])}", [[picture] for picture in pictures])
+        self.lines = self.read_log()
+        if devices.max_over_processes(not self.lines):  # validation is work for all processes together
+            line = {"update": self.first, "val_psnr": self.validate()}
+            self.lines = self.lines or [line]
+        self.write_log()
+        self.started = time.perf_counter()
+
+    def read_log(self):
+        """The log's lines up to the update that the run goes on from. Raises UserError where it is no log of ours."""
+        try:
+            lines = [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+            return [line for line in lines if line["update"] <= self.first and line["val_psnr"] is not None]
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{self.log}: is no log of ours ({error}); move it away") from error
+
+    def write_grid(self, name, rows):
+        if self.writes:
+            write_picture(self.samples / f"{name}.png", grid(rows))
+
+    def write_log(self):
+        if self.writes:
+            write_text(self.log, "".join(json.dumps(line) + "\n" for line in self.lines))
+
+    def progress(self, update, terms):
+        """Move the bar to `update`. terms: {name: mean so far in this period}."""
+        self.bar.update(update - self.first, list(terms.items()))
+
+    def end_period(self, terms, updates):
+        """Measure, and show what a period of so many `updates` gave; its line in the log.
+
+        terms: {name: mean over the period}.
+        """
+        seconds = time.perf_counter() - self.started
+        line = {"update": self.game.updates_done(), **terms, "val_psnr": self.validate()}
+        line["learning_rate"] = float(keras.ops.convert_to_numpy(self.game.optimizer.learning_rate))
+        line["updates_per_second"] = updates / seconds
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in line.items())
+        print(f"\n{self.stage.name}: {shown}", flush=True)
+        if self.tensorboard:
+            self.tensorboard.on_epoch_end(line["update"], line)
+        warning = warning_for([*self.lines, line])
+        if warning:
+            print(f"{self.stage.name}: warning: {warning}", flush=True)
+        self.lines.append(line | ({"warning": warning} if warning else {}))
+        self.write_log()
+        self.started = time.perf_counter()
+        return line
+
+    def validate(self):
+        """Mean PSNR of the validation pictures (dB, Y, border cut by the scale), and a grid of the first ones."""
+        srs = [self.game.super_resolve(lr) for lr, _ in self.valid]
+        rows = [[resize(lr, self.scale), sr, hr] for (lr, hr), sr in zip(self.valid[:SHOWN], srs)]
+        self.write_grid(f"train_{self.game.updates_done()}", rows)
+        return float(np.mean([psnr(luma(sr), luma(hr), self.scale) for sr, (_, hr) in zip(srs, self.valid)]))
