@@ -246,6 +246,13 @@ def command_line(argv=None):
         parser.error(str(error))
 
 
+def jit_compile():
+    """What Keras' compile() is told of XLA: it doubles TensorFlow's time on a CPU and pays on a GPU; JAX needs it."""
+    import keras
+
+    return "auto" if keras.backend.backend() == "jax" or keras.distribution.list_devices("gpu") else False
+
+
 def prepare_environment():
     """Choose TensorFlow unless KERAS_BACKEND says otherwise, and keep its start-up notices off the screen."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")

@@ -177,6 +177,11 @@ def turned_back(picture, turn):
     return np.rot90(picture[:, ::-1] if turn >= 4 else picture, -(turn % 4))
 
 
+def as_colour(picture):
+    """Grey (h, w) or colour (h, w, 3) -> (h, w, 3)."""
+    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
+
+
 def labelled(picture, text):
     """The picture (h, w, 3) under a white strip with `text`."""
     strip = Image.new("RGB", (picture.shape[1], 16), "white")

@@ -4,13 +4,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from config import jit_compile
 from losses import d_loss, g_gan_loss, mse_loss, vgg_loss
 from training.devices import replicas
 from training.fast_forward import fast_forward
 from upscaling.tiles import by_tiles
 
-# XLA costs TensorFlow a factor of two on a CPU and pays on a GPU; JAX always needs it.
-JIT = "auto" if keras.backend.backend() == "jax" or keras.distribution.list_devices("gpu") else False
+JIT = jit_compile()
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf

@@ -19,8 +19,9 @@ if __name__ == "__main__":  # --help and mistakes are answered before Keras is i
 import keras
 import numpy as np
 
+import upscale
 from dataset import Crops, load_pictures, name_skipped, validation_pictures
-from evaluate import evaluate, upscale_pictures
+from evaluate import best_weights, evaluate
 from losses import CONTENT_LOSSES
 from model import SRGAN_d, SRGAN_g
 from srgan import JIT, SRGAN
@@ -172,6 +173,14 @@ def stop_signals():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def upscale_pictures(source, config):
+    """Upscale a picture or a folder into samples/upscaled by upscale.py, with the best weights there are."""
+    command = [source, f"--output={config.TRAIN.samples_dir}/upscaled", f"--model={best_weights(config)}"]
+    if config.EVALUATE.trust_pickle == "yes":
+        command.append("--trust-pickle")
+    return upscale.main(upscale.command_line(command))
 
 
 def run(mode, source, config):

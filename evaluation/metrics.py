@@ -83,6 +83,29 @@ def similarity(a, b, blur):
     return means * (2 * covariance + c2) / (var_a + var_b + c2)
 
 
+def mesh(sr, hr, shave, period=4):
+    """How strong a mesh of `period` pixels is in sr, in levels of 255: 0 is none; uint8 (h, w) or (h, w, 3).
+
+    Sub-pixel convolutions make the pixels at each place of a 4x4 cell by kernels of their own; where these differ, flat
+    areas show a pattern. It is the standard deviation, over the places in the cell, of the mean difference to hr.
+    """
+    difference = shaved(sr, shave).astype(float) - shaved(hr, shave)
+    rows = np.arange(difference.shape[0]) % period
+    columns = np.arange(difference.shape[1]) % period
+    means = [
+        difference[rows == row][:, columns == column].mean(axis=(0, 1))  # a number, or one a channel
+        for row in range(period)
+        for column in range(period)
+    ]
+    return float(np.std(means, axis=0).mean())
+
+
+def colour_shift(sr, reference):
+    """Largest difference of two pictures' mean red, green or blue, in levels of 255; uint8 (h, w) or (h, w, 3)."""
+    shift = sr.astype(float).mean(axis=(0, 1)) - reference.astype(float).mean(axis=(0, 1))
+    return float(np.abs(shift).max())
+
+
 PERCEPTUAL_LAYERS = ["block1_conv2", "block2_conv2", "block3_conv4", "block4_conv4", "block5_conv4"]  # of VGG19
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.metrics import feature_distance, luma, niqe, psnr, shaved, ssim, ssim_daala
+from evaluation.metrics import colour_shift, feature_distance, luma, mesh, niqe, psnr, shaved, ssim, ssim_daala
 from pictures import read_picture, resize
 
 BENCHMARK = Path(__file__).parents[1] / "data/benchmark"
@@ -111,3 +111,22 @@ def test_feature_distance_by_hand(random=np.random.default_rng(0)):
     other = random.standard_normal((2, 5, 5, 8)).astype(np.float32)
     assert np.asarray(feature_distance([a, other], [b, 3 * other])) == pytest.approx([0, 2 * 2 / 6 / 2], abs=1e-6)
     assert np.asarray(feature_distance([a], [-b[:1]])) == pytest.approx([4, 4])
+
+
+@pytest.mark.parametrize("period", [2, 4])
+def test_a_mesh_is_measured_in_levels_and_nothing_else_is(period):
+    """A pattern of +3 and -3 levels in turn has a standard deviation of 3; a shift has none, noise next to none."""
+    random = np.random.default_rng(0)
+    hr = random.integers(50, 200, (240, 320, 3)).astype(float)
+    rows, columns = np.indices(hr.shape[:2])
+    pattern = np.where((rows // (period // 2) + columns // (period // 2)) % 2, 3, -3)[..., None]
+    assert mesh(hr + pattern, hr, 4) == pytest.approx(3)
+    assert mesh(hr + 7, hr, 4) == pytest.approx(0)
+    noisy = hr + random.normal(0, 3, hr.shape)
+    assert mesh(noisy, hr, 4) < 3 * 3 / np.sqrt(hr[..., 0].size / 16)  # three standard errors of a place's mean
+
+
+def test_a_colour_shift_is_that_of_the_channel_that_moves_most():
+    grey = np.full((8, 9, 3), 100, np.uint8)
+    assert colour_shift(grey + np.array([1, 0, 4]), grey) == pytest.approx(4)
+    assert colour_shift(grey[..., 0], grey[..., 0]) == 0

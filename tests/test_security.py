@@ -11,7 +11,6 @@ import pytest
 from test_bad_data import png_claiming
 
 import upscale
-from config import configuration
 from dataset import validation_pictures
 from evaluate import benchmark_sets
 from model import SRGAN_g
@@ -219,7 +218,7 @@ def test_a_bomb_among_benchmark_pictures_is_refused(tmp_path, place):
     (tmp_path / "Set" / place).mkdir(exist_ok=True)
     (tmp_path / "Set" / place / "a.png").write_bytes(png_claiming(40000, 25000))
     with pytest.raises(UserError, match=f"{place}/a.png.*decompression bomb"):
-        benchmark_sets(configuration(overrides=[f"EVALUATE.benchmark_dir={tmp_path}"]))
+        list(benchmark_sets(tmp_path, 4, []))
 
 
 def test_a_bomb_among_validation_pictures_is_refused(tmp_path):

@@ -389,6 +389,18 @@ def test_bad_benchmark_and_validation_pictures_are_refused(tmp_path, capsys):
     refused(capsys, tmp_path, "LRx4/a.png", mode="evaluate", EVALUATE_benchmark_dir=other)
 
 
+def test_evaluation_leaves_out_a_bad_picture_and_says_so(tmp_path, capsys):
+    arguments(tmp_path)  # puts a good one there
+    folder = tmp_path / "benchmark/Set5/HR"
+    (folder / "broken.png").write_text("no picture")
+    write_picture(folder / "tiny.png", np.zeros((8, 8, 3), np.uint8))
+    assert run(tmp_path, mode="evaluate") == 0
+    printed = capsys.readouterr().out
+    assert "left out: " in printed and "broken.png" in printed and "tiny.png" in printed
+    rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
+    assert {row["pictures"] for row in rows} == {1}
+
+
 def as_a_user(folder, *extra, environment=None, limit=None, **changes):
     """The finished process of the tiny run's command line; `limit` bounds the kB of a file."""
     bound = ["bash", "-c", f'ulimit -f {limit or "unlimited"}; exec "$@"', "bash"]

@@ -89,15 +89,13 @@ def gpu_in_keras():
 
 def keras_network(path, trust_pickle):
     """The network in Keras, on a GPU where there is one."""
-    from config import prepare_environment
+    from config import jit_compile, prepare_environment
 
     prepare_environment()
     import keras
 
-    from srgan import JIT
-
     generator = load_generator(path, trust_pickle)
-    generator.compile(optimizer=None, jit_compile=JIT)
+    generator.compile(optimizer=None, jit_compile=jit_compile())
     scale = generator.compute_output_shape((1, 8, 8, 3))[1] // 8
     errors = RuntimeError  # of JAX
     if keras.backend.backend() == "tensorflow":
