@@ -9,8 +9,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from evaluation.metrics import luma, psnr
-from pictures import grid, resize, write_picture
+from evaluation.metrics import colour_shift, luma, mesh, psnr
+from pictures import grid, labelled, resize, write_picture
 from training import devices
 from training.health import warning_for
 from utils import UserError, write_text
@@ -30,6 +30,8 @@ class Report:
         self.log = Path(config.TRAIN.checkpoint_dir, f"log_{stage.name}.jsonl")
         self.board = Path(config.TRAIN.checkpoint_dir, "tensorboard", stage.name)
         self.writes = devices.process()[0] == 0
+        self.bicubics = [resize(lr, self.scale) for lr, _ in valid]
+        self.bicubic_psnrs = [psnr(luma(sr), luma(hr), self.scale) for sr, (_, hr) in zip(self.bicubics, valid)]
         self.lines, self.tensorboard = [], None
 
     def begin(self):
@@ -48,8 +50,11 @@ class Report:
             self.write_grid(f"_train_sample_{len(pictures[0])}", [[picture] for picture in pictures])
         self.lines = self.read_log()
         if devices.max_over_processes(not self.lines):  # validation is work for all processes together
-            line = {"update": self.first, "val_psnr": self.validate()}
+            line = {"update": self.first, **self.validate(), "val_psnr_bicubic": float(np.mean(self.bicubic_psnrs))}
             self.lines = self.lines or [line]
+        print(
+            f"{self.stage.name}: val_psnr {self.lines[-1]['val_psnr']:.4g}, bicubic {np.mean(self.bicubic_psnrs):.4g}"
+        )
         self.write_log()
         self.started = time.perf_counter()
 
@@ -79,7 +84,7 @@ class Report:
         terms: {name: mean over the period}.
         """
         seconds = time.perf_counter() - self.started
-        line = {"update": self.game.updates_done(), **terms, "val_psnr": self.validate()}
+        line = {"update": self.game.updates_done(), **terms, **self.validate()}
         line["learning_rate"] = float(keras.ops.convert_to_numpy(self.game.optimizer.learning_rate))
         line["updates_per_second"] = updates / seconds
         shown = "  ".join(f"{name} {value:.4g}" for name, value in line.items())
@@ -95,8 +100,20 @@ class Report:
         return line
 
     def validate(self):
-        """Mean PSNR of the validation pictures (dB, Y, border cut by the scale), and a grid of the first ones."""
+        """Means over the validation pictures: val_psnr (dB, Y, border cut by the scale), val_mesh, val_colour (levels).
+
+        Draws a grid of the first pictures: bicubic, SR and HR.
+        """
         srs = [self.game.super_resolve(lr) for lr, _ in self.valid]
-        rows = [[resize(lr, self.scale), sr, hr] for (lr, hr), sr in zip(self.valid[:SHOWN], srs)]
+        psnrs = [psnr(luma(sr), luma(hr), self.scale) for sr, (_, hr) in zip(srs, self.valid)]
+        rows = []
+        for (_, hr), bicubic, sr, before, after in zip(
+            self.valid[:SHOWN], self.bicubics, srs, self.bicubic_psnrs, psnrs
+        ):
+            labels = [f"bicubic {before:.2f} dB", f"{self.stage.network} {after:.2f} dB", "HR"]
+            rows.append([labelled(*pair) for pair in zip([bicubic, sr, hr], labels)])
         self.write_grid(f"train_{self.game.updates_done()}", rows)
-        return float(np.mean([psnr(luma(sr), luma(hr), self.scale) for sr, (_, hr) in zip(srs, self.valid)]))
+        meshes = [mesh(sr, hr, self.scale) for sr, (_, hr) in zip(srs, self.valid)]
+        shifts = [colour_shift(sr, bicubic) for sr, bicubic in zip(srs, self.bicubics)]
+        means = {"val_psnr": psnrs, "val_mesh": meshes, "val_colour": shifts}
+        return {name: float(np.mean(values)) for name, values in means.items()}
