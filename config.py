@@ -10,6 +10,8 @@ import importlib.util
 import math
 import os
 import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from easydict import EasyDict
 
@@ -20,111 +22,127 @@ MODES = {
 }
 
 
+class Allowed(NamedTuple):
+    """What the values of an option must be."""
+
+    holds: Callable[[Any], bool]
+    description: str
+    kinds: tuple[type, ...] = ()  # of a value; none: the default's
+
+
+class Option(NamedTuple):
+    """A value of the project: what it is unless it is set, what it may be, what it means and where that comes from."""
+
+    default: Any
+    allowed: Allowed
+    meaning: str
+
+
 def one_of(*values):
-    return lambda v: v in values, "one of " + ", ".join(map(repr, values))
+    """One of `values`."""
+    return Allowed(lambda value: value in values, "one of " + ", ".join(map(repr, values)))
 
 
 def at_least(low):
-    return lambda v: v >= low, f"{low} or more"
+    """A number that is `low` or more."""
+    return Allowed(lambda value: value >= low, f"{low} or more")
 
 
 def between(low, high):
-    return lambda v: low <= v <= high, f"{low} to {high}"
+    """A number from `low` to `high`."""
+    return Allowed(lambda value: low <= value <= high, f"{low} to {high}")
 
 
-def text(v):
-    return bool(v)
+def are_paths(value):
+    """True for one path, or for a list of some."""
+    paths = [value] if isinstance(value, str) else value
+    return bool(paths) and all(isinstance(path, str) and path for path in paths)
 
 
-def paths(v):
-    return bool(v) and all(isinstance(p, str) and p for p in ([v] if isinstance(v, str) else v))
+TEXT = Allowed(bool, "a path")
+PATHS = Allowed(are_paths, "a folder, or a list of folders: ['a', 'b']", (str, list))
+ANY = Allowed(lambda value: True, "any text")
 
-
-TEXT = text, "a path"
-PATHS = paths, "a folder, or a list of folders: ['a', 'b']"
-ANY = (lambda v: True), "any text"
-
-# name: (default, what is allowed, meaning and source)
 OPTIONS = {
-    "MODEL.variant": ("paper", one_of("paper", "tensorlayer"), "networks of the paper (fig. 4) or of TensorLayer"),
-    "MODEL.scale": (4, one_of(2, 4, 8), "upscaling factor (paper: 4)"),
-    "MODEL.blocks": (16, at_least(1), "residual blocks (paper, fig. 4: 16)"),
-    "MODEL.filters": (64, at_least(4), "feature maps of the generator's body (paper, fig. 4: 64)"),
-    "MODEL.discriminator_filters": (64, at_least(4), "feature maps of its first convolution (paper, fig. 4: 64)"),
-    "TRAIN.hr_img_path": ("data/train", PATHS, "HR pictures, searched recursively (TensorLayer's name)"),
-    "TRAIN.memory_gb": (8.0, at_least(0), "GB of decoded pictures kept in memory; the rest is decoded on demand"),
-    "TRAIN.batch_size": (16, at_least(1), "crops an update (paper, sec. 3.2: 16)"),
-    "TRAIN.crop": (96, at_least(16), "side of an HR crop in pixels (paper: 96; TensorLayer: 384)"),
-    "TRAIN.learning_rate_init": (1e-4, at_least(0.0), "of the warm-up (paper, sec. 3.2)"),
-    "TRAIN.learning_rate": (1e-4, at_least(0.0), "of the second stage (paper, sec. 3.2)"),
-    "TRAIN.beta1": (0.9, between(0.0, 0.9999), "of Adam (paper, sec. 3.2)"),
-    "TRAIN.optimizer": (
+    "MODEL.variant": Option("paper", one_of("paper", "tensorlayer"), "networks of the paper (fig. 4) or TensorLayer"),
+    "MODEL.scale": Option(4, one_of(2, 4, 8), "upscaling factor (paper: 4)"),
+    "MODEL.blocks": Option(16, at_least(1), "residual blocks (paper, fig. 4: 16)"),
+    "MODEL.filters": Option(64, at_least(4), "feature maps of the generator's body (paper, fig. 4: 64)"),
+    "MODEL.discriminator_filters": Option(64, at_least(4), "feature maps of its first convolution (paper, fig. 4: 64)"),
+    "TRAIN.hr_img_path": Option("data/train", PATHS, "HR pictures, searched recursively (TensorLayer's name)"),
+    "TRAIN.memory_gb": Option(8.0, at_least(0), "GB of decoded pictures kept in memory; the rest is decoded on demand"),
+    "TRAIN.batch_size": Option(16, at_least(1), "crops an update (paper, sec. 3.2: 16)"),
+    "TRAIN.crop": Option(96, at_least(16), "side of an HR crop in pixels (paper: 96; TensorLayer: 384)"),
+    "TRAIN.learning_rate_init": Option(1e-4, at_least(0.0), "of the warm-up (paper, sec. 3.2)"),
+    "TRAIN.learning_rate": Option(1e-4, at_least(0.0), "of the second stage (paper, sec. 3.2)"),
+    "TRAIN.beta1": Option(0.9, between(0.0, 0.9999), "of Adam (paper, sec. 3.2)"),
+    "TRAIN.optimizer": Option(
         "adam",
         one_of("adam", "muon", "sgd"),
-        "adam (paper); muon: the warm-up by Muon, which learns more from an update; sgd serves comparisons of backends",
+        "adam (paper); muon: for the warm-up, where it learns more from an update; sgd: for comparing backends",
     ),
-    "TRAIN.adam_lr_ratio": (0.3, at_least(0.0), "of Muon's rate: what Adam takes for ends, biases, slopes and norms"),
-    "TRAIN.schedule_init": (
+    "TRAIN.adam_lr_ratio": Option(0.3, at_least(0.0), "of Muon's rate: Adam's, for ends, biases, slopes, norms"),
+    "TRAIN.schedule_init": Option(
         "constant",
         one_of("constant", "cosine", "stable"),
         "learning rate of the warm-up (paper: constant); stable: it rises, stays, and falls in the last decay_part",
     ),
-    "TRAIN.decay_part": (
+    "TRAIN.decay_part": Option(
         0.15,
         between(0.0, 1.0),
         "of a stable warm-up: a longer n_updates_init goes on from before it",
     ),
-    "TRAIN.n_updates_init": (100_000, at_least(0), "updates of the warm-up (paper: 1e6)"),
-    "TRAIN.teacher": (
+    "TRAIN.n_updates_init": Option(100_000, at_least(0), "updates of the warm-up (paper: 1e6)"),
+    "TRAIN.teacher": Option(
         "",
         ANY,
         "*.onnx, lr to sr in 0..255, whose pictures take HR's place in the warm-up; empty: none",
     ),
-    "TRAIN.teacher_part": (0.85, between(0.0, 1.0), "of the warm-up that has the teacher; then HR returns"),
-    "TRAIN.teacher_ensemble": ("no", one_of("no", "yes"), "mean of the teacher's pictures of all flips and turns"),
-    "TRAIN.n_updates": (100_000, at_least(0), "updates of the second stage; the rate falls at half (paper: 2e5)"),
-    "TRAIN.fixed_statistics": (
+    "TRAIN.teacher_part": Option(0.85, between(0.0, 1.0), "of the warm-up that has the teacher; then HR returns"),
+    "TRAIN.teacher_ensemble": Option("no", one_of("no", "yes"), "mean of the teacher's pictures of all eight turns"),
+    "TRAIN.n_updates": Option(100_000, at_least(0), "updates of the second stage; the rate falls at half (paper: 2e5)"),
+    "TRAIN.fixed_statistics": Option(
         0.2,
         between(0.0, 1.0),
         "last part of the warm-up, and if above 0 all of stage 2, with batch normalization as at test time (paper: 0)",
     ),
-    "TRAIN.lr_decay": (0.1, between(0.0, 1.0), "factor on the learning rate at half of stage 2 (paper, TensorLayer)"),
-    "TRAIN.content_loss": (
+    "TRAIN.lr_decay": Option(0.1, between(0.0, 1.0), "factor on the rate at half of stage 2 (paper, TensorLayer)"),
+    "TRAIN.content_loss": Option(
         "tensorlayer",
         one_of("tensorlayer", "paper", "vgg22", "mse"),
         "MSE + 2e-6 VGG pool4 (slides) | VGG54 / 12.75^2 (paper) | VGG22 | MSE alone",
     ),
-    "TRAIN.adversarial_weight": (1e-3, at_least(0.0), "of the generator's GAN loss (paper, eq. 3; slides)"),
-    "TRAIN.initial_generator": (
+    "TRAIN.adversarial_weight": Option(1e-3, at_least(0.0), "of the generator's GAN loss (paper, eq. 3; slides)"),
+    "TRAIN.initial_generator": Option(
         "",
         ANY,
         "weights file to start from; --mode=srgan takes it in place of the warm-up; empty: none",
     ),
-    "TRAIN.ema": (0.999, between(0.0, 0.99999), "decay an update of the generator's running average; 0: none"),
-    "TRAIN.precision": (
+    "TRAIN.ema": Option(0.999, between(0.0, 0.99999), "decay an update of the generator's running average; 0: none"),
+    "TRAIN.precision": Option(
         "float32",
         one_of("float32", "mixed_bfloat16", "mixed_float16", "auto"),
         "arithmetic of the networks; weights stay float32; auto: mixed_bfloat16 where it is faster",
     ),
-    "TRAIN.seed": (0, between(0, 2**32 - 1), "of the initial weights and of the order of crops"),
-    "TRAIN.report_every": (1000, at_least(1), "updates between log line, grid, validation and checkpoint"),
-    "TRAIN.keep_states": (2, at_least(1), "states of each stage kept to resume from, the newest ones"),
-    "TRAIN.devices": ("1", one_of("1", "all"), "'all' shares each batch among every device, and process, there is"),
-    "TRAIN.workers": (2, at_least(1), "threads that cut crops"),
-    "TRAIN.checkpoint_dir": ("checkpoints", TEXT, "weights, state to resume from, log, resolved configuration"),
-    "TRAIN.samples_dir": ("samples", TEXT, "grids and evaluated pictures"),
-    "VALID.hr_img_path": ("data/valid", PATHS, "HR pictures for the validation PSNR and the grids"),
-    "VALID.count": (8, at_least(1), "pictures used, the first by name"),
-    "VALID.crop": (384, at_least(32), "side of their centre crop in pixels (TensorLayer: 384)"),
-    "EVALUATE.benchmark_dir": ("data/benchmark", TEXT, "one folder a set, with HR/ in it"),
-    "EVALUATE.srresnet": ("", ANY, "weights of the SRResNet rows; empty: checkpoint_dir, else the shipped ones"),
-    "EVALUATE.srgan": ("", ANY, "weights of the SRGAN rows; empty: checkpoint_dir, else the shipped ones"),
-    "EVALUATE.trust_pickle": (
+    "TRAIN.seed": Option(0, between(0, 2**32 - 1), "of the initial weights and of the order of crops"),
+    "TRAIN.report_every": Option(1000, at_least(1), "updates between log line, grid, validation and checkpoint"),
+    "TRAIN.keep_states": Option(2, at_least(1), "states of each stage kept to resume from, the newest ones"),
+    "TRAIN.devices": Option("1", one_of("1", "all"), "'all' shares each batch among all devices and processes"),
+    "TRAIN.workers": Option(2, at_least(1), "threads that cut crops"),
+    "TRAIN.checkpoint_dir": Option("checkpoints", TEXT, "weights, state to resume from, log, resolved configuration"),
+    "TRAIN.samples_dir": Option("samples", TEXT, "grids and evaluated pictures"),
+    "VALID.hr_img_path": Option("data/valid", PATHS, "HR pictures for the validation PSNR and the grids"),
+    "VALID.count": Option(8, at_least(1), "pictures used, the first by name"),
+    "VALID.crop": Option(384, at_least(32), "side of their centre crop in pixels (TensorLayer: 384)"),
+    "EVALUATE.benchmark_dir": Option("data/benchmark", TEXT, "one folder a set, with HR/ in it"),
+    "EVALUATE.srresnet": Option("", ANY, "weights of the SRResNet rows; empty: checkpoint_dir, else the shipped ones"),
+    "EVALUATE.srgan": Option("", ANY, "weights of the SRGAN rows; empty: checkpoint_dir, else the shipped ones"),
+    "EVALUATE.trust_pickle": Option(
         "no",
         one_of("no", "yes"),
         "read the pickle in a g_srgan.npz of TensorLayer 1 or 2, which may hold code; ours reads arrays alone",
     ),
-    "VGG.weights": ("imagenet", TEXT, "'imagenet' (Keras downloads it once), a vgg19 *_notop.h5 file, or 'none'"),
+    "VGG.weights": Option("imagenet", TEXT, "'imagenet' (Keras downloads it once), a vgg19 *_notop.h5 file, or 'none'"),
 }
 
 PRESETS = {
@@ -160,7 +178,7 @@ def configuration(preset="default", overrides=(), training=True):
     overrides: texts of the form SECTION.name=value. Raises ValueError, in one line that names
     the key, the value and what is allowed.
     """
-    values = {key: default for key, (default, _, _) in OPTIONS.items()} | PRESETS[preset]
+    values = {key: option.default for key, option in OPTIONS.items()} | PRESETS[preset]
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -178,21 +196,22 @@ def configuration(preset="default", overrides=(), training=True):
 
 
 def parse(key, written):
-    """The value of option `key` from its text on the command line."""
-    default, (allowed, description), _ = OPTIONS[key]
+    """The value of option `key` from its text on the command line. Raises ValueError where it is not allowed."""
+    default, allowed, _ = OPTIONS[key]
+    kinds = allowed.kinds or (type(default),)
     try:
         value = ast.literal_eval(written)
     except (ValueError, SyntaxError):
         value = written
-    if isinstance(default, float) and type(value) is int:
+    if float in kinds and type(value) is int:
         value = float(value)
-    kinds = (str, list) if description == PATHS[1] else type(default)
-    if isinstance(default, str) and not isinstance(value, kinds):
+    if str in kinds and not isinstance(value, kinds):
         value = written  # a folder named 2024
-    endless = isinstance(value, float) and not math.isfinite(value)
-    if type(value) is bool or endless or not isinstance(value, kinds) or not allowed(value):
+    finite = not isinstance(value, float) or math.isfinite(value)
+    right_kind = isinstance(value, kinds) and type(value) is not bool  # Python's bool is an int
+    if not (right_kind and finite and allowed.holds(value)):
         kind = {int: "a whole number, ", float: "a number, "}.get(type(default), "")
-        raise ValueError(f"--set {key}={written}: must be {kind}{description}")
+        raise ValueError(f"--set {key}={written}: must be {kind}{allowed.description}")
     return os.path.expanduser(value) if isinstance(value, str) else value
 
 
@@ -209,9 +228,11 @@ def check_together(values):
 
 
 class Parser(argparse.ArgumentParser):
-    def __init__(self, **options):
-        text = argparse.RawDescriptionHelpFormatter
-        super().__init__(**{"formatter_class": text, "allow_abbrev": False} | options)
+    """A command line on which a mistake is one line and exit 2, and no option is abbreviated."""
+
+    def __init__(self, prog, description, epilog=None):
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, description=description, epilog=epilog, formatter_class=layout, allow_abbrev=False)
 
     def error(self, message):
         """Print the mistake alone, in one line."""
@@ -221,15 +242,13 @@ class Parser(argparse.ArgumentParser):
 def command_line(argv=None):
     """(mode, input, configuration) of a command line; a mistake is one line and exit 2."""
     table = "\n".join(
-        f"  {key} = {default!r}\n      {meaning}; {description}"
-        for key, (default, (_, description), meaning) in OPTIONS.items()
+        f"  {key} = {option.default!r}\n      {option.meaning}; {option.allowed.description}"
+        for key, option in OPTIONS.items()
     )
     parser = Parser(
         prog="train.py",
         description="SRGAN: photo-realistic 4x super-resolution.",
         epilog=f"values for --set:\n{table}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     modes = "; ".join(f"{mode}: {meaning}" for mode, meaning in MODES.items())
     parser.add_argument("--mode", choices=MODES, default="srgan", help=f"{modes} (default: srgan)")

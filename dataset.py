@@ -10,7 +10,7 @@ from pictures import centre_crop, cut_to_multiple, find_pictures, picture_size, 
 from training import devices
 from utils import UserError
 
-OVERHEAD_BYTES = 4096  # bytes that a file takes in memory for its name and numbers, and a picture for its last page
+OVERHEAD_BYTES = 4096  # of memory: a file for its name and numbers, and a picture for its last page
 
 
 def load_pictures(folders, scale, crop, memory):
@@ -43,35 +43,50 @@ def validation_pictures(folders, count, crop, scale):
 
 
 class Pictures:
-    """Pairs of an HR picture and its LR reduction, uint8; past `memory` bytes they are decoded on demand.
+    """Pairs of an HR picture and its LR reduction; index -> (lr, hr) uint8, (h, w, 3) and (scale*h, scale*w, 3).
 
-    The headers of all are read first. Those unreadable or smaller than `crop` are left out; those whose pixels turn
-    out to be damaged, missing or of another size are never used again. Each is named once in `skipped`, a line each.
-    Raises UserError where no picture is left, later where less than half of them are.
+    The headers of all files are read first. Files that are unreadable or smaller than `crop` are left out; a picture
+    whose pixels turn out to be damaged, missing or of another size is never used again, and its index gives None. Each
+    is named once in `skipped`, a line each. Pictures beyond `memory` bytes are decoded whenever they are asked for.
+    Raises UserError where no picture is left, and later where less than half of them are.
     """
 
     def __init__(self, paths, scale, crop, memory):
-        self.scale, self.crop, self.skipped, self.broken, self.fewest = scale, crop, [], {}, 0
-        self.paths, self.shapes = [], []
+        self.scale, self.crop, self.skipped, self.broken = scale, crop, [], {}
+        self.paths, self.shapes, self.pairs = [], [], []
+        self.fewest = 0  # pictures that must be usable; none while they are read for the first time
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for path, shape in zip(paths, pool.map(self.shape_or_reason, paths)):
-                if isinstance(shape, str):
-                    self.skipped.append(shape)
-                    continue
-                self.paths.append(path)
-                self.shapes.append(shape)
-            areas = np.array([height * width for height, width in self.shapes], float)
-            sizes = 3 * areas * (1 + 1 / scale**2) + OVERHEAD_BYTES
-            kept = np.count_nonzero(np.cumsum(sizes) + OVERHEAD_BYTES * len(areas) <= memory)
-            self.pairs = [None] * len(self.paths)
-            self.pairs[:kept] = pool.map(self.__getitem__, range(kept))
+            self.read_headers(paths, pool)
+            self.read_pixels(memory, pool)
         if not self.usable:
             raise UserError(f"no usable picture; the first of {len(self.skipped)} left out: {self.skipped[0]}")
-        self.fewest = self.usable / 2  # so many do not break one by one: a disc is gone, or another folder there
-        self.chances = areas / areas.sum()  # every pixel is as likely as any other
+        # Files break one by one; where half of them are gone, a disk is, or the folder is another one.
+        self.fewest = self.usable / 2
+        self.chances = self.areas() / self.areas().sum()  # every pixel is as likely as any other
+
+    def read_headers(self, paths, pool):
+        """Keep the paths that can be used, and the size of each."""
+        for path, shape in zip(paths, pool.map(self.shape_or_reason, paths)):
+            if isinstance(shape, str):
+                self.skipped.append(shape)
+            else:
+                self.paths.append(path)
+                self.shapes.append(shape)
+
+    def areas(self):
+        """Pixels of each HR picture, (pictures,)."""
+        return np.array([height * width for height, width in self.shapes], float)
+
+    def read_pixels(self, memory, pool):
+        """Decode as many pictures, the first ones, as fit into `memory` bytes."""
+        areas = self.areas()
+        sizes = 3 * areas * (1 + 1 / self.scale**2) + OVERHEAD_BYTES
+        kept = np.count_nonzero(np.cumsum(sizes) + OVERHEAD_BYTES * len(areas) <= memory)
+        self.pairs = [None] * len(self.paths)
+        self.pairs[:kept] = pool.map(self.__getitem__, range(kept))
 
     def shape_or_reason(self, path):
-        """(height, width) of HR as the header says, or why there is none."""
+        """(height, width) of HR as the header says, or in words why it cannot be used."""
         try:
             height, width = picture_size(path)
             if min(height, width) // self.scale * self.scale < self.crop:
@@ -97,13 +112,13 @@ class Pictures:
         return len(self.paths)
 
     def __getitem__(self, index):
-        """(lr, hr) uint8, (h, w, 3) and (scale*h, scale*w, 3); None if it is broken. Raises UserError if most are."""
+        """(lr, hr), or None if the picture is broken. Raises UserError if most are."""
         if index not in self.broken:
             try:
                 return self.pairs[index] or self.read(index)
             except UserError as error:
                 reason = str(error)
-                if self.broken.setdefault(index, reason) is reason:  # two threads may come upon it at once
+                if self.broken.setdefault(index, reason) is reason:  # of two threads that find it, one names it
                     self.skipped.append(reason)
         if self.usable < self.fewest:
             last = list(self.broken.values())[-1]
@@ -125,7 +140,8 @@ class Crops(keras.utils.PyDataset):
         self.first, self.last = first, last
         number, count = share
         self.part = range(batch_size * number // count, batch_size * (number + 1) // count)  # places in the batch
-        self.failures = []  # in a thread nobody could catch them: fit() goes on with black crops until it is told
+        # An error in a loader's thread cannot be caught: fit() goes on with black crops until it is told to stop.
+        self.failures = []
 
     def __len__(self):
         return self.last - self.first
@@ -133,20 +149,17 @@ class Crops(keras.utils.PyDataset):
     def __getitem__(self, index):
         random = np.random.default_rng((self.seed, self.first + index))
         pictures, scale = self.pictures, self.pictures.scale
-        side = pictures.crop // scale
-        few = len(pictures) < self.batch_size  # the paper's crops come from distinct pictures
-        chosen = random.choice(len(pictures), self.batch_size, replace=few, p=pictures.chances)
+        side = pictures.crop // scale  # of an LR crop
+        # The paper's crops come from distinct pictures; where there are too few, some are drawn again.
+        with_replacement = len(pictures) < self.batch_size
+        chosen = random.choice(len(pictures), self.batch_size, replace=with_replacement, p=pictures.chances)
         places = random.random((self.batch_size, 2))
         turns = random.integers(8, size=self.batch_size)
         lrs = np.empty((len(self.part), side, side, 3), np.uint8)
         hrs = np.empty((len(self.part), pictures.crop, pictures.crop, 3), np.uint8)
         for out, n in enumerate(self.part):
             try:
-                picture, pair = chosen[n], pictures[chosen[n]]
-                if pair is None:
-                    picture = self.replacement(index, n, chosen)
-                    pair = pictures[picture]
-                lr, hr = pair if self.targets is None else (pair[0], self.targets[picture])
+                lr, hr = self.pair(index, n, chosen)
             except UserError as error:  # most were readable when training began
                 self.failures.append(error)
                 return np.zeros_like(lrs), np.zeros_like(hrs)
@@ -156,13 +169,24 @@ class Crops(keras.utils.PyDataset):
             hrs[out] = turned(hr[y : y + pictures.crop, x : x + pictures.crop], turns[n])
         return lrs, hrs
 
-    def replacement(self, index, n, chosen):
-        """The index of a picture in place of a broken one, drawn as that was.
+    def pair(self, index, n, chosen):
+        """(lr, hr or its target) for place `n` in a batch of the pictures `chosen`; a broken one is replaced."""
+        picture, pair = chosen[n], self.pictures[chosen[n]]
+        if pair is None:
+            picture = self.replacement(index, n, chosen)
+            pair = self.pictures[picture]
+        lr, hr = pair
+        return lr, hr if self.targets is None else self.targets[picture]
 
-        It is the first usable in an order of the place's own: the same whichever pictures are known to be broken by
-        then, and whatever the other places hold.
+    def replacement(self, index, n, chosen):
+        """The index of a picture in place of a broken one, drawn by the same chances.
+
+        It is the first usable picture in an order of the place's own, and so the same whichever pictures are known to
+        be broken by then, and whatever the other places hold.
         """
         random = np.random.default_rng((self.seed, self.first + index, n))
-        order = random.exponential(size=len(self.pictures)) / self.pictures.chances
-        order[chosen] += order.max()  # what the batch holds already comes last
-        return next(picture for picture in np.argsort(order) if self.pictures[picture])
+        # Sampling without replacement by exponential races: picture i arrives after a time that is exponential with
+        # rate chances[i], and the order of arrival is that of drawing one after the other by these chances.
+        arrivals = random.exponential(size=len(self.pictures)) / self.pictures.chances
+        arrivals[chosen] += arrivals.max()  # what the batch holds already comes last
+        return next(picture for picture in np.argsort(arrivals) if self.pictures[picture])

@@ -1,7 +1,8 @@
 """The networks of SRGAN (Ledig et al. 2017, fig. 4): the generator SRGAN_g and the discriminator SRGAN_d.
 
-Pictures go in and come out as (N, h, w, 3) in [-1, 1]. Two variants from the same functions:
-"paper" (9x9 ends, PReLU) and "tensorlayer" (3x3 and 1x1 ends, ReLU, 4x4 stride-2 discriminator).
+Pictures go in and come out as (N, h, w, 3) in [-1, 1]. Two variants are built from the same functions: "paper" (9x9
+ends, PReLU) and "tensorlayer" (3x3 and 1x1 ends, ReLU, a discriminator of 4x4 convolutions with stride 2). This file
+imports nothing of ours and can be copied alone.
 """
 
 import keras
@@ -10,46 +11,42 @@ from keras import layers, ops
 TENSORLAYER_NORMAL = {"mean": 0.0, "stddev": 0.02}
 
 
-@keras.saving.register_keras_serializable("srgan")
-class ICNR(keras.initializers.Initializer):
-    """Start of a sub-pixel convolution: the four kernels of a pixel are equal, so no checkerboard.
+def SRGAN_g(variant: str = "paper", scale: int = 4, blocks: int = 16, filters: int = 64) -> keras.Model:
+    """The generator, SRResNet: lr (N, h, w, 3) -> sr (N, scale*h, scale*w, 3), both in [-1, 1], any h and w.
 
-    Source: Aitken et al. 2017.
+    variant: "paper" (fig. 4) or "tensorlayer" (its SRGAN_g). scale: 2, 4 or 8. blocks, filters: 16 and 64 in fig. 4.
     """
-
-    def __init__(self, initializer):
-        self.initializer = keras.initializers.get(initializer)
-
-    def __call__(self, shape, dtype=None):
-        height, width, channels, filters = shape
-        kernel = self.initializer((height, width, channels, filters // 4), dtype=dtype)
-        return ops.tile(kernel, (1, 1, 1, 4))  # depth_to_space: channel (2i + j) * filters/4 + c
-
-    def get_config(self):
-        return {"initializer": keras.initializers.serialize(self.initializer)}
-
-
-def kernel_start(variant):
-    """The start of convolutions: TensorLayer's N(0, 0.02), elsewhere Glorot's."""
-    return keras.initializers.RandomNormal(**TENSORLAYER_NORMAL) if variant == "tensorlayer" else "glorot_uniform"
+    head, tail = (9, 9) if variant == "paper" else (3, 1)  # sides of the first and the last kernel
+    lr = layers.Input((None, None, 3))
+    x = skip = activation(conv(lr, filters, head, variant), variant)  # (N, h, w, filters)
+    for _ in range(blocks):
+        x = residual_block(x, filters, variant)  # (N, h, w, filters)
+    x = batch_norm(conv(x, filters, 3, variant, use_bias=False), variant)
+    x = layers.Add()([skip, x])  # (N, h, w, filters)
+    for _ in range(scale.bit_length() - 1):
+        x = upsample(x, filters, variant)  # (N, 2h, 2w, filters), (N, 4h, 4w, filters), ...
+    # Float32 whatever the precision of the rest, for the losses are computed on it.
+    sr = layers.Activation("tanh", dtype="float32")(conv(x, 3, tail, variant))  # (N, scale*h, scale*w, 3)
+    return keras.Model(lr, sr, name="SRGAN_g")
 
 
-def conv(x, filters, size, variant, strides=1, start=None, **options):
-    start = start or kernel_start(variant)
-    return layers.Conv2D(filters, size, strides, "same", kernel_initializer=start, **options)(x)
+def SRGAN_d(variant: str = "paper", crop: int = 96, filters: int = 64) -> keras.Model:
+    """The discriminator: hr or sr (N, crop, crop, 3) in [-1, 1] -> logits (N, 1), high where it is taken for real.
+
+    variant: "paper" (fig. 4, eight 3x3 convolutions; crop a multiple of 16) or "tensorlayer" (its SRGAN_d, meant for
+    crops of 384; a multiple of 64). filters: of the first convolution, 64 in fig. 4.
+    """
+    picture = layers.Input((crop, crop, 3))
+    body = paper_discriminator if variant == "paper" else tensorlayer_discriminator
+    logits = layers.Dense(1, kernel_initializer=kernel_start(variant), dtype="float32")
+    return keras.Model(picture, logits(body(picture, filters)), name="SRGAN_d")
 
 
-def batch_norm(x, variant):
-    """Batch normalization with TensorLayer's constants; they serve the paper, which names none, too."""
-    start = keras.initializers.RandomNormal(1.0, 0.02) if variant == "tensorlayer" else "ones"
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=start)(x)
-
-
-def activation(x, variant):
-    return layers.ReLU()(x) if variant == "tensorlayer" else layers.PReLU(shared_axes=[1, 2])(x)
+# Parts of the generator
 
 
 def residual_block(x, filters, variant):
+    """Two 3x3 convolutions around an activation, added to what went in; (N, h, w, filters) -> the like."""
     skip = x
     x = batch_norm(conv(x, filters, 3, variant, use_bias=False), variant)
     x = activation(x, variant)
@@ -58,63 +55,86 @@ def residual_block(x, filters, variant):
 
 
 def upsample(x, filters, variant):
-    """Twice the height and width: a convolution whose channels become pixels (sub-pixel convolution)."""
-    x = conv(x, 4 * filters, 3, variant, start=ICNR(kernel_start(variant)))
+    """A sub-pixel convolution (Shi et al. 2016): (N, h, w, filters) -> (N, 2h, 2w, filters)."""
+    x = conv(x, 4 * filters, 3, variant, start=ICNR(kernel_start(variant)))  # (N, h, w, 4*filters)
     return activation(ops.depth_to_space(x, 2), variant)
 
 
-def SRGAN_g(variant="paper", scale=4, blocks=16, filters=64):
-    """The generator, SRResNet: lr (N, h, w, 3) -> sr (N, scale*h, scale*w, 3), both in [-1, 1], any h and w.
+@keras.saving.register_keras_serializable("srgan")
+class ICNR(keras.initializers.Initializer):
+    """Start of a sub-pixel convolution (Aitken et al. 2017): the four kernels of a pixel are equal.
 
-    variant: "paper" (fig. 4) or "tensorlayer" (its SRGAN_g). scale: 2, 4 or 8.
+    So the network starts without a checkerboard; with kernels of their own the four pixels would differ.
     """
-    head, tail = (9, 9) if variant == "paper" else (3, 1)
-    lr = layers.Input((None, None, 3))
-    x = activation(conv(lr, filters, head, variant), variant)  # (N, h, w, filters)
-    skip = x
-    for _ in range(blocks):
-        x = residual_block(x, filters, variant)
-    x = batch_norm(conv(x, filters, 3, variant, use_bias=False), variant)
-    x = layers.Add()([skip, x])
-    for _ in range(scale.bit_length() - 1):
-        x = upsample(x, filters, variant)  # (N, 2h, 2w, filters), ...
-    sr = layers.Activation("tanh", dtype="float32")(conv(x, 3, tail, variant))  # losses are float32
-    return keras.Model(lr, sr, name="SRGAN_g")
+
+    def __init__(self, initializer):
+        self.initializer = keras.initializers.get(initializer)
+
+    def __call__(self, shape, dtype=None):
+        """A kernel of `shape` (h, w, in, 4*out)."""
+        height, width, channels, filters = shape
+        kernel = self.initializer((height, width, channels, filters // 4), dtype=dtype)
+        return ops.tile(kernel, (1, 1, 1, 4))  # depth_to_space: channel (2i + j) * filters/4 + c is pixel (i, j)
+
+    def get_config(self):
+        """What Keras needs to make it again."""
+        return {"initializer": keras.initializers.serialize(self.initializer)}
 
 
-def SRGAN_d(variant="paper", crop=96, filters=64):
-    """The discriminator: hr or sr (N, crop, crop, 3) in [-1, 1] -> logits (N, 1), high for real.
-
-    variant: "paper" (fig. 4, eight 3x3 convolutions) or "tensorlayer" (its SRGAN_d, meant for crop 384).
-    """
-    picture = layers.Input((crop, crop, 3))
-    body = paper_discriminator if variant == "paper" else tensorlayer_discriminator
-    logits = layers.Dense(1, kernel_initializer=kernel_start(variant), dtype="float32")
-    return keras.Model(picture, logits(body(picture, filters)), name="SRGAN_d")
-
-
-def leaky(x):
-    return layers.LeakyReLU(negative_slope=0.2)(x)
+# Parts of the discriminator
 
 
 def paper_discriminator(x, filters):
-    x = leaky(conv(x, filters, 3, "paper"))
+    """Picture (N, crop, crop, 3) -> features (N, 16*filters), as in fig. 4."""
+    x = leaky_relu(conv(x, filters, 3, "paper"))
     for multiple, strides in [(1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2)]:
-        x = leaky(batch_norm(conv(x, multiple * filters, 3, "paper", strides, use_bias=False), "paper"))
+        x = leaky_relu(batch_norm(conv(x, multiple * filters, 3, "paper", strides, use_bias=False), "paper"))
     x = layers.Flatten()(x)  # (N, crop/16 * crop/16 * 8*filters)
-    return leaky(layers.Dense(16 * filters)(x))
+    return leaky_relu(layers.Dense(16 * filters)(x))
 
 
 def tensorlayer_discriminator(x, filters):
+    """Picture (N, crop, crop, 3) -> features (N, crop/64 * crop/64 * 8*filters), as TensorLayer's SRGAN_d."""
+
     def normalized(x, multiple, size, strides=1):
         return batch_norm(conv(x, multiple * filters, size, "tensorlayer", strides, use_bias=False), "tensorlayer")
 
-    x = leaky(conv(x, filters, 4, "tensorlayer", 2))
+    x = leaky_relu(conv(x, filters, 4, "tensorlayer", 2))
     for multiple in (2, 4, 8, 16, 32):
-        x = leaky(normalized(x, multiple, 4, 2))
-    x = leaky(normalized(x, 16, 1))  # (N, crop/64, crop/64, 16*filters)
+        x = leaky_relu(normalized(x, multiple, 4, 2))
+    x = leaky_relu(normalized(x, 16, 1))  # (N, crop/64, crop/64, 16*filters)
     x = skip = normalized(x, 8, 1)
-    x = leaky(normalized(x, 2, 1))
-    x = leaky(normalized(x, 2, 3))
-    x = leaky(layers.Add()([normalized(x, 8, 3), skip]))
+    x = leaky_relu(normalized(x, 2, 1))
+    x = leaky_relu(normalized(x, 2, 3))
+    x = leaky_relu(layers.Add()([normalized(x, 8, 3), skip]))
     return layers.Flatten()(x)
+
+
+# Parts of both
+
+
+def conv(x, filters, size, variant, strides=1, start=None, **options):
+    """A convolution with zero padding: (N, h, w, c) -> (N, h/strides, w/strides, filters)."""
+    start = start or kernel_start(variant)
+    return layers.Conv2D(filters, size, strides, "same", kernel_initializer=start, **options)(x)
+
+
+def kernel_start(variant):
+    """Initial kernels: TensorLayer's N(0, 0.02), else Glorot's."""
+    return keras.initializers.RandomNormal(**TENSORLAYER_NORMAL) if variant == "tensorlayer" else "glorot_uniform"
+
+
+def batch_norm(x, variant):
+    """Batch normalization with TensorLayer's constants; the paper names none, so they serve it too."""
+    start = keras.initializers.RandomNormal(1.0, 0.02) if variant == "tensorlayer" else "ones"
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=start)(x)
+
+
+def activation(x, variant):
+    """The generator's: PReLU with a slope a channel (paper), or ReLU (TensorLayer)."""
+    return layers.ReLU()(x) if variant == "tensorlayer" else layers.PReLU(shared_axes=[1, 2])(x)
+
+
+def leaky_relu(x):
+    """The discriminator's activation (paper, sec. 2.1.1)."""
+    return layers.LeakyReLU(negative_slope=0.2)(x)

@@ -49,10 +49,13 @@ def find_pictures(folders):
         folder = folder.expanduser()
         if not folder.exists():
             raise UserError(f"{folder}: no such folder or file")
-        here, closed = [folder] if folder.is_file() else [], []
-        for root, inside, files in walk(folder, lambda error: closed.append(Path(error.filename))):
-            here += [Path(root, name) for name in files] + [Path(root)] * (not inside and not files)
-        found += sorted(path for path in here if path.suffix.lower() in SUFFIXES and path.name[0] != ".") + closed
+        here, errors = [folder] if folder.is_file() else [], []
+        for root, inside, files in walk(folder, errors.append):
+            here += [Path(root, name) for name in files]
+            if not inside and not files:
+                here.append(Path(root))  # a folder called like a picture
+        found += sorted(path for path in here if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+        found += [Path(error.filename) for error in errors]
     if not found:
         raise UserError(f"{', '.join(map(str, folders))}: no pictures ({' '.join(sorted(SUFFIXES))})")
     return found
@@ -114,7 +117,7 @@ def _cubic(x):
 
 
 KERNELS = {  # name: (function, support in source pixels)
-    "nearest": (lambda x: ((-0.5 <= x) & (x < 0.5)).astype(float), 1),
+    "nearest": (lambda x: ((x >= -0.5) & (x < 0.5)).astype(float), 1),
     "bicubic": (_cubic, 4),
     "lanczos": (lambda x: np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0), 6),
 }

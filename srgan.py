@@ -49,6 +49,7 @@ class SRGAN(keras.Model):
         self.terms = {name: keras.metrics.Mean(name=name) for name in names}
 
     def call(self, lr, training=False):
+        """Super-resolve lr (N, h, w, 3) uint8 -> (N, scale*h, scale*w, 3) in [-1, 1]."""
         if training:
             return fast_forward(self.generator, to_float(lr), self.fixed_statistics)
         return self.average(to_float(lr))

@@ -108,7 +108,7 @@ def all_reduce():
     mesh = jax.make_mesh((2,), ("batch",))
     split, whole = (jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (("batch",), ()))
     total = jax.jit(lambda parts: parts.sum(0), out_shardings=whole)
-    for name, size in (("warm-up", gradient_bytes(SRGAN_g())), ("D alone", gradient_bytes(SRGAN_d())), ("64", 256)):
+    for _, size in (("warm-up", gradient_bytes(SRGAN_g())), ("D alone", gradient_bytes(SRGAN_d())), ("64", 256)):
         parts = jax.make_array_from_process_local_data(split, np.ones((1, size // 4), np.float32))
         times = []
         for _ in range(11):

@@ -177,7 +177,7 @@ def download(source, into):
 
 def main(argv=None, sets=SETS):
     """Fetch one set; the exit status. A mistake, the user's or the network's, is one line and 2, Ctrl-C 130."""
-    parser = Parser(prog="download.py", description="Fetch a public super-resolution set.", allow_abbrev=False)
+    parser = Parser(prog="download.py", description="Fetch a public super-resolution set.")
     listed = "; ".join(f"{name}: {source.size / 1e6:.0f} MB to {source.target}" for name, source in sets.items())
     parser.add_argument("name", choices=sets, help=listed)
     parser.add_argument("--into", type=Path, default=Path("data"), metavar="FOLDER", help="default: data")

@@ -26,6 +26,7 @@ def luma(picture):
 
 
 def shaved(picture, border):
+    """The picture (h, w) or (h, w, c) without `border` pixels at each side."""
     return picture[border : picture.shape[0] - border, border : picture.shape[1] - border]
 
 

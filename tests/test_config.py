@@ -15,8 +15,8 @@ def test_defaults_are_the_papers_and_pass_their_own_checks():
     resolved = config.configuration()
     assert (resolved.MODEL.blocks, resolved.MODEL.filters, resolved.TRAIN.batch_size) == (16, 64, 16)
     assert (resolved.TRAIN.learning_rate, resolved.TRAIN.beta1, resolved.TRAIN.crop) == (1e-4, 0.9, 96)
-    for key, (default, (allowed, _), _) in config.OPTIONS.items():
-        assert allowed(default), key
+    for key, option in config.OPTIONS.items():
+        assert option.allowed.holds(option.default), key
 
 
 @pytest.mark.parametrize("preset, lengths", [("paper", (1_000_000, 200_000)), ("default", (100_000, 100_000))])
@@ -28,7 +28,7 @@ def test_presets_have_the_published_lengths(preset, lengths):
 def test_presets_name_only_known_keys_and_allowed_values():
     for name, preset in config.PRESETS.items():
         for key, value in preset.items():
-            assert config.OPTIONS[key][1][0](value), (name, key)
+            assert config.OPTIONS[key].allowed.holds(value), (name, key)
 
 
 def test_set_overrides_a_value_and_keeps_its_type():

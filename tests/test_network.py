@@ -47,7 +47,7 @@ def test_openvino_gives_what_keras_gives(variant, scale, tmp_path, monkeypatch):
     for strip, shape in [(2**16, (2, 13, 9, 3)), (1, (1, 41, 7, 3)), (1, (2, 30, 3, 3)), (1, (1, 1, 2, 3))]:
         monkeypatch.setattr(inference, "STRIP", strip)
         sr = network(pictures(*shape))
-        assert sr.dtype == np.float32 and 0.03 < sr.std() and np.abs(sr).mean() < 0.9
+        assert sr.dtype == np.float32 and sr.std() > 0.03 and np.abs(sr).mean() < 0.9
         assert np.abs(sr - keras.ops.convert_to_numpy(generator(pictures(*shape)))).max() < 1e-4
 
 

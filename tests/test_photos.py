@@ -497,7 +497,7 @@ def test_pillows_own_limit_and_standard_error_are_left_as_they_were(tmp_path, ca
     CLEAR.save(tmp_path / "x.png")
     list(open_photo(tmp_path / "x.png", limit=10**12))
     os.write(2, b"heard")
-    assert Image.MAX_IMAGE_PIXELS == before and capfd.readouterr().err == "heard"
+    assert before == Image.MAX_IMAGE_PIXELS and capfd.readouterr().err == "heard"
 
 
 def test_damaged_files_end_in_a_picture_or_in_one_line(tmp_path):

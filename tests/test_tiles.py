@@ -21,7 +21,7 @@ def test_windows_have_one_size_and_see_beyond_what_they_own(length, size=20, hal
     assert [first for _, first, _ in found] == [0, *(last for _, _, last in found[:-1])] and found[-1][2] == length
     for start, first, last in found:
         stop = start + min(size, length)
-        assert first < last and 0 <= start and stop <= length
+        assert first < last and start >= 0 and stop <= length
         assert start == 0 or first - start >= halo
         assert stop == length or stop - last >= halo
 

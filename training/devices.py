@@ -102,7 +102,7 @@ def joined_processes():
     number, count = process()
     lost = f"process {number} of {count} lost another; start all again with the same command, they go on"
     exit_on_abort(f"{Path(sys.argv[0]).name}: {lost}\n")
-    with contextlib.redirect_stdout(open(os.devnull, "w")) if number else contextlib.nullcontext():
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if number else sys.stdout):
         try:
             yield
         except (jax.errors.JaxRuntimeError, ValueError) as error:

@@ -84,6 +84,7 @@ def compiled(function):
 
 @compiled
 def prelu_forward(x, slope):
+    """The activation itself."""
     return ops.where(x > 0, x, slope * x)
 
 

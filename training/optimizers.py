@@ -28,6 +28,7 @@ def adversarial_optimizer(settings):
 
 
 def plain_optimizer(settings, rate):
+    """The optimizer that TRAIN.optimizer names where Muon is not meant; `rate` is a schedule."""
     if settings.optimizer == "sgd":
         return keras.optimizers.SGD(rate)
     return keras.optimizers.Adam(rate, beta_1=settings.beta1)
@@ -84,10 +85,12 @@ class Stable(keras.optimizers.schedules.LearningRateSchedule):
         self.learning_rate, self.rise, self.decay_from, self.total = learning_rate, rise, decay_from, total
 
     def __call__(self, step):
+        """The learning rate of the update after `step` others."""
         step = ops.cast(step, "float32")
         rising = (step + 1) / max(1, self.rise)
         falling = (self.total - step) / max(1, self.total - self.decay_from)
         return self.learning_rate * ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
 
     def get_config(self):
+        """What Keras needs to make it again."""
         return {name: getattr(self, name) for name in ("learning_rate", "rise", "decay_from", "total")}

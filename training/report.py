@@ -67,10 +67,12 @@ class Report:
             raise UserError(f"{self.log}: is no log of ours ({error}); move it away") from error
 
     def write_grid(self, name, rows):
+        """Write rows of pictures as one, in the first process."""
         if self.writes:
             write_picture(self.samples / f"{name}.png", grid(rows))
 
     def write_log(self):
+        """Write all lines, atomically, in the first process."""
         if self.writes:
             write_text(self.log, "".join(json.dumps(line) + "\n" for line in self.lines))
 

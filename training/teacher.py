@@ -58,6 +58,7 @@ class Teacher:
         return np.concatenate(list(by_tiles(lambda x: self.network(x)[0], lr, tile=512, halo=32)))
 
     def __call__(self, lr):
+        """The teacher's picture of `lr`, uint8."""
         lr = lr.astype(np.float32)
         turns = range(8 if self.ensemble else 1)
         sr = np.mean([turned_back(self.run(np.ascontiguousarray(turned(lr, turn))), turn) for turn in turns], axis=0)
