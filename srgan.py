@@ -12,29 +12,36 @@ from upscaling.tiles import by_tiles
 
 JIT = jit_compile()
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-
-    # It drops the edges that make the discriminator's update wait until `judged` has read its weights (TensorFlow
-    # 2.21): on a busy machine the generator would now and then be judged by a discriminator half updated.
-    tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
-
 
 def frozen(model):
     """A scope in which `model` neither learns nor updates its statistics."""
     return keras.StatelessScope(state_mapping=[(v, ops.stop_gradient(v.value)) for v in model.variables])
 
 
+def keep_order():
+    """Let TensorFlow update the discriminator only after the generator has been judged by it; JAX does so anyway.
+
+    TensorFlow's graph optimizer (2.21) drops the edges that make the update wait until the weights have been read: on a
+    busy machine the generator would now and then be judged by a discriminator half updated.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
+
+
 class SRGAN(keras.Model):
     """Trains the generator alone (the warm-up) or against a discriminator, on uint8 crops.
 
-    Call: lr (N, h, w, 3) uint8 -> sr in [-1, 1], by the generator in training, by its average
-    otherwise. fit() takes (lr, hr) uint8. Both players are updated at once, from one forward pass.
+    Call: lr (N, h, w, 3) uint8 -> sr (N, scale*h, scale*w, 3) in [-1, 1], by the generator in training, by its running
+    average otherwise. fit() takes (lr, hr), uint8. Both players are updated at once, from one forward pass: there is no
+    train_step here, since no weight is shared and the sum of both losses gives each player its own gradients.
     """
 
     def __init__(self, generator, discriminator=None, vgg=None, weights=(1.0, 0.0, 0.0), ema=0.999):
         """vgg: callable, pictures -> features. weights: of pixel MSE, feature MSE and GAN loss."""
         super().__init__()
+        keep_order()
         self.generator, self.discriminator = generator, discriminator
         self.average = keras.models.clone_model(generator)
         self.average.set_weights(generator.get_weights())
@@ -73,25 +80,31 @@ class SRGAN(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of both players' losses; no weight is shared, so each player follows its own."""
-        hr, sr = to_float(y), y_pred  # (N, 96, 96, 3)
-        mse = mse_loss(sr, hr)
-        loss = self.mse_weight * mse
-        terms = {"mse": mse}
+        hr, sr = to_float(y), y_pred  # (N, crop, crop, 3)
+
+        # Content: how far SR is from HR, in pixels and in features (paper, sec. 2.2.1).
+        terms = {"mse": mse_loss(sr, hr)}
+        loss = self.mse_weight * terms["mse"]
         if self.vgg:
             terms["vgg"] = vgg_loss(self.vgg(sr), ops.stop_gradient(self.vgg(hr)))
             loss += self.vgg_weight * terms["vgg"]
+
+        # The game. D learns to tell HR from SR, and what it learns must not reach G: SR is a constant there. G learns
+        # to be taken for HR, and what it learns must not reach D: D is frozen there.
         if self.discriminator:
-            real = self.discriminator(hr, training=True)
-            fake = self.discriminator(ops.stop_gradient(sr), training=True)  # (N, 1)
+            real = self.discriminator(hr, training=True)  # (N, 1)
+            fake = self.discriminator(ops.stop_gradient(sr), training=True)
             with frozen(self.discriminator):
                 judged = self.discriminator(sr, training=True)
             terms |= {"gan": g_gan_loss(judged), "d_loss": d_loss(real, fake)}
             terms |= {"d_real": ops.mean(ops.sigmoid(real)), "d_fake": ops.mean(ops.sigmoid(fake))}
             loss += self.gan_weight * terms["gan"] + terms["d_loss"]
+
         for name, value in terms.items():
             self.terms[name].update_state(value)
         self.update_average()
-        return loss if self.replicas == 1 else loss / self.replicas  # their gradients are summed
+        # Where devices share a batch out, their gradients are summed, and each has the mean over its own part.
+        return loss if self.replicas == 1 else loss / self.replicas
 
     def update_average(self):
         """Move the average towards the generator, batch-normalization statistics too; faster at first."""

@@ -18,45 +18,48 @@ def fast_forward(generator, lr, fixed_statistics):
 
     fixed_statistics: batch normalization by its running statistics; otherwise by the batch's, and it learns them.
     """
+    # The layers in model.py's order: first, two a block, the one behind the blocks, one a doubling, last.
     convolutions, norms, slopes = (
         [layer for layer in generator.layers if isinstance(layer, kind)]
         for kind in (layers.Conv2D, layers.BatchNormalization, layers.PReLU)
     )
-    blocks, paper = len(norms) // 2, bool(slopes)
-    doublings = len(convolutions) - 2 * blocks - 3
-    convolutions, norms, slopes = iter(convolutions), iter(norms), iter(slopes)
-    dtype = generator.layers[1].compute_dtype  # bfloat16 in mixed precision, where the variables stay float32
+    blocks = len(norms) // 2
+    doublings = convolutions[2 * blocks + 2 : -1]
+    slopes = slopes or [None] * (1 + blocks + len(doublings))  # the tensorlayer variant has none
+    dtype = convolutions[0].compute_dtype  # bfloat16 in mixed precision, where the variables stay float32
 
-    def convolve(x, kernel, bias):
-        return ops.conv(x, ops.cast(kernel, dtype), padding="same") + ops.cast(bias, dtype)
-
-    def convolution(x):
-        layer = next(convolutions)
-        return convolve(x, layer.kernel, layer.bias)
-
-    def normalized_convolution(x):
-        layer, norm = next(convolutions), next(norms)
+    def normalized(x, layer, norm):
         if not fixed_statistics:
             return norm(layer(x), training=True)
         factor = norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)  # (filters,)
-        return convolve(x, layer.kernel * factor, norm.beta - norm.moving_mean * factor)
+        return convolve(x, layer.kernel * factor, norm.beta - norm.moving_mean * factor, dtype)
 
-    def activation(x, copies=1):
-        if not paper:
-            return ops.relu(x)
-        slope = ops.reshape(next(slopes).alpha, (-1,))  # (filters,)
-        return prelu(x, ops.cast(ops.tile(slope, copies), dtype))
-
-    x = skip = activation(convolution(ops.cast(lr, dtype)))  # (N, h, w, filters)
-    for _ in range(blocks):
-        x = x + normalized_convolution(activation(normalized_convolution(x)))
-    x = skip + normalized_convolution(x)
-    for _ in range(doublings - 1):
-        x = activation(ops.depth_to_space(convolution(x), 2))  # (N, 2h, 2w, filters), ...
-    x = activation(convolution(x), copies=4)  # (N, scale*h/2, scale*w/2, 4*filters)
-    last = next(convolutions)
-    x = convolve(x, before_depth_to_space(last.kernel), ops.tile(last.bias, 4))  # (N, scale*h/2, scale*w/2, 4*3)
+    x = convolve(lr, convolutions[0].kernel, convolutions[0].bias, dtype)  # (N, h, w, filters)
+    x = skip = activation(x, slopes[0])
+    for n in range(blocks):
+        inner = activation(normalized(x, convolutions[2 * n + 1], norms[2 * n]), slopes[n + 1])
+        x = x + normalized(inner, convolutions[2 * n + 2], norms[2 * n + 1])
+    x = skip + normalized(x, convolutions[2 * blocks + 1], norms[2 * blocks])
+    for layer, slope in zip(doublings[:-1], slopes[blocks + 1 :]):
+        x = activation(ops.depth_to_space(convolve(x, layer.kernel, layer.bias, dtype), 2), slope)  # (N, 2h, 2w, ...)
+    x = convolve(x, doublings[-1].kernel, doublings[-1].bias, dtype)
+    x = activation(x, slopes[-1], copies=4)  # (N, scale*h/2, scale*w/2, 4*filters)
+    kernel, bias = before_depth_to_space(convolutions[-1].kernel), ops.tile(convolutions[-1].bias, 4)
+    x = convolve(x, kernel, bias, dtype)  # (N, scale*h/2, scale*w/2, 4*3)
     return ops.depth_to_space(ops.tanh(ops.cast(x, "float32")), 2)
+
+
+def convolve(x, kernel, bias, dtype):
+    """A convolution of (N, h, w, in) with zero padding, in `dtype`. kernel: (s, s, in, out)."""
+    return ops.conv(ops.cast(x, dtype), ops.cast(kernel, dtype), padding="same") + ops.cast(bias, dtype)
+
+
+def activation(x, slope, copies=1):
+    """PReLU by the layer `slope`, or ReLU where that is None. copies: how many channels each slope serves."""
+    if slope is None:
+        return ops.relu(x)
+    slopes = ops.tile(ops.reshape(slope.alpha, (-1,)), copies)  # (channels of x,)
+    return prelu(x, ops.cast(slopes, x.dtype))
 
 
 def before_depth_to_space(kernel):
