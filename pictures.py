@@ -128,7 +128,8 @@ def read_picture(path: str | Path, grey: bool = False) -> np.ndarray:
         else:
             wanted = "RGB"
         with iio.imopen(path, "r", plugin="pillow") as file:
-            picture = file.read(index=0, rotate=True, mode=wanted)
+            # imageio says that `with` gives the base class of its plugins, which lacks Pillow's arguments.
+            picture = file.read(index=0, rotate=True, mode=wanted)  # type: ignore[call-arg]
     if deep:
         picture = np.nan_to_num(picture)
         # These files do not say which number is white, but their range shows it.
