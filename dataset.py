@@ -217,7 +217,9 @@ class Crops(keras.utils.PyDataset):
             picture = self.replacement(index, n, chosen)
             pair = self.pictures[picture]
         lr, hr = pair  # type: ignore[misc]  # never None: replacement() has just read it
-        return lr, hr if self.targets is None else self.targets[picture]
+        if self.targets is None:
+            return lr, hr
+        return lr, self.targets[picture]  # type: ignore[return-value]  # None only for a broken picture
 
     def replacement(self, index: int, n: int, chosen: np.ndarray) -> int:
         """Draw another picture for position `n`, where a broken one was drawn, with the same probabilities.
