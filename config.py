@@ -68,7 +68,7 @@ OPTIONS = {
     "MODEL.scale": Option(4, one_of(2, 4, 8), "upscaling factor (paper: 4)"),
     "MODEL.blocks": Option(16, at_least(1), "residual blocks (paper, fig. 4: 16)"),
     "MODEL.filters": Option(64, at_least(4), "feature maps of the generator's body (paper, fig. 4: 64)"),
-    "MODEL.discriminator_filters": Option(64, at_least(4), "feature maps of its first layer (paper, fig. 4: 64)"),
+    "MODEL.discriminator_filters": Option(64, at_least(4), "filters of the discriminator's first layer (fig. 4: 64)"),
     "TRAIN.hr_img_path": Option("data/train", PATHS, "HR pictures, searched recursively (TensorLayer's name)"),
     "TRAIN.memory_gb": Option(8.0, at_least(0), "GB of decoded pictures kept in memory; the rest is decoded on demand"),
     "TRAIN.batch_size": Option(16, at_least(1), "crops per update (paper, sec. 3.2: 16)"),
@@ -108,7 +108,7 @@ OPTIONS = {
     "TRAIN.fixed_statistics": Option(
         0.2,
         between(0.0, 1.0),
-        "last fraction of the warm-up, and if above 0 all of stage 2, with batch normalization as in tests (paper: 0)",
+        "last fraction of the warm-up, and if not 0 all of stage 2, with fixed batch-norm statistics (paper: 0)",
     ),
     "TRAIN.lr_decay": Option(0.1, between(0.0, 1.0), "factor on the rate halfway through stage 2 (paper, TensorLayer)"),
     "TRAIN.content_loss": Option(
@@ -136,7 +136,7 @@ OPTIONS = {
     "TRAIN.checkpoint_dir": Option("checkpoints", TEXT, "for weights, states, logs and the resolved configuration"),
     "TRAIN.samples_dir": Option("samples", TEXT, "for grids and evaluated pictures"),
     "VALID.hr_img_path": Option("data/valid", PATHS, "HR pictures for the validation PSNR and the grids"),
-    "VALID.count": Option(8, at_least(1), "how many pictures are used, in order of their names"),
+    "VALID.count": Option(8, at_least(1), "how many pictures are used, the first ones by name"),
     "VALID.crop": Option(384, at_least(32), "side of their centre crop in pixels (TensorLayer: 384)"),
     "EVALUATE.benchmark_dir": Option("data/benchmark", TEXT, "one folder per set, each with a folder HR/"),
     "EVALUATE.srresnet": Option("", ANY, "weights of the SRResNet rows; empty: checkpoint_dir, else the shipped ones"),
@@ -144,7 +144,7 @@ OPTIONS = {
     "EVALUATE.trust_pickle": Option(
         "no",
         one_of("no", "yes"),
-        "unpickle g_srgan.npz of TensorLayer 1 or 2; only arrays are loaded, but a pickle can contain code",
+        "read the pickle in g_srgan.npz of TensorLayer 1 or 2; it can contain code, but only arrays are loaded",
     ),
     "VGG.weights": Option("imagenet", TEXT, "'imagenet' (Keras downloads it once), a vgg19 *_notop.h5 file, or 'none'"),
 }

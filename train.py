@@ -130,16 +130,9 @@ def train_stage(
     for first, last in periods(done, total, settings.report_every, [fixed, taught, decayed]):
         if first >= fixed:
             game.fix_statistics()
-        crops = Crops(
-            pictures,
-            settings.batch_size,
-            settings.seed,
-            first,
-            last,
-            settings.workers,
-            share=devices.process(),
-            targets=targets if first < taught else None,
-        )
+        share = devices.process()
+        taught_by = targets if first < taught else None
+        crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, taught_by)
         outcome, terms = train_period(game, crops, report, stops)
         name_skipped(pictures)
         if outcome == PICTURES_GONE:

@@ -131,7 +131,7 @@ def exit_on_abort(line: str) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
-    def print_and_exit(number):
+    def print_and_exit(number: int) -> None:
         os.write(stderr, line.encode())
         os._exit(2)
 
