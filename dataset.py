@@ -229,7 +229,8 @@ class Crops(keras.utils.PyDataset):
         """
         random = np.random.default_rng((self.seed, self.first + index, n))
         # Sampling without replacement by exponential races: picture i arrives after an exponentially distributed time
-        # with rate chances[i]. The order of arrival is distributed like drawing one picture after another by chances.
+        # with rate chances[i]. The order of arrival has the same distribution as that of drawing one picture after
+        # another with these chances.
         arrivals = random.exponential(size=len(self.pictures)) / self.pictures.chances
         arrivals[chosen] += arrivals.max()  # pictures that are already in the batch come last
         return next(picture for picture in np.argsort(arrivals) if self.pictures[picture])

@@ -79,7 +79,7 @@ def load_networks(config: EasyDict) -> tuple[dict[str, keras.Model], list[str]]:
         path = weights_of(stage, config)
         if path is None:
             made = f"python train.py makes {generator_path(config.TRAIN.checkpoint_dir, stage)}"
-            missing.append(f"{stage.network}: no row, for there are no weights yet; {made}")
+            missing.append(f"{stage.network}: no row, because there are no weights yet; {made}")
             continue
         metadata = read_metadata(path)
         scale = metadata.get("model", {}).get("scale", config.MODEL.scale)

@@ -116,7 +116,7 @@ def train_stage(
     if load_state(stage, game, config) and settings.initial_generator:
         print(
             f"{stage.name}: {settings.initial_generator} was read when it began; "
-            "to begin anew, set TRAIN.checkpoint_dir"
+            "to start over, set another TRAIN.checkpoint_dir"
         )
 
     done = game.updates_done()
@@ -136,7 +136,7 @@ def train_stage(
         outcome, terms = train_period(game, crops, report, stops)
         name_skipped(pictures)
         if outcome == PICTURES_GONE:
-            raise crops.failures[0] if crops.failures else UserError("another process stopped, and says why")
+            raise crops.failures[0] if crops.failures else UserError("another process stopped; its message says why")
 
         # After a NaN the run ends here, before it overwrites good weights.
         require_finite(stage, game, terms)

@@ -52,7 +52,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
     try:
         metadata = json.loads(metadata_path(path).read_text(encoding="utf-8"))
         if not isinstance(metadata, dict):
-            raise ValueError("no JSON object")
+            raise ValueError("not a JSON object")
         check_model(metadata.get("model", {}))
         return metadata
     except FileNotFoundError:
@@ -64,13 +64,13 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
 def check_model(model: Any) -> None:
     """Raise ValueError if `model`, the entry "model" of metadata, describes no network that SRGAN_g can build."""
     if not isinstance(model, dict):
-        raise ValueError('"model" is no JSON object')
+        raise ValueError('"model" is not a JSON object')
     for name, allowed in (("scale", SCALES), ("variant", VARIANTS)):
         if name in model and model[name] not in allowed:
-            raise ValueError(f'"{name}": {model[name]!r} is none of {", ".join(map(str, allowed))}')
+            raise ValueError(f'"{name}": {model[name]!r} is not one of {", ".join(map(str, allowed))}')
     for name in ("blocks", "filters"):
         if name in model and not (type(model[name]) is int and model[name] > 0):
-            raise ValueError(f'"{name}": {model[name]!r} is no positive whole number')
+            raise ValueError(f'"{name}": {model[name]!r} is not a positive whole number')
 
 
 # This project's weights

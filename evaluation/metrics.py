@@ -1,6 +1,6 @@
 """PSNR and SSIM as super-resolution papers measure them, NIQE, distances of VGG19 features, mesh and colour shift.
 
-PSNR and SSIM are computed on luma (Y), without a border of some pixels.
+PSNR and SSIM are computed on luma (Y), with some pixels cut off at the border.
 """
 
 from collections.abc import Callable, Sequence
@@ -67,9 +67,9 @@ def ssim(a: np.ndarray, b: np.ndarray, shave: int) -> float:
 def ssim_daala(a: np.ndarray, b: np.ndarray, shave: int) -> float:
     """SSIM of two pictures (h, w) in 0..255 on 8-bit luma, as the paper's tool computes it, xiph/daala's dump_ssim.
 
-    shave: how many pixels are cut at the border first. It differs from `ssim` in three points: the Gaussian is
-    proportional to the height, sigma = 1.5 * h / 256; its taps are rounded to multiples of 1/1024; and windows may
-    reach beyond the border.
+    shave: how many pixels are cut at the border first. It differs from `ssim` in three points: the Gaussian widens with
+    the height of the picture, sigma = 1.5 * h / 256; its taps are multiples of 1/1024; and windows may reach beyond the
+    border.
     """
     a, b = shaved(a, shave).astype(float), shaved(b, shave).astype(float)
     taps = [daala_taps(1.5 * a.shape[0] / 256, length) for length in a.shape]
@@ -121,9 +121,9 @@ def mesh(sr: np.ndarray, hr: np.ndarray, shave: int, period: int = 4) -> float:
 
     sr, hr: uint8 (h, w) or (h, w, 3). shave: how many pixels are cut at the border.
 
-    Sub-pixel convolutions compute each pixel of a cell of 4x4 with a kernel of its own. If the kernels differ in their
-    mean, flat areas show a mesh. So this is the standard deviation, over the pixels of the cell, of the mean difference
-    between sr and hr.
+    Sub-pixel convolutions compute each pixel of a cell of 4x4 with a kernel of its own. If these kernels respond
+    differently to a flat area, it shows a mesh. So this is the standard deviation, over the pixels of the cell, of the
+    mean difference between sr and hr.
     """
     difference = shaved(sr, shave).astype(float) - shaved(hr, shave)
     rows = np.arange(difference.shape[0]) % period
@@ -186,9 +186,9 @@ def niqe(picture: np.ndarray) -> float:
     textured = features[~np.isnan(features).any(axis=1)]
     if len(textured) < 2:
         return float("nan")
-    # The distance between two Gaussian distributions of features, natural pictures' and this one's. The authors'
-    # reference implementation takes the mean over all blocks, as far as their features are numbers, but the covariance
-    # over textured blocks alone.
+    # The distance between two Gaussian distributions of features, that of natural pictures and that of this picture. As
+    # in the authors' implementation, the mean is taken over all blocks, leaving out single NaNs, but the covariance
+    # only over textured blocks.
     difference = mean.ravel() - np.nanmean(features, axis=0)
     pooled = (covariance + np.cov(textured, rowvar=False)) / 2
     # With few blocks the covariance is singular, so it has only a pseudo-inverse.
@@ -212,7 +212,7 @@ def block_features(block: np.ndarray) -> list[float]:
     """Return NIQE's 18 features of a normalised block (h, w); some are NaN if it is flat.
 
     They are parameters of the distributions of the pixels (2) and of their products with the neighbours in four
-    directions (4 each), which measure how neighbours depend on each other.
+    directions (4 each), which measure how neighbours depend on one another.
     """
     shape, left, right = asymmetric_gaussian(block)
     features = [shape, (left + right) / 2]
@@ -234,7 +234,7 @@ def asymmetric_gaussian(values: np.ndarray) -> tuple[float, float, float]:
         ratio = np.mean(np.abs(values)) ** 2 / np.mean(values**2)
         # What the ratio would be if both sides had the same scale, so that it depends on the shape alone.
         ratio *= (asymmetry**3 + 1) * (asymmetry + 1) / (asymmetry**2 + 1) ** 2
-    # The equation for the shape has no closed solution, so the nearest entry of a table is taken.
+    # The equation for the shape cannot be solved in closed form, so the nearest entry of a table is taken.
     shape = GAUSSIAN_SHAPES[np.argmin((SHAPE_RATIOS - ratio) ** 2)]
     # From the standard deviation of each side to its scale parameter.
     scale = np.sqrt(gamma(1 / shape) / gamma(3 / shape))

@@ -172,5 +172,5 @@ def load_state(stage: Stage, game: keras.Model, config: EasyDict) -> bool:
         raise UserError(refused[0])
     result = generator_path(folder, stage)
     if result.exists() and read_metadata(result).get("updates", math.inf) > config.TRAIN.report_every:
-        raise UserError(f"{result}: would be overwritten, for there is no state to go on from; move it away first")
+        raise UserError(f"{result}: would be overwritten, because there is no state to resume from; move it away first")
     return False

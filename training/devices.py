@@ -63,7 +63,7 @@ def precision(wanted: str) -> str:
 
 
 def processor() -> str:
-    """Return the processor's name and its instruction sets for bfloat16, "?" if it cannot be found out."""
+    """Return the processor's name, "?" if it is unknown, followed by its instruction sets for bfloat16."""
     text = CPU.read_text() if CPU.exists() else ""
     name = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), "?")
     return " ".join([name, *(flag for flag in ("avx512_bf16", "amx_bf16") if flag in text.split())])
@@ -73,7 +73,8 @@ def warn_of_unused_gpu() -> None:
     """Print a warning if the machine has a GPU that Keras cannot use, because training on the CPU takes weeks."""
     if Path("/dev/nvidia0").exists() and not gpu():
         print(
-            "a GPU is here, but not the packages that train on it; see the README, JAX, several GPUs", file=sys.stderr
+            "this machine has a GPU, but not the packages to train on it; see the README, JAX, several GPUs",
+            file=sys.stderr,
         )
 
 
@@ -157,7 +158,7 @@ def is_first() -> bool:
 def replicas() -> int:
     """Return the number of replicas that compute a loss from their own part of a batch.
 
-    On JAX it is always 1: there the program is written for the whole batch, however many devices share it.
+    On JAX it is always 1, because there the loss is that of the whole batch, however many devices share it.
     """
     if JAX:
         return 1

@@ -83,7 +83,7 @@ class Report:
                 lines = [json.loads(line) for line in self.log.read_text().splitlines()]
             return [line for line in lines if line["update"] <= self.first and line["val_psnr"] is not None]
         except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{self.log}: is no log of ours ({error}); move it away") from error
+            raise UserError(f"{self.log}: is not a valid log ({error}); move it away") from error
 
     def write_grid(self, name: str, rows: Sequence[Sequence[np.ndarray]]) -> None:
         """Write rows of uint8 pictures (h, w, 3) as one grid; only the first process does."""
