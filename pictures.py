@@ -157,6 +157,16 @@ def resize(picture, scale, kernel="bicubic"):
     return np.ascontiguousarray(picture)
 
 
+def to_float(picture):
+    """uint8 0..255 -> float32 [-1, 1], the range of the networks."""
+    return np.float32(picture) * (2 / 255) - 1
+
+
+def to_uint8(picture):
+    """float [-1, 1] -> uint8 0..255, rounded; what lies outside is clipped."""
+    return ((picture + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+
+
 def cut_to_multiple(picture, step):
     """The picture without the last rows and columns that do not fill `step`."""
     height, width = picture.shape[:2]

@@ -10,13 +10,13 @@ import pytest
 
 import upscale
 from model import SRGAN_g
-from pictures import read_picture, resize, write_picture
-from upscaling.network import load_network
+from pictures import read_picture, write_picture
+from upscaling.targets import find_files
+from upscaling.upscaler import Upscaler
 from weights import save_weights
 
 pytest.importorskip("openvino")
 ROOT = Path(__file__).parents[1]
-SHIPPED = sorted((ROOT / "checkpoints/pretrained").glob("*.weights.h5"))
 PICTURE = ROOT / "data/benchmark/Set5/LRx4/img_005.png"  # 57 wide, 86 high
 
 
@@ -136,7 +136,7 @@ def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_pat
     if before == 0:  # root may read everything
         os.seteuid(65534)
     try:
-        assert list(upscale.find_photos(["in"], failed)) == [Path("in/open/a.png")]
+        assert list(find_files(["in"], failed)) == [Path("in/open/a.png")]
     finally:
         os.seteuid(before)
         Path("in/shut").chmod(0o700)
@@ -173,47 +173,6 @@ def test_a_wrong_option_is_one_line(arguments, capsys):
     assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
 
 
-class Small:
-    """A network that doubles pixels and has memory for so many at a time, from its second call on."""
-
-    scale = 2
-
-    def __init__(self, pixels):
-        self.pixels, self.calls = pixels, []
-
-    def __call__(self, lr):
-        self.calls.append(lr.shape)
-        if len(self.calls) > 1 and lr[..., 0].size > self.pixels:
-            raise MemoryError
-        return lr.repeat(2, 1).repeat(2, 2)
-
-
-def test_where_memory_runs_out_tiles_become_fewer_and_then_smaller():
-    bar = upscale.tqdm(disable=True)
-    lr = np.random.default_rng(0).integers(0, 256, (400, 500, 3), np.uint8)
-    network = Small(10_000)
-    upscaler = upscale.Upscaler(network, 2, 250, bar)
-    upscaler.batch = 4
-    first, *others = upscaler.strips(lr)
-    assert np.array_equal(np.concatenate([first, *others]), lr.repeat(2, 0).repeat(2, 1))
-    assert (upscaler.tile, upscaler.batch) == (62, 1)
-    assert network.calls[0] == (3, 250, 250, 3) and len(first) == 2 * 200  # is kept
-    assert [shape[:2] for shape in network.calls[1:5]] == [(3, 250), (2, 216), (1, 216), (1, 125)]
-    network.pixels = 100
-    for upscaler.tile in (62, 65):
-        with pytest.raises(upscale.UserError, match="too little memory"):
-            upscaler(lr)
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-@pytest.mark.parametrize("tile", [48, 77, 100])
-def test_tiles_differ_from_the_whole_by_a_level_at_most(path, tile):
-    network, bar = load_network(path), upscale.tqdm(disable=True)
-    lr = read_picture(ROOT / "data/benchmark/Set14/LRx4/img_003.png")
-    whole, tiled = (upscale.Upscaler(network, 4, side, bar)(lr) for side in (512, tile))
-    assert np.abs(whole.astype(int) - tiled).max() <= 1
-
-
 def test_it_starts_without_keras(model, tmp_path):
     picture(tmp_path / "a.png")
     program = f"""if True:
@@ -225,32 +184,25 @@ def test_it_starts_without_keras(model, tmp_path):
     assert result.stdout.endswith("0 []\n"), result
 
 
-def test_a_picture_keeps_its_colours_with_the_shipped_weights(tmp_path):
-    lr = read_picture(PICTURE)
-    for path in SHIPPED:
-        sr = upscale.Upscaler(load_network(path), 4, 512, upscale.tqdm(disable=True))(lr)
-        assert np.abs(sr.mean((0, 1)) - resize(lr, 4).mean((0, 1))).max() < 2
-
-
 def test_a_stopped_video_goes_on(run, monkeypatch, capsys):
     av = pytest.importorskip("av")
     monkeypatch.setattr("upscaling.video.PIECE", 3)
     with av.open("a.mp4", "w") as file:
-        shown = file.add_stream("libx264", rate=10)
-        shown.width, shown.height = 20, 10
+        out_stream = file.add_stream("libx264", rate=10)
+        out_stream.width, out_stream.height = 20, 10
         for value in range(8):
             frame = av.VideoFrame.from_ndarray(np.full((10, 20, 3), 20 * value, np.uint8), format="rgb24")
-            file.mux(shown.encode(frame))
-        file.mux(shown.encode())
-    enlarged, calls = upscale.Upscaler.__call__, []
+            file.mux(out_stream.encode(frame))
+        file.mux(out_stream.encode())
+    whole, calls = Upscaler.__call__, []
 
-    def stopped(upscaler, lr):
+    def stopped(upscaler, lr, progress):
         calls.append(lr)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return enlarged(upscaler, lr)
+        return whole(upscaler, lr, progress)
 
-    monkeypatch.setattr(upscale.Upscaler, "__call__", stopped)
+    monkeypatch.setattr(Upscaler, "__call__", stopped)
     assert run("a.mp4") == 130 and not Path("a_x2.mp4").exists()
     assert run("a.mp4") == 0 and len(calls) == 5 + 8 - 3
     assert run("a.mp4") == 0 and "1 there already" in capsys.readouterr().out
