@@ -34,6 +34,11 @@ def kernel_start(variant):
     return keras.initializers.RandomNormal(**TENSORLAYER_NORMAL) if variant == "tensorlayer" else "glorot_uniform"
 
 
+def loss_dtype():
+    """The type in which networks end and losses begin: the variables', so float32 in mixed precision too."""
+    return keras.config.dtype_policy().variable_dtype
+
+
 def conv(x, filters, size, variant, strides=1, start=None, **options):
     start = start or kernel_start(variant)
     return layers.Conv2D(filters, size, strides, "same", kernel_initializer=start, **options)(x)
@@ -78,7 +83,7 @@ def SRGAN_g(variant="paper", scale=4, blocks=16, filters=64):
     x = layers.Add()([skip, x])
     for _ in range(scale.bit_length() - 1):
         x = upsample(x, filters, variant)  # (N, 2h, 2w, filters), ...
-    sr = layers.Activation("tanh", dtype="float32")(conv(x, 3, tail, variant))  # losses are float32
+    sr = layers.Activation("tanh", dtype=loss_dtype())(conv(x, 3, tail, variant))
     return keras.Model(lr, sr, name="SRGAN_g")
 
 
@@ -89,7 +94,7 @@ def SRGAN_d(variant="paper", crop=96, filters=64):
     """
     picture = layers.Input((crop, crop, 3))
     body = paper_discriminator if variant == "paper" else tensorlayer_discriminator
-    logits = layers.Dense(1, kernel_initializer=kernel_start(variant), dtype="float32")
+    logits = layers.Dense(1, kernel_initializer=kernel_start(variant), dtype=loss_dtype())
     return keras.Model(picture, logits(body(picture, filters)), name="SRGAN_d")
 
 

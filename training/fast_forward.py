@@ -56,7 +56,7 @@ def fast_forward(generator, lr, fixed_statistics):
     x = activation(convolution(x), copies=4)  # (N, scale*h/2, scale*w/2, 4*filters)
     last = next(convolutions)
     x = convolve(x, before_depth_to_space(last.kernel), ops.tile(last.bias, 4))  # (N, scale*h/2, scale*w/2, 4*3)
-    return ops.depth_to_space(ops.tanh(ops.cast(x, "float32")), 2)
+    return ops.depth_to_space(ops.tanh(ops.cast(x, generator.layers[-1].compute_dtype)), 2)  # as losses want it
 
 
 def before_depth_to_space(kernel):
