@@ -20,7 +20,8 @@ def mse_loss(sr, hr):
 
 def vgg_loss(sr_features, hr_features):
     """mean((VGG19(G(lr)) - VGG19(hr))^2) over all features (paper, eq. 5)."""
-    return ops.mean(ops.square(ops.cast(sr_features, "float32") - ops.cast(hr_features, "float32")))
+    dtype = keras.backend.result_type(sr_features.dtype, "float32")  # a mean in bfloat16 would have three digits
+    return ops.mean(ops.square(ops.cast(sr_features, dtype) - ops.cast(hr_features, dtype)))
 
 
 def g_gan_loss(logits_fake):

@@ -58,8 +58,12 @@ class SRGAN(keras.Model):
     def call(self, lr, training=False):
         """Super-resolve lr (N, h, w, 3) uint8 -> (N, scale*h, scale*w, 3) in [-1, 1]."""
         if training:
-            return fast_forward(self.generator, to_float(lr), self.fixed_statistics)
-        return self.average(to_float(lr))
+            return fast_forward(self.generator, self.to_float(lr), self.fixed_statistics)
+        return self.average(self.to_float(lr))
+
+    def to_float(self, picture):
+        """uint8 0..255 -> [-1, 1] in the variables' type: float32 in mixed precision too."""
+        return to_float(picture, self.variable_dtype)
 
     def fix_statistics(self):
         """Let the generator train as it will be used: batch normalization by running statistics, no longer the batch's.
@@ -80,7 +84,7 @@ class SRGAN(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of both players' losses; no weight is shared, so each player follows its own."""
-        hr, sr = to_float(y), y_pred  # (N, crop, crop, 3)
+        hr, sr = self.to_float(y), y_pred  # (N, crop, crop, 3)
 
         # Content: how far SR is from HR, in pixels and in features (paper, sec. 2.2.1).
         terms = {"mse": mse_loss(sr, hr)}
@@ -109,15 +113,15 @@ class SRGAN(keras.Model):
     def update_average(self):
         """Move the average towards the generator, batch-normalization statistics too; faster at first."""
         self.updates.assign(self.updates + 1)
-        n = ops.cast(self.updates, "float32")
+        n = ops.cast(self.updates, self.variable_dtype)
         keep = ops.minimum(self.ema, (1 + n) / (10 + n))
         for average, variable in zip(self.average.variables, self.generator.variables, strict=True):
             average.assign(keep * average + (1 - keep) * ops.stop_gradient(variable.value))
 
 
-def to_float(picture):
-    """uint8 0..255 -> float32 [-1, 1]."""
-    return ops.cast(picture, "float32") / 127.5 - 1.0
+def to_float(picture, dtype="float32"):
+    """uint8 0..255 -> [-1, 1]."""
+    return ops.cast(picture, dtype) / 127.5 - 1.0
 
 
 def to_uint8(picture):
