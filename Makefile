@@ -13,6 +13,8 @@ test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not instal
 	JAX_PYTHON=.venv-jax/bin/python .venv/bin/python -m pytest -q tests/test_backends.py
 	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -q -n auto --dist=loadfile --ignore=tests/test_quick.py --ignore=tests/test_backends.py
 
+upscale-ready: .venv-upscale/ready  ## what upscale.py needs, and no more: half a minute
+
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install -q -r $<
@@ -23,4 +25,9 @@ test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not instal
 	.venv-jax/bin/python -m pip install -q -r $<
 	touch $@
 
-.PHONY: evaluate test test-jax
+.venv-upscale/ready: requirements-upscale.txt
+	$(PYTHON) -m venv .venv-upscale
+	.venv-upscale/bin/python -m pip install -q -r $<
+	touch $@
+
+.PHONY: evaluate test test-jax upscale-ready
