@@ -10,6 +10,7 @@ import importlib.util
 import math
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -276,10 +277,36 @@ def jit_compile():
 
 
 def prepare_environment():
-    """Choose TensorFlow unless KERAS_BACKEND says otherwise, and keep its start-up notices off the screen."""
+    """Choose TensorFlow unless KERAS_BACKEND says otherwise. Exits with 2, in one line, where it is not installed."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     backend = os.environ["KERAS_BACKEND"]
     if backend not in ("tensorflow", "jax") or not importlib.util.find_spec(backend):
         print(f"KERAS_BACKEND={backend}: must be tensorflow or jax, and installed", file=sys.stderr)
         sys.exit(2)
+
+
+def load_keras():
+    """Import Keras and its backend, without the notices that TensorFlow prints meanwhile.
+
+    They come from C++ (2.21), of the processor and of missing GPU drivers, before any of its settings is heeded, so
+    the descriptor itself points elsewhere. Where the import fails they are shown.
+    """
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as notices:
+        os.dup2(notices.fileno(), 2)
+        try:
+            import keras
+
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+
+                tf.config.list_physical_devices()  # looks for GPUs now, and says here what it misses
+                tf.get_logger().setLevel("ERROR")
+        except ImportError:
+            notices.seek(0)
+            os.write(stderr, notices.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

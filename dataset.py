@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from pictures import centre_crop, cut_to_multiple, find_pictures, picture_size, read_picture, resize, turned
 from training import devices
@@ -19,16 +20,14 @@ def load_pictures(folders, scale, crop, memory):
     devices.require_same(len(paths), f"{folders}: {len(paths)} pictures here, more where another process runs")
     print(f"reading {len(paths)} pictures")
     pictures = Pictures(paths, scale, crop, memory)
-    name_skipped(pictures, after_a_bar=False)
+    name_skipped(pictures)
     return pictures
 
 
-def name_skipped(pictures, after_a_bar=True):
-    """Print the pictures found to be unusable since the last time, a line each; a progress bar ends its line first."""
-    if pictures.skipped and after_a_bar:
-        print()
+def name_skipped(pictures):
+    """Print the pictures found to be unusable since the last time, a line each, above a bar if one is drawn."""
     while pictures.skipped:
-        print(f"left out: {pictures.skipped.pop(0)}")
+        tqdm.write(f"left out: {pictures.skipped.pop(0)}")
 
 
 def validation_pictures(folders, count, crop, scale):

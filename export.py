@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from config import Parser, prepare_environment
+from config import Parser, load_keras, prepare_environment
 from upscaling.network import import_openvino
 from utils import UserError, exit_status, make_folder, reason
 from weights import load_generator, model_path, read_metadata
@@ -116,6 +116,7 @@ def export(generator, metadata, kind, target):
 def export_model(options):
     """Write the file that `options` ask for; 0. Raises UserError."""
     prepare_environment()
+    load_keras()
     source = model_path(options.model)
     generator, metadata = load_generator(source, options.trust_pickle), read_metadata(source)
     name = source.name.removesuffix(".weights.h5").removesuffix(".npz")

@@ -18,16 +18,18 @@ def frozen(model):
     return keras.StatelessScope(state_mapping=[(v, ops.stop_gradient(v.value)) for v in model.variables])
 
 
-def keep_order():
-    """Let TensorFlow update the discriminator only after the generator has been judged by it; JAX does so anyway.
+def set_graph_optimizer(two_players):
+    """Turn off two passes of TensorFlow's graph optimizer (2.21) that do harm here; JAX has no such passes.
 
-    TensorFlow's graph optimizer (2.21) drops the edges that make the update wait until the weights have been read: on a
-    busy machine the generator would now and then be judged by a discriminator half updated.
+    One drops the edges that make the discriminator's update wait until its weights have been read for the generator's
+    loss: on a busy machine the generator would now and then be judged by a discriminator half updated. The other fails
+    on the graph of two players, and says so on stderr.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
+        options = {"dependency_optimization": False, "remapping": not two_players}
+        tf.config.optimizer.set_experimental_options(options)
 
 
 class SRGAN(keras.Model):
@@ -41,7 +43,7 @@ class SRGAN(keras.Model):
     def __init__(self, generator, discriminator=None, vgg=None, weights=(1.0, 0.0, 0.0), ema=0.999):
         """vgg: callable, pictures -> features. weights: of pixel MSE, feature MSE and GAN loss."""
         super().__init__()
-        keep_order()
+        set_graph_optimizer(two_players=discriminator is not None)
         self.generator, self.discriminator = generator, discriminator
         self.average = keras.models.clone_model(generator)
         self.average.set_weights(generator.get_weights())

@@ -9,12 +9,13 @@ import json
 import signal
 from pathlib import Path
 
-from config import command_line, prepare_environment
+from config import command_line, load_keras, prepare_environment
 
 prepare_environment()
 if __name__ == "__main__":  # --help and mistakes are answered before Keras is imported
     COMMAND = command_line()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while it is imported: no traceback
+load_keras()
 
 import keras
 import numpy as np
@@ -103,7 +104,7 @@ def train_stage(stage, game, pictures, valid, config, stops, targets=None):
     done = game.updates_done()
     report = Report(stage, game, total, valid, config)
     report.begin()
-    print(f"{stage.name}: after update {done} of {total}, {pictures.usable} pictures")
+    report.say(f"after update {done} of {total}, {pictures.usable} pictures")
     if done < total and devices.is_first():
         write_text(Path(settings.checkpoint_dir, "config.json"), json.dumps(config, indent=2) + "\n")
 
@@ -128,9 +129,10 @@ def train_stage(stage, game, pictures, valid, config, stops, targets=None):
         if devices.is_first():
             save_state(stage, game, config)  # last: a run that is killed before goes on from the state before
         if outcome == STOP:
-            where = f"update {game.updates_done()} of {total} ({stage.name})"
-            print(f"\nstopped at {where}; the same command goes on from there")
+            report.end()
+            report.say(f"stopped at update {game.updates_done()} of {total}; the same command goes on from there")
             return False
+    report.end()
     return True
 
 

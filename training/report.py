@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from evaluation.metrics import colour_shift, luma, mesh, psnr
 from pictures import grid, labelled, resize, write_picture
@@ -36,12 +37,10 @@ class Report:
 
     def begin(self):
         """Read the log of the run that this one goes on from; measure once where there is none."""
-        self.first = self.game.updates_done()  # the bar counts this run's updates alone, or its ETA would be wrong
-        interval = 0.5 if sys.stdout.isatty() else 60  # seconds between two pictures of the bar
-        terms = list(self.game.terms)
-        self.bar = keras.utils.Progbar(
-            self.total - self.first, interval=interval, stateful_metrics=terms, unit_name="update"
-        )
+        self.first = self.game.updates_done()
+        # Drawn on a terminal alone: a file gets the lines of the reports and no control characters.
+        hidden = None if self.writes else True
+        self.bar = tqdm(total=self.total, initial=self.first, desc=self.stage.name, unit="update", disable=hidden)
         if keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
             self.tensorboard = keras.callbacks.TensorBoard(self.board, write_graph=False)
             self.tensorboard.set_model(self.game)
@@ -52,9 +51,7 @@ class Report:
         if devices.max_over_processes(not self.lines):  # validation is work for all processes together
             line = {"update": self.first, **self.validate(), "val_psnr_bicubic": float(np.mean(self.bicubic_psnrs))}
             self.lines = self.lines or [line]
-        print(
-            f"{self.stage.name}: val_psnr {self.lines[-1]['val_psnr']:.4g}, bicubic {np.mean(self.bicubic_psnrs):.4g}"
-        )
+        self.say(f"val_psnr {self.lines[-1]['val_psnr']:.4g}, bicubic {np.mean(self.bicubic_psnrs):.4g}")
         self.write_log()
         self.started = time.perf_counter()
 
@@ -76,9 +73,19 @@ class Report:
         if self.writes:
             write_text(self.log, "".join(json.dumps(line) + "\n" for line in self.lines))
 
+    def say(self, text):
+        """Print a line of this stage, above its bar if one is drawn."""
+        tqdm.write(f"{self.stage.name}: {text}")
+        sys.stdout.flush()
+
+    def end(self):
+        """Leave the bar as it is."""
+        self.bar.close()
+
     def progress(self, update, terms):
         """Move the bar to `update`. terms: {name: mean so far in this period}."""
-        self.bar.update(update - self.first, list(terms.items()))
+        self.bar.set_postfix({name: f"{value:.4g}" for name, value in terms.items()}, refresh=False)
+        self.bar.update(update - self.bar.n)
 
     def end_period(self, terms, updates):
         """Measure, and show what a period of so many `updates` gave; its line in the log.
@@ -90,12 +97,12 @@ class Report:
         line["learning_rate"] = float(keras.ops.convert_to_numpy(self.game.optimizer.learning_rate))
         line["updates_per_second"] = updates / seconds
         shown = "  ".join(f"{name} {value:.4g}" for name, value in line.items())
-        print(f"\n{self.stage.name}: {shown}", flush=True)
+        self.say(shown)
         if self.tensorboard:
             self.tensorboard.on_epoch_end(line["update"], line)
         warning = warning_for([*self.lines, line])
         if warning:
-            print(f"{self.stage.name}: warning: {warning}", flush=True)
+            self.say(f"warning: {warning}")
         self.lines.append(line | ({"warning": warning} if warning else {}))
         self.write_log()
         self.started = time.perf_counter()

@@ -80,9 +80,10 @@ def gpu_in_keras():
     # Importing Keras takes seconds, so first: is there any GPU?
     if not Path("/dev/nvidia0").exists():
         return False
-    from config import prepare_environment
+    from config import load_keras, prepare_environment
 
     prepare_environment()
+    load_keras()
     import keras
 
     return bool(keras.distribution.list_devices("gpu"))
@@ -90,9 +91,10 @@ def gpu_in_keras():
 
 def keras_network(path, trust_pickle):
     """The network in Keras, on a GPU where there is one."""
-    from config import jit_compile, prepare_environment
+    from config import jit_compile, load_keras, prepare_environment
 
     prepare_environment()
+    load_keras()
     import keras
 
     generator = load_generator(path, trust_pickle)
