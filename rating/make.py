@@ -1,6 +1,7 @@
 """Makes a study: pictures of methods under opaque names, and the manifest that says which is which."""
 
 import functools
+import hashlib
 import itertools
 import json
 import os
@@ -13,9 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from pictures import cut_to_multiple, find_pictures, read_picture, resize, write_picture
-from rating.manifest import FORMAT, fraction, sha256
-from utils import HALF, UserError, make_folder, write_text
+import imageio.v3 as iio
+
+from pictures import cut_to_multiple, find_pictures, read_picture, resize
+from rating.manifest import FORMAT, fraction
+from utils import HALF, UserError, make_folder
 
 EXAMPLES = 20  # pictures to learn the scale from, at most (paper, section 3.3: 20)
 SCALE = 4  # by which the examples of "bad" are reduced and enlarged
@@ -141,7 +144,7 @@ def make_study(folder, kind, seed, scenes, sources, examples):
             "items": items,
             "examples": shown,
         }
-        write_text(temporary / "study.json", json.dumps(manifest, indent=1) + "\n")
+        (temporary / "study.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         os.rename(temporary, folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from error
@@ -155,10 +158,11 @@ def write_scene(folder, scene, pictures):
     names = {}
     for method, picture in scene.load().items():
         name = names[method] = secrets.token_hex(8)
-        path = folder / "pictures" / f"{name}.png"
-        write_picture(path, picture)
+        content = iio.imwrite("<bytes>", picture, plugin="pillow", extension=".png")
+        (folder / "pictures" / f"{name}.png").write_bytes(content)
         height, width = picture.shape[:2]
-        facts = {"set": scene.set, "picture": scene.picture, "method": method, "sha256": sha256(path)}
+        facts = {"set": scene.set, "picture": scene.picture, "method": method}
+        facts["sha256"] = hashlib.sha256(content).hexdigest()
         pictures[name] = facts | {"width": width, "height": height}
     return names
 

@@ -27,7 +27,7 @@ const KINDS = {
 const CARDS = {
   "begin": ["Picture quality", kind => kind.begin + "\n\nFirst come a few examples with their answers. Please set " +
     "the browser to full screen, sit as you usually do, and do not zoom.", "Begin"],
-  "examples over": ["That were the examples", () => "Now it is your opinion that counts.", "Go on"],
+  "examples over": ["The examples are over", () => "Now it is your opinion that counts.", "Go on"],
   "pause": ["Time for a break", () => "Look out of the window for a minute. You may also close this page: the same " +
     "address goes on here, on another day or in another browser too.", "Go on"],
   "end": ["Done. Thank you!", () => "Your answers are stored. You may close this page.", ""],
