@@ -65,8 +65,6 @@ async function load(step) {
   const count = KINDS[state.kind].captions.length;
   const images = Array.from({length: count}, (_, place) => {
     const image = new Image();
-    image.alt = "a picture to judge";
-    image.draggable = false;
     image.src = `${here}/picture/${step}/${place}`;
     return image;
   });
@@ -85,17 +83,27 @@ async function loaded(step) {
   }
 }
 
-/** One picture pixel a device pixel, from the middle, on whole device pixels; what does not fit is cropped. */
-function place() {
-  const ratio = devicePixelRatio;
-  for (const frame of frames) {
-    const image = frame.querySelector("img"), box = frame.getBoundingClientRect();
-    image.style.width = `${image.naturalWidth / ratio}px`;
-    image.style.height = `${image.naturalHeight / ratio}px`;
-    const corner = (start, room, size) => (Math.round(start * ratio + (room * ratio - size) / 2)) / ratio - start;
-    image.style.left = `${corner(box.left, box.width, image.naturalWidth)}px`;
-    image.style.top = `${corner(box.top, box.height, image.naturalHeight)}px`;
+/** A canvas with exactly the device pixels that it covers, the middle of the picture in it, pixel for pixel.
+ *
+ * A picture laid out at size / devicePixelRatio is resampled where that is no whole number of 64ths (a ratio of 1.5).
+ */
+function canvasOf(image) {
+  const canvas = document.createElement("canvas");
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", "a picture to judge");
+  const watcher = new ResizeObserver(([{contentRect, devicePixelContentBoxSize}]) => {
+    const exact = devicePixelContentBoxSize?.[0];
+    canvas.width = exact ? exact.inlineSize : Math.round(contentRect.width * devicePixelRatio);
+    canvas.height = exact ? exact.blockSize : Math.round(contentRect.height * devicePixelRatio);
+    const [left, top] = [canvas.width - image.naturalWidth, canvas.height - image.naturalHeight];
+    canvas.getContext("2d").drawImage(image, Math.round(left / 2), Math.round(top / 2));
+  });
+  try {
+    watcher.observe(canvas, {box: "device-pixel-content-box"});
+  } catch { // Safari does not know that box; its ratios are whole
+    watcher.observe(canvas);
   }
+  return canvas;
 }
 
 function clear() {
@@ -139,11 +147,11 @@ async function show() {
     frame.className = "frame";
     frame.style.margin = 0;
     caption.textContent = kind.captions[number];
-    frame.append(image, caption);
+    frame.append(canvasOf(image), caption);
     find("#stage").append(frame);
     return frame;
   });
-  place();
+  for (const _ of [1, 2]) await new Promise(requestAnimationFrame); // until it is on the screen
   document.querySelectorAll("#answers button").forEach((button, number) => {
     button.disabled = Boolean(state.answer) && state.answer !== number + 1;
     button.classList.toggle("expected", state.answer === number + 1);
@@ -154,11 +162,11 @@ async function show() {
 
 async function answer(value) {
   if (shownAt === null || (state.answer && value !== state.answer)) return;
-  const ratio = devicePixelRatio, box = frames[0].getBoundingClientRect();
+  const ratio = devicePixelRatio, {width, height} = frames[0].querySelector("canvas");
   const sent = {
     step: state.step, value, seconds: (performance.now() - shownAt) / 1000, pixel_ratio: ratio,
     screen: [Math.round(screen.width * ratio), Math.round(screen.height * ratio)],
-    room: [Math.round(box.width * ratio), Math.round(box.height * ratio)], // device pixels that a picture has
+    room: [width, height], // device pixels that a picture has
   };
   clear();
   const options = {method: "POST", body: JSON.stringify(sent), headers: {"Content-Type": "application/json"}};
@@ -186,7 +194,6 @@ document.addEventListener("keydown", event => {
   }
 });
 find("#card button").addEventListener("click", dismiss);
-addEventListener("resize", place); // and when the page is zoomed
 
 (async () => {
   state = await ask("/state");
