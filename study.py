@@ -39,7 +39,11 @@ def command_line(argv=None):
     report_parser = commands.add_parser("report", prog="study.py", help="write FOLDER/report")
     report_parser.add_argument("folder", type=Path)
     report_parser.add_argument("--everyone", action="store_true", help="keep raters who would be left out")
-    options = parser.parse_args(argv)
+    options, more = parser.parse_known_args(argv)
+    if more and (options.command != "make" or any(word.startswith("-") for word in more)):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:  # argparse takes positional arguments before an option only
+        options.methods += more
     if options.command == "make" and options.count < 0:
         parser.error(f"--count {options.count}: must be 0 (all) or more")
     if options.command == "make" and options.methods and options.set:

@@ -145,7 +145,6 @@ async function show() {
   frames = images.map((image, number) => {
     const frame = document.createElement("figure"), caption = document.createElement("figcaption");
     frame.className = "frame";
-    frame.style.margin = 0;
     caption.textContent = kind.captions[number];
     frame.append(canvasOf(image), caption);
     find("#stage").append(frame);

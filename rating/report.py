@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import math
 
 import markdown
 
@@ -90,7 +91,7 @@ def comparison(found):
     if found is None:
         return ["No tests: they need three raters or more who judged every method, and three methods.", ""]
     lines = [
-        f"Friedman's test over {found['raters']} raters: chi2 = {number(found['chi2'])}, p = {probability(found['p'])}."
+        f"Friedman's test over {found['raters']} raters: chi2 = {number(found['chi2'])}, p {probability(found['p'])}."
     ]
     rows = [
         [
@@ -102,7 +103,15 @@ def comparison(found):
         ]
         for pair in found["pairs"]
     ]
+    if found["raters"] < enough_to_differ(len(rows)):
+        enough = enough_to_differ(len(rows))
+        lines += ["", f"Two of these methods can differ at 5 % with {enough} raters or more, and not with so few."]
     return lines + table(["methods", "difference", "p (Wilcoxon)", "p (Holm)", "differ at 5 %"], rows)
+
+
+def enough_to_differ(pairs):
+    """The fewest raters with whom Wilcoxon's p, after Holm over `pairs`, can be below 5 %: the smallest is 2 / 2^n."""
+    return 2 + math.floor(math.log2(pairs / 0.05))
 
 
 def probability(p):
@@ -125,7 +134,7 @@ def notes(results, rating):
     else:
         lines.append("- Strength is Bradley and Terry's: a difference of 1 is preferred 73 % of the time.")
     if results["raters"] < ENOUGH_RATERS:
-        lines.append(f"- {results['raters']} raters are few: ITU-R BT.500 asks for {ENOUGH_RATERS} or more.")
+        lines.append(f"- Raters are few here ({results['raters']}): ITU-R BT.500 asks for {ENOUGH_RATERS} or more.")
     return lines
 
 

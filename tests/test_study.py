@@ -515,7 +515,15 @@ def test_a_host_that_is_not_here_is_one_line(served_once, capsys):
     assert "--host 192.0.2.1" in one_line(capsys)
 
 
-@pytest.mark.parametrize("words", (["serve", "x", "--port=70000"], ["serve", "x", "--raters=0"], ["show"], ["make"]))
+def test_methods_may_stand_before_and_after_the_options():
+    options = study.command_line(["make", "x", "a=1", "--kind", "pairs", "b=2", "--seed=3", "c=4"])
+    assert (options.methods, options.kind, options.seed) == (["a=1", "b=2", "c=4"], "pairs", 3)
+
+
+WRONG = "serve x --port=70000 | serve x --raters=0 | serve x y | report x --all | make x --speed 1 | show | make"
+
+
+@pytest.mark.parametrize("words", [line.split() for line in WRONG.split("|")])
 def test_a_wrong_command_line_is_one_line(capsys, words):
     with pytest.raises(SystemExit) as stop:
         study.command_line(words)
