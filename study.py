@@ -18,11 +18,11 @@ from utils import UserError, exit_status
 EXAMPLES = Path(__file__).parent / "data/valid"
 
 
-def command_line(argv=None):
-    """The parsed options; a mistake is one line and exit 2."""
+def commands_parser():
+    """The parser of the three commands."""
     parser = Parser(prog="study.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="make|serve|report")
-    make_parser = commands.add_parser("make", prog="study.py", help="write a new study")
+    make_parser = commands.add_parser("make", help="write a new study")
     make_parser.add_argument("folder", type=Path, help="of the study; it must not exist")
     make_parser.add_argument("methods", nargs="*", metavar="NAME=FOLDER", help="default: those of --mode=evaluate")
     kinds = "; ".join(f"{kind}: {question}" for kind, question in KINDS.items())
@@ -31,14 +31,20 @@ def command_line(argv=None):
     make_parser.add_argument("--examples", default=EXAMPLES, help="HR pictures to learn the scale from")
     make_parser.add_argument("--seed", type=int, default=0, help="of the pictures drawn and of each rater's order")
     make_parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of train.py")
-    serve_parser = commands.add_parser("serve", prog="study.py", help="show it to raters, until Ctrl-C")
+    serve_parser = commands.add_parser("serve", help="show it to raters, until Ctrl-C")
     serve_parser.add_argument("folder", type=Path)
     serve_parser.add_argument("--raters", type=int, default=1, help="how many people have an address (default: 1)")
     serve_parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
     serve_parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any that is free")
-    report_parser = commands.add_parser("report", prog="study.py", help="write FOLDER/report")
+    report_parser = commands.add_parser("report", help="write FOLDER/report")
     report_parser.add_argument("folder", type=Path)
     report_parser.add_argument("--everyone", action="store_true", help="keep raters who would be left out")
+    return parser
+
+
+def command_line(argv=None):
+    """The parsed options; a mistake is one line and exit 2."""
+    parser = commands_parser()
     options, more = parser.parse_known_args(argv)
     if more and (options.command != "make" or any(word.startswith("-") for word in more)):
         parser.error(f"unrecognized arguments: {' '.join(more)}")

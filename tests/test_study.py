@@ -53,10 +53,16 @@ def made(folder, count=10, *words, size=(24, 16)):
     return read_study(folder / "study")
 
 
+def need_the_servers_packages():
+    pytest.importorskip("starlette")
+    pytest.importorskip("uvicorn")
+
+
 class Server:
-    """A running study.py serve."""
+    """A running study.py serve; without its packages, the test that starts it is skipped."""
 
     def __init__(self, folder, raters=2, port=0):
+        need_the_servers_packages()
         command = [sys.executable, ROOT / "study.py", "serve", folder, f"--raters={raters}", f"--port={port}"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         lines = [self.process.stdout.readline() for _ in range(raters)]
@@ -86,8 +92,6 @@ class Server:
 @pytest.fixture
 def served(tmp_path):
     """(Study, Server) of ten pictures by three methods."""
-    pytest.importorskip("starlette")
-    pytest.importorskip("uvicorn")
     of_folder = made(tmp_path)
     server = Server(of_folder.folder)
     yield of_folder, server
@@ -294,8 +298,6 @@ def test_a_wrong_answer_is_refused_in_one_line(served_once, change, status):
 @pytest.fixture(scope="module")
 def served_once(tmp_path_factory):
     """As `served`, for tests that change nothing."""
-    pytest.importorskip("starlette")
-    pytest.importorskip("uvicorn")
     found = made(tmp_path_factory.mktemp("served"))
     server = Server(found.folder)
     yield found, server
@@ -359,8 +361,6 @@ def test_after_every_sixty_answers_there_is_a_break(tmp_path):
 
 
 def test_pairs_change_sides_and_the_answer_follows_the_picture(tmp_path):
-    pytest.importorskip("starlette")
-    pytest.importorskip("uvicorn")
     found = made(tmp_path, 12, "--kind=pairs")
     server = Server(found.folder, raters=1)
     (own,) = server.addresses
@@ -425,8 +425,6 @@ def test_a_full_disk_is_one_line_and_the_answer_counts_when_there_is_room_again(
 
 
 def test_a_server_killed_twenty_times_loses_no_rating_and_doubles_none(tmp_path):
-    pytest.importorskip("starlette")
-    pytest.importorskip("uvicorn")
     found = made(tmp_path, 155, size=(8, 8))
     order = showings(found, 1)
     assert len(order) >= 500
@@ -474,6 +472,7 @@ def in_file(found):
 
 
 def serve(*words):
+    need_the_servers_packages()
     return study.main(study.command_line(["serve", *map(str, words)]))
 
 

@@ -20,8 +20,6 @@ EXAMPLES = 2
 @pytest.fixture
 def open_browser(tmp_path):
     """A function that starts a browser that has never been here."""
-    pytest.importorskip("starlette")
-    pytest.importorskip("uvicorn")
     webdriver = pytest.importorskip("selenium.webdriver")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not chromium or not driver:
