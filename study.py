@@ -24,7 +24,7 @@ def commands_parser():
     commands = parser.add_subparsers(dest="command", required=True, metavar="make|serve|report")
     make_parser = commands.add_parser("make", help="write a new study")
     make_parser.add_argument("folder", type=Path, help="of the study; it must not exist")
-    make_parser.add_argument("methods", nargs="*", metavar="NAME=FOLDER", help="default: those of --mode=evaluate")
+    make_parser.add_argument("methods", nargs="*", default=[], metavar="NAME=FOLDER", help="default: evaluate's")
     kinds = "; ".join(f"{kind}: {question}" for kind, question in KINDS.items())
     make_parser.add_argument("--kind", choices=KINDS, default="rating", help=f"{kinds} (default: rating)")
     make_parser.add_argument("--count", type=int, default=0, help="pictures of each set, drawn (default: all)")

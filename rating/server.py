@@ -177,7 +177,8 @@ def serve(folder, host, port, raters):
         store = Store(study.database)
         store.add_raters(raters)
         port = server_socket.getsockname()[1]
-        name = f"[{host}]" if ":" in host else host
+        everywhere = host in ("0.0.0.0", "::")  # these are no address that a browser could open
+        name = socket.gethostname() if everywhere else f"[{host}]" if ":" in host else host
         for number, token, count in store.raters():
             total = len(showings(study, number))
             print(f"rater {number}: http://{name}:{port}/r/{token}  {count} of {total}", flush=True)
