@@ -15,9 +15,9 @@ test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not instal
 
 upscale-ready: .venv-upscale/ready  ## what upscale.py needs, and no more: half a minute
 
-.venv/ready: requirements.txt
+.venv/ready: requirements.txt requirements-study.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -q -r $<
+	.venv/bin/python -m pip install -q -r requirements.txt -r requirements-study.txt
 	touch $@
 
 .venv-jax/ready: requirements-jax.txt

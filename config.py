@@ -234,9 +234,9 @@ def check_together(values):
 class Parser(argparse.ArgumentParser):
     """A command line on which a mistake is one line and exit 2, and no option is abbreviated."""
 
-    def __init__(self, prog, description, epilog=None):
+    def __init__(self, **options):
         layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, description=description, epilog=epilog, formatter_class=layout, allow_abbrev=False)
+        super().__init__(**{"formatter_class": layout, "allow_abbrev": False} | options)
 
     def error(self, message):
         """Print the mistake alone, in one line."""

@@ -40,9 +40,9 @@ def evaluate(config):
     for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, scale, remarks):
         scores = {method: [] for method in [*KERNELS, *networks, "HR"]}
         for path, lr, hr in pictures:
-            srs = {kernel: resize(lr, scale, kernel) for kernel in KERNELS}
-            srs |= {method: super_resolve_any(network, lr) for method, network in networks.items()}
-            for method, sr in [*srs.items(), ("HR", hr)]:
+            pictures_by_method = every_method(lr, scale, networks, hr)
+            srs = {method: sr for method, sr in pictures_by_method.items() if method != "HR"}
+            for method, sr in pictures_by_method.items():
                 scores[method].append(measure(sr, hr, srs["bicubic"], scale))
             for distance, between in distances.items():
                 for method, value in zip(srs, between(map(as_batch, srs.values()), as_batch(hr))):
@@ -88,6 +88,13 @@ def weights_of(stage, config):
     shipped = PRETRAINED / f"{stage.network.lower()}.weights.h5"
     fits = shipped.exists() and read_metadata(shipped)["model"]["scale"] == config.MODEL.scale
     return shipped if fits else None
+
+
+def every_method(lr, scale, networks, hr):
+    """{method: its picture} for lr, uint8, grey or colour: the kernels, the networks, and HR."""
+    srs = {kernel: resize(lr, scale, kernel) for kernel in KERNELS}
+    srs |= {method: super_resolve_any(network, lr) for method, network in networks.items()}
+    return srs | {"HR": hr}
 
 
 def super_resolve_any(generator, lr):

@@ -6,13 +6,14 @@ python study.py serve study --raters 5              a page with an address for e
 python study.py report study                        means with intervals, ranks and tests: study/report
 """
 
+import functools
 import importlib.util
 import sys
 from pathlib import Path
 
-from config import Parser, configuration, prepare_environment
-from rating.make import check_new, drawn, make_study, scenes_of_examples, scenes_of_folders
-from rating.manifest import KINDS
+from config import Parser, configuration, load_keras, prepare_environment
+from rating.make import Scene, check_new, drawn, make_study, scenes_of_examples, scenes_of_folders
+from rating.manifest import KINDS, sha256
 from utils import UserError, exit_status
 
 EXAMPLES = Path(__file__).parent / "data/valid"
@@ -81,16 +82,38 @@ def folders_of_methods(methods):
     return folders
 
 
+def scenes_of_benchmarks(config):
+    """([Scene], {method: where its pictures come from}) of --mode=evaluate's methods on its sets."""
+    prepare_environment()
+    load_keras()  # only here: the other commands do without
+    from evaluate import KERNELS, benchmark_sets, every_method, load_networks, weights_of
+    from training.stages import STAGES
+
+    scale = config.MODEL.scale
+    networks, remarks = load_networks(config)
+    sources = {kernel: f"MATLAB's imresize, x{scale}" for kernel in KERNELS}
+    for stage in STAGES:
+        if stage.network in networks:
+            path = weights_of(stage, config)
+            sources[stage.network] = f"{path.name}, SHA-256 {sha256(path)}"
+    scenes = []
+    for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, scale, remarks):
+        for path, lr, hr in pictures:
+            load = functools.partial(every_method, lr, scale, networks, hr)
+            scenes.append(Scene(name, path.stem, load))
+    for remark in remarks:
+        print(remark)
+    return scenes, sources | {"HR": "the original"}
+
+
 def make(options):
+    """Write a new study; 0. Raises UserError."""
     check_new(options.folder)  # before the networks have done their work
     examples = scenes_of_examples(options.examples)
     if options.methods:
         sources = folders_of_methods(options.methods)
         scenes = scenes_of_folders(sources)
     else:
-        prepare_environment()
-        from rating.benchmark import scenes_of_benchmarks  # loads Keras
-
         try:
             config = configuration(overrides=options.set, training=False)
         except ValueError as error:
@@ -104,6 +127,7 @@ def make(options):
 
 
 def serve(options):
+    """Show a study to raters until Ctrl-C; the exit status. Raises UserError."""
     need("starlette", "uvicorn")
     from rating import server
 
@@ -111,6 +135,7 @@ def serve(options):
 
 
 def report(options):
+    """Write the report of a study; 0. Raises UserError."""
     need("choix", "matplotlib", "markdown")
     from rating.report import write_report
 

@@ -9,16 +9,17 @@ import platform
 import re
 import secrets
 import shutil
-from datetime import datetime, timezone
+from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import imageio.v3 as iio
 
 from pictures import cut_to_multiple, find_pictures, read_picture, resize
 from rating.manifest import FORMAT, fraction
-from utils import HALF, UserError, make_folder
+from utils import PARTIAL, UserError, make_folder
 
 EXAMPLES = 20  # pictures to learn the scale from, at most (paper, section 3.3: 20)
 SCALE = 4  # by which the examples of "bad" are reduced and enlarged
@@ -122,7 +123,7 @@ def make_study(folder, kind, seed, scenes, sources, examples):
     check_new(folder)
     check_names(kind, scenes, sources)
     make_folder(folder.parent)
-    temporary = folder.with_name(f"{HALF}{os.getpid()}-{folder.name[-60:]}")
+    temporary = folder.with_name(f"{PARTIAL}{os.getpid()}-{folder.name[-60:]}")
     try:
         make_folder(temporary / "pictures")
         pictures, items, shown = {}, [], []
@@ -135,7 +136,7 @@ def make_study(folder, kind, seed, scenes, sources, examples):
             "format": FORMAT,
             "kind": kind,
             "seed": seed,
-            "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {"python": platform.python_version()}
             | {package: version(package) for package in ("keras", "numpy", "pillow", "scipy")},
             "sources": sources,

@@ -12,7 +12,7 @@ from rating.figure import draw
 from rating.manifest import read_study
 from rating.results import analyse
 from rating.store import Store
-from utils import UserError, make_folder, write_text, written_whole
+from utils import UserError, atomic_write, make_folder, write_text
 
 ENOUGH_RATERS = 15  # ITU-R BT.500
 STYLE = """body {max-width: 1000px; margin: 2em auto; padding: 0 1em; font: 16px/1.5 system-ui, sans-serif}
@@ -37,7 +37,7 @@ def write_report(folder, everyone=False):
     target = study.folder / "report"
     make_folder(target)
     picture = draw(results["sets"], study.kind)
-    with written_whole(target / "report.png") as temporary:
+    with atomic_write(target / "report.png") as temporary:
         temporary.write_bytes(picture)
     text = as_markdown(results)
     write_text(target / "report.md", text)

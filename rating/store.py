@@ -4,7 +4,7 @@ import contextlib
 import secrets
 import sqlite3
 import threading
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from utils import UserError
 
@@ -90,7 +90,7 @@ class Store:
         seen: {"seconds", "pixel_ratio", "screen", "room"}, of the page.
         """
         facts = [seen[name] for name in ("seconds", "pixel_ratio", "screen", "room")]
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction() as connection:
             row = (rater, item, repeat, value, *facts, now)
             connection.execute("INSERT INTO ratings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
