@@ -37,6 +37,7 @@ def draw(results, kind):
 
 
 def draw_distribution(axis, rows, kind):
+    """A bar a method: the share of each answer, in percent."""
     shares = np.array([row["distribution"] for row in rows], float)
     shares = 100 * shares / np.maximum(shares.sum(1, keepdims=True), 1)
     colours = COLOURS if kind == "rating" else COLOURS[::2]
@@ -50,6 +51,7 @@ def draw_distribution(axis, rows, kind):
 
 
 def draw_means(axis, rows, kind):
+    """A point a method: its mean, with its interval and the paper's mean."""
     places = np.arange(len(rows))
     for place, row in zip(places, rows):
         if row["low"] is not None:

@@ -80,6 +80,7 @@ def scenes_of_examples(folder):
 
 
 def read_example(path):
+    """{"nearest": sr, "HR": hr}, uint8 (h, w, 3), of one example. Raises UserError."""
     hr = cut_to_multiple(read_picture(path), SCALE)
     if not hr.size:
         raise UserError(f"{path}: is too small for an example")

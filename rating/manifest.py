@@ -43,10 +43,12 @@ class Study(NamedTuple):
     examples: list
 
     def path(self, name):
+        """Where the picture with this opaque name is."""
         return self.folder / "pictures" / f"{name}.png"
 
     @property
     def database(self):
+        """Where the ratings are."""
         return self.folder / "ratings.sqlite"
 
 
@@ -71,6 +73,7 @@ def read_study(folder):
 
 
 def sha256(path):
+    """The SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 

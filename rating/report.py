@@ -49,6 +49,7 @@ def write_report(folder, everyone=False):
 
 
 def number(value, digits=2):
+    """A number in a table; empty where there is none."""
     return "" if value is None else f"{value:.{digits}f}"
 
 
@@ -77,6 +78,7 @@ def as_markdown(results):
 
 
 def means(result, rating):
+    """Lines of the table of means, the best method first."""
     shown = ["1", "2", "3", "4", "5"] if rating else ["other closer", "tie", "closer"]
     kind = ["mean opinion", "95 % interval", "paper"] if rating else ["share preferred", "95 % interval", "strength"]
     rows = []
@@ -88,6 +90,7 @@ def means(result, rating):
 
 
 def comparison(found):
+    """Lines that tell Friedman's test and those of the pairs of methods."""
     if found is None:
         return ["No tests: they need three raters or more who judged every method, and three methods.", ""]
     lines = [
@@ -115,6 +118,7 @@ def enough_to_differ(pairs):
 
 
 def probability(p):
+    """A p-value in words."""
     return "not defined" if p is None else "< 0.0001" if p < 0.0001 else f"= {p:.4f}"
 
 
@@ -139,6 +143,7 @@ def notes(results, rating):
 
 
 def screening(lines):
+    """Lines of the table of raters: what they were screened by, and who was left out."""
     header = ["rater", "judged", "nearest", "HR", "repeats differ by", "correlation", "kept"]
     rows = []
     for line in lines:
@@ -150,6 +155,7 @@ def screening(lines):
 
 
 def repeats_and_screens(results):
+    """Lines on the items shown twice and on the raters' screens."""
     repeated, screens = results["repeats"], results["screens"]
     lines = []
     if repeated["count"]:
@@ -199,6 +205,7 @@ def ratings_table(study, rows):
 
 
 def as_csv(rows):
+    """The rows as CSV, every column."""
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()

@@ -96,6 +96,7 @@ def read_answer(body, kind):
 
 
 def reply(content, kind="text/plain", status=200, cache="no-store"):
+    """A reply with the headers that all have: nothing from elsewhere, nothing kept."""
     return Response(content, status, HEADERS | {"Cache-Control": cache}, media_type=kind)
 
 

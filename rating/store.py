@@ -56,6 +56,7 @@ class Store:
             yield self.connection
 
     def close(self):
+        """Close the database."""
         with self._errors(), self.lock:
             self.connection.close()
 
