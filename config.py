@@ -1,7 +1,7 @@
-"""Every value of the project, once: its default, what is allowed, its meaning and source.
+"""All options of the project: default, allowed values, meaning and source, each in one place.
 
-`python train.py --help` prints this table; `--set TRAIN.batch_size=8` overrides a value,
-`--preset=quick` a group of them.
+`python train.py --help` prints this table. `--set TRAIN.batch_size=8` overrides one option and `--preset=quick` a
+group of them.
 """
 
 import argparse
@@ -11,8 +11,8 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from easydict import EasyDict
 
@@ -24,38 +24,38 @@ MODES = {
 
 
 class Allowed(NamedTuple):
-    """What the values of an option must be."""
+    """The values that an option may have."""
 
-    holds: Callable[[Any], bool]
+    holds: Callable[[Any], bool]  # whether a value is allowed
     description: str
-    kinds: tuple[type, ...] = ()  # of a value; none: the default's
+    kinds: tuple[type, ...] = ()  # allowed types; if empty, the type of the default
 
 
 class Option(NamedTuple):
-    """A value of the project: what it is unless it is set, what it may be, what it means and where that comes from."""
+    """An option: its default, its allowed values, and its meaning with the source of the default."""
 
     default: Any
     allowed: Allowed
     meaning: str
 
 
-def one_of(*values):
-    """One of `values`."""
+def one_of(*values: Any) -> Allowed:
+    """Allow one of `values`."""
     return Allowed(lambda value: value in values, "one of " + ", ".join(map(repr, values)))
 
 
-def at_least(low):
-    """A number that is `low` or more."""
+def at_least(low: float) -> Allowed:
+    """Allow numbers not less than `low`."""
     return Allowed(lambda value: value >= low, f"{low} or more")
 
 
-def between(low, high):
-    """A number from `low` to `high`."""
+def between(low: float, high: float) -> Allowed:
+    """Allow numbers from `low` to `high`, both included."""
     return Allowed(lambda value: low <= value <= high, f"{low} to {high}")
 
 
-def are_paths(value):
-    """True for one path, or for a list of some."""
+def are_paths(value: Any) -> bool:
+    """Return whether `value` is a path or a non-empty list of paths."""
     paths = [value] if isinstance(value, str) else value
     return bool(paths) and all(isinstance(path, str) and path for path in paths)
 
@@ -69,84 +69,88 @@ OPTIONS = {
     "MODEL.scale": Option(4, one_of(2, 4, 8), "upscaling factor (paper: 4)"),
     "MODEL.blocks": Option(16, at_least(1), "residual blocks (paper, fig. 4: 16)"),
     "MODEL.filters": Option(64, at_least(4), "feature maps of the generator's body (paper, fig. 4: 64)"),
-    "MODEL.discriminator_filters": Option(64, at_least(4), "feature maps of its first convolution (paper, fig. 4: 64)"),
+    "MODEL.discriminator_filters": Option(64, at_least(4), "filters of the discriminator's first layer (fig. 4: 64)"),
     "TRAIN.hr_img_path": Option("data/train", PATHS, "HR pictures, searched recursively (TensorLayer's name)"),
     "TRAIN.memory_gb": Option(8.0, at_least(0), "GB of decoded pictures kept in memory; the rest is decoded on demand"),
-    "TRAIN.batch_size": Option(16, at_least(1), "crops an update (paper, sec. 3.2: 16)"),
+    "TRAIN.batch_size": Option(16, at_least(1), "crops per update (paper, sec. 3.2: 16)"),
     "TRAIN.crop": Option(96, at_least(16), "side of an HR crop in pixels (paper: 96; TensorLayer: 384)"),
-    "TRAIN.learning_rate_init": Option(1e-4, at_least(0.0), "of the warm-up (paper, sec. 3.2)"),
-    "TRAIN.learning_rate": Option(1e-4, at_least(0.0), "of the second stage (paper, sec. 3.2)"),
-    "TRAIN.beta1": Option(0.9, between(0.0, 0.9999), "of Adam (paper, sec. 3.2)"),
+    "TRAIN.learning_rate_init": Option(1e-4, at_least(0.0), "learning rate of the warm-up (paper, sec. 3.2)"),
+    "TRAIN.learning_rate": Option(1e-4, at_least(0.0), "learning rate of the second stage (paper, sec. 3.2)"),
+    "TRAIN.beta1": Option(0.9, between(0.0, 0.9999), "beta1 of Adam (paper, sec. 3.2)"),
     "TRAIN.optimizer": Option(
         "adam",
         one_of("adam", "muon", "sgd"),
-        "adam (paper); muon: for the warm-up, where it learns more from an update; sgd: for comparing backends",
+        "adam (paper); muon: learns more per update, for the warm-up only; sgd: for comparing backends",
     ),
-    "TRAIN.adam_lr_ratio": Option(0.3, at_least(0.0), "of Muon's rate: Adam's, for ends, biases, slopes, norms"),
+    "TRAIN.adam_lr_ratio": Option(
+        0.3,
+        at_least(0.0),
+        "Adam's fraction of Muon's learning rate; Adam trains the first and last layer, biases, slopes and norms",
+    ),
     "TRAIN.schedule_init": Option(
         "constant",
         one_of("constant", "cosine", "stable"),
-        "learning rate of the warm-up (paper: constant); stable: it rises, stays, and falls in the last decay_part",
+        "learning rate in the warm-up (paper: constant); stable: rises, stays constant, falls in the last decay_part",
     ),
     "TRAIN.decay_part": Option(
         0.15,
         between(0.0, 1.0),
-        "of a stable warm-up: a longer n_updates_init goes on from before it",
+        "last fraction of a stable warm-up; if n_updates_init is raised, training resumes from before it",
     ),
     "TRAIN.n_updates_init": Option(100_000, at_least(0), "updates of the warm-up (paper: 1e6)"),
     "TRAIN.teacher": Option(
         "",
         ANY,
-        "*.onnx, lr to sr in 0..255, whose pictures take HR's place in the warm-up; empty: none",
+        "ONNX network, lr to sr in 0..255, whose pictures replace HR in the warm-up; empty: none",
     ),
-    "TRAIN.teacher_part": Option(0.85, between(0.0, 1.0), "of the warm-up that has the teacher; then HR returns"),
-    "TRAIN.teacher_ensemble": Option("no", one_of("no", "yes"), "mean of the teacher's pictures of all eight turns"),
-    "TRAIN.n_updates": Option(100_000, at_least(0), "updates of the second stage; the rate falls at half (paper: 2e5)"),
+    "TRAIN.teacher_part": Option(0.85, between(0.0, 1.0), "first fraction of the warm-up, which uses the teacher"),
+    "TRAIN.teacher_ensemble": Option("no", one_of("no", "yes"), "average over the eight flips and rotations"),
+    "TRAIN.n_updates": Option(100_000, at_least(0), "updates of stage 2; the learning rate falls halfway (paper: 2e5)"),
     "TRAIN.fixed_statistics": Option(
         0.2,
         between(0.0, 1.0),
-        "last part of the warm-up, and if above 0 all of stage 2, with batch normalization as at test time (paper: 0)",
+        "last fraction of the warm-up, and if not 0 all of stage 2, with fixed batch-norm statistics (paper: 0)",
     ),
-    "TRAIN.lr_decay": Option(0.1, between(0.0, 1.0), "factor on the rate at half of stage 2 (paper, TensorLayer)"),
+    "TRAIN.lr_decay": Option(0.1, between(0.0, 1.0), "factor on the rate halfway through stage 2 (paper, TensorLayer)"),
     "TRAIN.content_loss": Option(
         "tensorlayer",
         one_of("tensorlayer", "paper", "vgg22", "mse"),
         "MSE + 2e-6 VGG pool4 (slides) | VGG54 / 12.75^2 (paper) | VGG22 | MSE alone",
     ),
-    "TRAIN.adversarial_weight": Option(1e-3, at_least(0.0), "of the generator's GAN loss (paper, eq. 3; slides)"),
+    "TRAIN.adversarial_weight": Option(1e-3, at_least(0.0), "weight of the GAN loss (paper, eq. 3; slides)"),
     "TRAIN.initial_generator": Option(
         "",
         ANY,
-        "weights file to start from; --mode=srgan takes it in place of the warm-up; empty: none",
+        "weights file to start from, which replaces the warm-up in --mode=srgan; empty: none",
     ),
-    "TRAIN.ema": Option(0.999, between(0.0, 0.99999), "decay an update of the generator's running average; 0: none"),
+    "TRAIN.ema": Option(0.999, between(0.0, 0.99999), "decay per update of the generator's running average; 0: none"),
     "TRAIN.precision": Option(
         "float32",
         one_of("float32", "mixed_bfloat16", "mixed_float16", "auto"),
-        "arithmetic of the networks; weights stay float32; auto: mixed_bfloat16 where it is faster",
+        "arithmetic of the networks; weights stay float32; auto: mixed_bfloat16 if it is faster here",
     ),
-    "TRAIN.seed": Option(0, between(0, 2**32 - 1), "of the initial weights and of the order of crops"),
+    "TRAIN.seed": Option(0, between(0, 2**32 - 1), "of the initial weights and the order of crops"),
     "TRAIN.report_every": Option(1000, at_least(1), "updates between log line, grid, validation and checkpoint"),
-    "TRAIN.keep_states": Option(2, at_least(1), "states of each stage kept to resume from, the newest ones"),
-    "TRAIN.devices": Option("1", one_of("1", "all"), "'all' shares each batch among all devices and processes"),
-    "TRAIN.workers": Option(2, at_least(1), "threads that cut crops"),
-    "TRAIN.checkpoint_dir": Option("checkpoints", TEXT, "weights, state to resume from, log, resolved configuration"),
-    "TRAIN.samples_dir": Option("samples", TEXT, "grids and evaluated pictures"),
+    "TRAIN.keep_states": Option(2, at_least(1), "how many states of each stage are kept to resume from"),
+    "TRAIN.devices": Option("1", one_of("1", "all"), "'all' splits each batch among all devices and processes"),
+    "TRAIN.workers": Option(2, at_least(1), "threads that read and crop pictures"),
+    "TRAIN.checkpoint_dir": Option("checkpoints", TEXT, "for weights, states, logs and the resolved configuration"),
+    "TRAIN.samples_dir": Option("samples", TEXT, "for grids and evaluated pictures"),
     "VALID.hr_img_path": Option("data/valid", PATHS, "HR pictures for the validation PSNR and the grids"),
-    "VALID.count": Option(8, at_least(1), "pictures used, the first by name"),
+    "VALID.count": Option(8, at_least(1), "how many pictures are used, the first ones by name"),
     "VALID.crop": Option(384, at_least(32), "side of their centre crop in pixels (TensorLayer: 384)"),
-    "EVALUATE.benchmark_dir": Option("data/benchmark", TEXT, "one folder a set, with HR/ in it"),
+    "EVALUATE.benchmark_dir": Option("data/benchmark", TEXT, "one folder per set, each with a folder HR/"),
     "EVALUATE.srresnet": Option("", ANY, "weights of the SRResNet rows; empty: checkpoint_dir, else the shipped ones"),
     "EVALUATE.srgan": Option("", ANY, "weights of the SRGAN rows; empty: checkpoint_dir, else the shipped ones"),
     "EVALUATE.trust_pickle": Option(
         "no",
         one_of("no", "yes"),
-        "read the pickle in a g_srgan.npz of TensorLayer 1 or 2, which may hold code; ours reads arrays alone",
+        "read the pickle in g_srgan.npz of TensorLayer 1 or 2; it can contain code, but only arrays are loaded",
     ),
     "VGG.weights": Option("imagenet", TEXT, "'imagenet' (Keras downloads it once), a vgg19 *_notop.h5 file, or 'none'"),
 }
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {
         "TRAIN.n_updates_init": 1_000_000,
@@ -154,7 +158,7 @@ PRESETS = {
         "TRAIN.content_loss": "paper",
         "TRAIN.fixed_statistics": 0.0,
     },
-    "quick": {  # both stages on the shipped pictures in minutes, on two cores and with no VGG19
+    "quick": {  # both stages on the shipped pictures, in minutes on two cores, without VGG19
         "MODEL.blocks": 4,
         "MODEL.filters": 32,
         "MODEL.discriminator_filters": 16,
@@ -176,11 +180,11 @@ PRESETS = {
 }
 
 
-def configuration(preset="default", overrides=(), training=True):
-    """The resolved configuration as an EasyDict of sections.
+def configuration(preset: str = "default", overrides: Iterable[str] = (), training: bool = True) -> EasyDict:
+    """Return the resolved configuration as an EasyDict of sections, such as config.TRAIN.batch_size.
 
-    overrides: texts of the form SECTION.name=value. Raises ValueError, in one line that names
-    the key, the value and what is allowed.
+    overrides: strings of the form SECTION.name=value. training: also check options that depend on one another. Raises
+    ValueError with one line that names the key, the value and what is allowed.
     """
     values = {key: option.default for key, option in OPTIONS.items()} | PRESETS[preset]
     for override in overrides:
@@ -199,8 +203,11 @@ def configuration(preset="default", overrides=(), training=True):
     return config
 
 
-def parse(key, written):
-    """The value of option `key` from its text on the command line. Raises ValueError where it is not allowed."""
+def parse(key: str, written: str) -> Any:
+    """Return the value of option `key` that is `written` on the command line, with ~ expanded in paths.
+
+    Raises ValueError if the value is not allowed.
+    """
     default, allowed, _ = OPTIONS[key]
     kinds = allowed.kinds or (type(default),)
     try:
@@ -210,7 +217,7 @@ def parse(key, written):
     if float in kinds and type(value) is int:
         value = float(value)
     if str in kinds and not isinstance(value, kinds):
-        value = written  # a folder named 2024
+        value = written  # a folder may be called 2024
     finite = not isinstance(value, float) or math.isfinite(value)
     right_kind = isinstance(value, kinds) and type(value) is not bool  # Python's bool is an int
     if not (right_kind and finite and allowed.holds(value)):
@@ -219,8 +226,8 @@ def parse(key, written):
     return os.path.expanduser(value) if isinstance(value, str) else value
 
 
-def check_together(values):
-    """Raise ValueError where two values exclude each other."""
+def check_together(values: dict[str, Any]) -> None:
+    """Raise ValueError if two options contradict each other. values: {key: value} of all options."""
     crop, scale, variant = values["TRAIN.crop"], values["MODEL.scale"], values["MODEL.variant"]
     step = max(16, scale)  # the discriminator halves the crop four times
     if crop % step:
@@ -232,19 +239,22 @@ def check_together(values):
 
 
 class Parser(argparse.ArgumentParser):
-    """A command line on which a mistake is one line and exit 2, and no option is abbreviated."""
+    """An argument parser that reports a mistake in one line, exits with 2, and accepts no abbreviated options."""
 
-    def __init__(self, **options):
-        layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(**{"formatter_class": layout, "allow_abbrev": False} | options)
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**{"allow_abbrev": False} | options)
 
-    def error(self, message):
-        """Print the mistake alone, in one line."""
+    def error(self, message: str) -> NoReturn:
+        """Print `message` in one line, without the usage, and exit with 2."""
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def command_line(argv=None):
-    """(mode, input, configuration) of a command line; a mistake is one line and exit 2."""
+def command_line(argv: Sequence[str] | None = None) -> tuple[str, str | None, EasyDict]:
+    """Parse train.py's command line into (mode, input, configuration). Exits with 2 and one line after a mistake.
+
+    argv: the arguments, by default those of the process.
+    """
     table = "\n".join(
         f"  {key} = {option.default!r}\n      {option.meaning}; {option.allowed.description}"
         for key, option in OPTIONS.items()
@@ -269,15 +279,21 @@ def command_line(argv=None):
         parser.error(str(error))
 
 
-def jit_compile():
-    """What Keras' compile() is told of XLA: it doubles TensorFlow's time on a CPU and pays on a GPU; JAX needs it."""
+def jit_compile() -> str | bool:
+    """Return the jit_compile argument for Keras' compile().
+
+    XLA makes training with TensorFlow twice as slow on a CPU but faster on a GPU; JAX always needs it.
+    """
     import keras
 
     return "auto" if keras.backend.backend() == "jax" or keras.distribution.list_devices("gpu") else False
 
 
-def prepare_environment():
-    """Choose TensorFlow unless KERAS_BACKEND says otherwise. Exits with 2, in one line, where it is not installed."""
+def prepare_environment() -> None:
+    """Choose TensorFlow as Keras' backend unless KERAS_BACKEND is set. Call this before Keras is imported.
+
+    Exits with 2, in one line, if the backend is unknown or not installed.
+    """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     backend = os.environ["KERAS_BACKEND"]

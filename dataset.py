@@ -1,7 +1,13 @@
-"""Training pictures: HR in memory, LR reduced once from the whole picture, aligned crops of both."""
+"""Training pictures and batches of aligned LR and HR crops.
+
+LR is made from the whole HR picture, not from each crop, so that its values at a crop's border are right too.
+"""
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -11,11 +17,18 @@ from pictures import centre_crop, cut_to_multiple, find_pictures, picture_size, 
 from training import devices
 from utils import UserError
 
-OVERHEAD_BYTES = 4096  # of memory: a file for its name and numbers, and a picture for its last page
+if TYPE_CHECKING:
+    from training.teacher import Targets
+
+OVERHEAD_BYTES = 4096  # of memory per file, for its path and size, and again per picture, for its last page
+Pair = tuple[np.ndarray, np.ndarray]  # lr (h, w, 3) and hr (scale*h, scale*w, 3), uint8
 
 
-def load_pictures(folders, scale, crop, memory):
-    """The training pictures below `folders` as Pictures; what cannot be used is named. Raises UserError."""
+def load_pictures(folders: str | list[str], scale: int, crop: int, memory: float) -> "Pictures":
+    """Read the training pictures below `folders`, and print which files were left out; see Pictures.
+
+    Raises UserError if there are no usable pictures, or fewer than another process has found.
+    """
     paths = find_pictures(folders)
     devices.require_same(len(paths), f"{folders}: {len(paths)} pictures here, more where another process runs")
     print(f"reading {len(paths)} pictures")
@@ -24,14 +37,17 @@ def load_pictures(folders, scale, crop, memory):
     return pictures
 
 
-def name_skipped(pictures):
-    """Print the pictures found to be unusable since the last time, a line each, above a bar if one is drawn."""
+def name_skipped(pictures: "Pictures") -> None:
+    """Print one line for each picture found unusable since the last call, above a progress bar if one is drawn."""
     while pictures.skipped:
         tqdm.write(f"left out: {pictures.skipped.pop(0)}")
 
 
-def validation_pictures(folders, count, crop, scale):
-    """[(lr, hr)], uint8: centre crops of `crop` pixels a side of the first `count` pictures. Raises UserError."""
+def validation_pictures(folders: str | list[str], count: int, crop: int, scale: int) -> list[Pair]:
+    """Return (lr, hr) of the centre crops, `crop` x `crop` pixels of HR, of the first `count` pictures below `folders`.
+
+    Raises UserError if a picture is unreadable or too small.
+    """
     pairs = []
     for path in find_pictures(folders)[:count]:
         hr = cut_to_multiple(centre_crop(read_picture(path), crop), scale)
@@ -42,29 +58,33 @@ def validation_pictures(folders, count, crop, scale):
 
 
 class Pictures:
-    """Pairs of an HR picture and its LR reduction; index -> (lr, hr) uint8, (h, w, 3) and (scale*h, scale*w, 3).
+    """HR pictures with their LR versions; pictures[index] is (lr, hr), uint8 (h, w, 3) and (scale*h, scale*w, 3).
 
-    The headers of all files are read first. Files that are unreadable or smaller than `crop` are left out; a picture
-    whose pixels turn out to be damaged, missing or of another size is never used again, and its index gives None. Each
-    is named once in `skipped`, a line each. Pictures beyond `memory` bytes are decoded whenever they are asked for.
-    Raises UserError where no picture is left, and later where less than half of them are.
+    The headers of all files are read first. Files that are unreadable or smaller than `crop` pixels are left out. A
+    picture whose pixels turn out later to be damaged, missing or of another size is not used again, and its index gives
+    None. `skipped` gets one line for each such file. The first pictures are kept in `memory` bytes; the others are
+    decoded whenever they are needed. Raises UserError if no picture is usable, and later if fewer than half still are.
     """
 
-    def __init__(self, paths, scale, crop, memory):
-        self.scale, self.crop, self.skipped, self.broken = scale, crop, [], {}
-        self.paths, self.shapes, self.pairs = [], [], []
-        self.fewest = 0  # pictures that must be usable; none while they are read for the first time
+    def __init__(self, paths: Sequence[Path], scale: int, crop: int, memory: float) -> None:
+        self.scale, self.crop = scale, crop
+        self.skipped: list[str] = []
+        self.broken: dict[int, str] = {}  # the reason for each picture that cannot be used any more
+        self.paths: list[Path] = []
+        self.shapes: list[tuple[int, int]] = []  # (height, width) of HR
+        self.pairs: list[Pair | None] = []  # None if the picture is not kept in memory
+        self.fewest = 0.0  # how many pictures must be usable; no check while they are read for the first time
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             self.read_headers(paths, pool)
             self.read_pixels(memory, pool)
         if not self.usable:
             raise UserError(f"no usable picture; the first of {len(self.skipped)} left out: {self.skipped[0]}")
-        # Files break one by one; where half of them are gone, a disk is, or the folder is another one.
+        # Single files break now and then; if half of them are gone, the disk or the folder is.
         self.fewest = self.usable / 2
-        self.chances = self.areas() / self.areas().sum()  # every pixel is as likely as any other
+        self.chances = self.areas() / self.areas().sum()  # proportional to area, so that all pixels are equally likely
 
-    def read_headers(self, paths, pool):
-        """Keep the paths that can be used, and the size of each."""
+    def read_headers(self, paths: Sequence[Path], pool: ThreadPoolExecutor) -> None:
+        """Set `paths` and `shapes` to those of the usable files."""
         for path, shape in zip(paths, pool.map(self.shape_or_reason, paths)):
             if isinstance(shape, str):
                 self.skipped.append(shape)
@@ -72,20 +92,20 @@ class Pictures:
                 self.paths.append(path)
                 self.shapes.append(shape)
 
-    def areas(self):
-        """Pixels of each HR picture, (pictures,)."""
+    def areas(self) -> np.ndarray:
+        """Return the number of pixels of each HR picture, (pictures,)."""
         return np.array([height * width for height, width in self.shapes], float)
 
-    def read_pixels(self, memory, pool):
-        """Decode as many pictures, the first ones, as fit into `memory` bytes."""
+    def read_pixels(self, memory: float, pool: ThreadPoolExecutor) -> None:
+        """Decode the first pictures, as many as fit into `memory` bytes."""
         areas = self.areas()
-        sizes = 3 * areas * (1 + 1 / self.scale**2) + OVERHEAD_BYTES
+        sizes = 3 * areas * (1 + 1 / self.scale**2) + OVERHEAD_BYTES  # bytes of HR and LR
         kept = np.count_nonzero(np.cumsum(sizes) + OVERHEAD_BYTES * len(areas) <= memory)
         self.pairs = [None] * len(self.paths)
         self.pairs[:kept] = pool.map(self.__getitem__, range(kept))
 
-    def shape_or_reason(self, path):
-        """(height, width) of HR as the header says, or in words why it cannot be used."""
+    def shape_or_reason(self, path: Path) -> tuple[int, int] | str:
+        """Return (height, width) of HR according to the header, or the reason why the file cannot be used."""
         try:
             height, width = picture_size(path)
             if min(height, width) // self.scale * self.scale < self.crop:
@@ -94,30 +114,30 @@ class Pictures:
         except UserError as error:
             return str(error)
 
-    def read(self, index):
-        """(lr, hr) of one file. Raises UserError where it is unreadable or of another size than its header said."""
+    def read(self, index: int) -> Pair:
+        """Decode (lr, hr) of one file. Raises UserError if it is unreadable or has another size than before."""
         path, shape = self.paths[index], self.shapes[index]
         hr = cut_to_multiple(read_picture(path), self.scale)
-        if hr.shape[:2] not in (shape, shape[::-1]):  # it may lie on its side
+        if hr.shape[:2] not in (shape, shape[::-1]):  # EXIF may rotate it
             raise UserError(f"{path}: has changed from {shape[1]}x{shape[0]} to {hr.shape[1]}x{hr.shape[0]}")
         return resize(hr, 1 / self.scale), hr
 
     @property
-    def usable(self):
-        """How many pictures are not known to be broken."""
+    def usable(self) -> int:
+        """The number of pictures that are not known to be broken."""
         return len(self.paths) - len(self.broken)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index):
-        """(lr, hr), or None if the picture is broken. Raises UserError if most are."""
+    def __getitem__(self, index: int) -> Pair | None:
+        """Return (lr, hr), or None if the picture is broken. Raises UserError if most pictures are."""
         if index not in self.broken:
             try:
                 return self.pairs[index] or self.read(index)
             except UserError as error:
                 reason = str(error)
-                if self.broken.setdefault(index, reason) is reason:  # of two threads that find it, one names it
+                if self.broken.setdefault(index, reason) is reason:  # only the first of several threads reports it
                     self.skipped.append(reason)
         if self.usable < self.fewest:
             last = list(self.broken.values())[-1]
@@ -126,32 +146,46 @@ class Pictures:
 
 
 class Crops(keras.utils.PyDataset):
-    """Batches of aligned crops for the updates `first` to `last`: lr and hr, (N, crop, crop, 3) uint8.
+    """Batches of aligned random crops for the updates `first` to `last` - 1.
 
-    What an update sees depends on (seed, update), and on which pictures are broken. Eight flips and quarter turns.
-    share: (number, count); of every batch only this one of `count` equal parts is cut. targets: what takes HR's place,
-    index -> (scale*h, scale*w, 3) uint8.
+    A batch is lr (N, crop/scale, crop/scale, 3) and hr (N, crop, crop, 3), uint8, each pair flipped and rotated in one
+    of eight ways. It depends only on the seed, the number of the update, and which pictures are broken, so that a
+    resumed run sees the same crops.
+
+    workers: threads. share: (number, count), return only part `number` of `count` equal parts of each batch. targets:
+    pictures that replace HR, index -> (scale*h, scale*w, 3) uint8.
     """
 
-    def __init__(self, pictures, batch_size, seed, first, last, workers=1, share=(0, 1), targets=None):
+    def __init__(
+        self,
+        pictures: Pictures,
+        batch_size: int,
+        seed: int,
+        first: int,
+        last: int,
+        workers: int = 1,
+        share: tuple[int, int] = (0, 1),
+        targets: "Targets | None" = None,
+    ) -> None:
         super().__init__(workers=workers, max_queue_size=16)
         self.pictures, self.batch_size, self.seed, self.targets = pictures, batch_size, seed, targets
         self.first, self.last = first, last
         number, count = share
-        self.part = range(batch_size * number // count, batch_size * (number + 1) // count)  # places in the batch
-        # An error in a loader's thread cannot be caught: fit() goes on with black crops until it is told to stop.
-        self.failures = []
+        self.part = range(batch_size * number // count, batch_size * (number + 1) // count)  # positions in the batch
+        # Keras' loader threads must not raise: after a failure they return black crops until fit() is told to stop.
+        self.failures: list[UserError] = []
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.last - self.first
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Pair:
         random = np.random.default_rng((self.seed, self.first + index))
         pictures, scale = self.pictures, self.pictures.scale
         side = pictures.crop // scale  # of an LR crop
-        # The paper's crops come from distinct pictures; where there are too few, some are drawn again.
+        # In the paper, the crops of a batch come from distinct pictures; if there are too few, pictures are repeated.
         with_replacement = len(pictures) < self.batch_size
         chosen = random.choice(len(pictures), self.batch_size, replace=with_replacement, p=pictures.chances)
+        # The whole batch is drawn, even if only a part is cut, so that the parts of all processes fit together.
         places = random.random((self.batch_size, 2))
         turns = random.integers(8, size=self.batch_size)
         lrs = np.empty((len(self.part), side, side, 3), np.uint8)
@@ -159,33 +193,39 @@ class Crops(keras.utils.PyDataset):
         for out, n in enumerate(self.part):
             try:
                 lr, hr = self.pair(index, n, chosen)
-            except UserError as error:  # most were readable when training began
+            except UserError as error:  # most pictures have become unreadable
                 self.failures.append(error)
                 return np.zeros_like(lrs), np.zeros_like(hrs)
+            # The crop begins at a pixel of LR, so that its HR crop covers exactly the same area.
             y, x = (places[n] * (np.array(lr.shape[:2]) - side + 1)).astype(int)
             lrs[out] = turned(lr[y : y + side, x : x + side], turns[n])
             y, x = y * scale, x * scale
             hrs[out] = turned(hr[y : y + pictures.crop, x : x + pictures.crop], turns[n])
         return lrs, hrs
 
-    def pair(self, index, n, chosen):
-        """(lr, hr or its target) for place `n` in a batch of the pictures `chosen`; a broken one is replaced."""
+    def pair(self, index: int, n: int, chosen: np.ndarray) -> Pair:
+        """Return (lr, hr or its target) for position `n` of batch `index`; a broken picture is replaced.
+
+        chosen: (batch_size,), the index of the picture drawn for each position.
+        """
         picture, pair = chosen[n], self.pictures[chosen[n]]
         if pair is None:
             picture = self.replacement(index, n, chosen)
             pair = self.pictures[picture]
-        lr, hr = pair
-        return lr, hr if self.targets is None else self.targets[picture]
+        lr, hr = pair  # type: ignore[misc]  # never None: replacement() has just read it
+        if self.targets is None:
+            return lr, hr
+        return lr, self.targets[picture]  # type: ignore[return-value]  # None only for a broken picture
 
-    def replacement(self, index, n, chosen):
-        """The index of a picture in place of a broken one, drawn by the same chances.
+    def replacement(self, index: int, n: int, chosen: np.ndarray) -> int:
+        """Draw another picture for position `n`, where a broken one was drawn, with the same probabilities.
 
-        It is the first usable picture in an order of the place's own, and so the same whichever pictures are known to
-        be broken by then, and whatever the other places hold.
+        Each position has a random order of all pictures and takes the first usable one. The result therefore does not
+        depend on when pictures were found to be broken, or on the replacements at other positions.
         """
         random = np.random.default_rng((self.seed, self.first + index, n))
-        # Sampling without replacement by exponential races: picture i arrives after a time that is exponential with
-        # rate chances[i], and the order of arrival is that of drawing one after the other by these chances.
+        # Sampling without replacement by exponential races: picture i arrives after an exponentially distributed time
+        # with rate chances[i]. The order of arrival is distributed like drawing one picture after another by chances.
         arrivals = random.exponential(size=len(self.pictures)) / self.pictures.chances
-        arrivals[chosen] += arrivals.max()  # what the batch holds already comes last
+        arrivals[chosen] += arrivals.max()  # pictures that are already in the batch come last
         return next(picture for picture in np.argsort(arrivals) if self.pictures[picture])

@@ -1,9 +1,13 @@
-"""The paper's table: every method on every benchmark set, with grids to look at."""
+"""Measure every method on every benchmark set: the paper's table, and grids to look at."""
 
 import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
+from easydict import EasyDict
 from scipy.ndimage import uniform_filter
 
 from evaluation.metrics import (
@@ -23,30 +27,37 @@ from evaluation.tables import table_row, write_table
 from pictures import as_colour, cut_to_multiple, find_pictures, grid, labelled, read_picture, resize, write_picture
 from srgan import super_resolve
 from training.checkpoints import generator_path, generator_settings
-from training.stages import STAGES
+from training.stages import STAGES, Stage
 from utils import UserError
 from weights import PRETRAINED, load_generator, load_vgg19, read_metadata
 
 KERNELS = ["nearest", "bicubic", "lanczos"]
-SMALLEST = 11  # pixels: the window of MATLAB's SSIM
+SMALLEST = 11  # pixels, the side of the window of MATLAB's SSIM
+
+# Distances of several sr from one hr, each (1, h, w, 3) in [-1, 1]
+Distance = Callable[[Iterable[np.ndarray], np.ndarray], Iterable[float]]
 
 
-def evaluate(config):
-    """Measure all methods on all sets, print the table, write it and the grids below samples/evaluate; 0."""
+def evaluate(config: EasyDict) -> int:
+    """Measure all methods on all sets, print the table, and write it and the grids; return exit status 0.
+
+    They are written to the folder evaluate in TRAIN.samples_dir. Raises UserError if weights do not fit or there is
+    nothing to measure.
+    """
     folder, scale = Path(config.TRAIN.samples_dir, "evaluate"), config.MODEL.scale
     networks, remarks = load_networks(config)
     distances = perceptual_distances(config.VGG.weights, remarks)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, scale, remarks):
-        scores = {method: [] for method in [*KERNELS, *networks, "HR"]}
+        scores: dict[str, list[dict[str, float]]] = {method: [] for method in [*KERNELS, *networks, "HR"]}
         for path, lr, hr in pictures:
             pictures_by_method = every_method(lr, scale, networks, hr)
             srs = {method: sr for method, sr in pictures_by_method.items() if method != "HR"}
             for method, sr in pictures_by_method.items():
                 scores[method].append(measure(sr, hr, srs["bicubic"], scale))
-            for distance, between in distances.items():
-                for method, value in zip(srs, between(map(as_batch, srs.values()), as_batch(hr))):
-                    scores[method][-1][distance] = float(value)
+            for metric, distance in distances.items():
+                for method, value in zip(srs, distance(map(as_batch, srs.values()), as_batch(hr))):
+                    scores[method][-1][metric] = float(value)
             write_picture(folder / f"{name}_{path.stem}.png", comparison(srs, hr, scores))
             if not rows and path == pictures[0][0]:
                 write_tensorlayer_files(folder, lr, hr, srs)
@@ -58,8 +69,11 @@ def evaluate(config):
 # What is compared
 
 
-def load_networks(config):
-    """({method: generator}, [a line for each method without weights])."""
+def load_networks(config: EasyDict) -> tuple[dict[str, keras.Model], list[str]]:
+    """Return ({method: generator}, remarks), with one remark for each method that has no weights.
+
+    Raises UserError if weights cannot be loaded or upscale by another factor than MODEL.scale.
+    """
     networks, missing = {}, []
     for stage in STAGES:
         path = weights_of(stage, config)
@@ -77,8 +91,12 @@ def load_networks(config):
     return networks, missing
 
 
-def weights_of(stage, config):
-    """The weights of a stage's row: those named, else those trained here, else those shipped that fit; or None."""
+def weights_of(stage: Stage, config: EasyDict) -> Path | None:
+    """Return the path of a stage's weights, or None if there are none.
+
+    These are the weights that the configuration names, otherwise those in TRAIN.checkpoint_dir, otherwise the shipped
+    ones if they have the right scale.
+    """
     named = config.EVALUATE[stage.network.lower()]
     if named:
         return Path(named)
@@ -90,24 +108,29 @@ def weights_of(stage, config):
     return shipped if fits else None
 
 
-def every_method(lr, scale, networks, hr):
-    """{method: its picture} for lr, uint8, grey or colour: the kernels, the networks, and HR."""
+def every_method(
+    lr: np.ndarray, scale: int, networks: Mapping[str, keras.Model], hr: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return {method: picture} for a uint8 lr, colour or grey: of the kernels and the networks, and "HR"."""
     srs = {kernel: resize(lr, scale, kernel) for kernel in KERNELS}
     srs |= {method: super_resolve_any(network, lr) for method, network in networks.items()}
     return srs | {"HR": hr}
 
 
-def super_resolve_any(generator, lr):
-    """super_resolve for colour (h, w, 3) and grey (h, w) alike."""
+def super_resolve_any(generator: keras.Model, lr: np.ndarray) -> np.ndarray:
+    """Super-resolve a uint8 picture, colour (h, w, 3) or grey (h, w), to uint8 of the same kind."""
     if lr.ndim == 3:
         return super_resolve(generator, lr)
     return super_resolve(generator, as_colour(lr)).mean(-1).round().astype(np.uint8)
 
 
-def benchmark_sets(folder, scale, remarks):
-    """Yield (set, [(path, lr, hr)]) for each set in the benchmark folder, the paper's first.
+def benchmark_sets(
+    folder: str | Path, scale: int, remarks: list[str]
+) -> Iterator[tuple[str, list[tuple[Path, np.ndarray, np.ndarray]]]]:
+    """Yield (name, [(path, lr, hr)]) for each set in the benchmark folder, those of the paper first.
 
-    A picture that cannot be measured is left out, with a line in `remarks`. Raises UserError where none is left.
+    A picture that cannot be measured is left out, and a line is added to `remarks`. Raises UserError if there is no set
+    or no picture that can be measured.
     """
     sets = [path for path in Path(folder).glob("*") if (path / "HR").is_dir()]
     if not sets:
@@ -129,8 +152,11 @@ def benchmark_sets(folder, scale, remarks):
         raise UserError(f"{folder}: no picture in it can be measured; the first: {remarks[-1]}")
 
 
-def benchmark_pair(hr_path, lr_path, scale):
-    """(lr, hr), uint8, grey or colour. LR is read where it lies beside HR, else reduced. Raises UserError."""
+def benchmark_pair(hr_path: Path, lr_path: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (lr, hr), uint8, both grey (h, w) or colour (h, w, 3); LR is made from HR if there is no file of it.
+
+    Raises UserError if a file is unreadable, HR is too small, or their sizes do not match.
+    """
     hr = cut_to_multiple(read_picture(hr_path, grey=True), scale)
     if min(hr.shape[:2]) < SMALLEST + 2 * scale:
         raise UserError(f"{hr_path}: {hr.shape[1]}x{hr.shape[0]} is too small to measure SSIM on")
@@ -143,8 +169,12 @@ def benchmark_pair(hr_path, lr_path, scale):
 # What is measured
 
 
-def measure(sr, hr, bicubic, scale):
-    """{metric: number} of sr, uint8: against hr, against bicubic, and by itself; a border of `scale` pixels cut."""
+def measure(sr: np.ndarray, hr: np.ndarray, bicubic: np.ndarray, scale: int) -> dict[str, float]:
+    """Return {metric: value} of a picture, with `scale` pixels cut at the border.
+
+    sr, hr, bicubic: uint8 (h, w) or (h, w, 3). PSNR, SSIM and mesh compare sr with hr, the colour compares it with
+    bicubic, and NIQE looks at sr alone.
+    """
     y_sr, y_hr = luma(sr), luma(hr)
     return {
         "psnr": psnr(y_sr, y_hr, scale),
@@ -156,18 +186,18 @@ def measure(sr, hr, bicubic, scale):
     }
 
 
-def perceptual_distances(vgg_weights, remarks):
-    """{metric: function of some srs and hr, (1, h, w, 3) in [-1, 1] -> a number each}.
+def perceptual_distances(vgg_weights: str, remarks: list[str]) -> dict[str, Distance]:
+    """Return {metric: distance} of the perceptual distances that can be computed here.
 
-    `remarks` gets a line for each that is missing.
+    Adds a line to `remarks` for each one whose network cannot be loaded.
     """
-    distances = {}
+    distances: dict[str, Distance] = {}
     try:
         vgg = load_vgg19(PERCEPTUAL_LAYERS, vgg_weights)
         distances["vgg19"] = lambda srs, hr: distances_of_features(vgg, srs, hr)
     except UserError as error:
         remarks.append(f"VGG19: no column; {error}")
-    if importlib.util.find_spec("lpips"):  # not among the requirements: it brings PyTorch
+    if importlib.util.find_spec("lpips"):  # optional, because it needs PyTorch
         try:
             distances["lpips"] = lpips_distance()
         except OSError as error:
@@ -175,38 +205,47 @@ def perceptual_distances(vgg_weights, remarks):
     return distances
 
 
-def distances_of_features(vgg, srs, hr):
-    """Yield the distance of each sr from hr; one at a time, for VGG19 takes 2 kB a pixel."""
+def distances_of_features(vgg: keras.Model, srs: Iterable[np.ndarray], hr: np.ndarray) -> Iterator[Any]:
+    """Yield the distance of each sr from hr in the features of VGG19, a scalar; all are (1, h, w, 3) in [-1, 1].
+
+    The pictures are taken one at a time, because VGG19 needs 2 kB of memory per pixel.
+    """
     wanted = vgg(hr)
     for sr in srs:
         yield feature_distance(vgg(sr), wanted)[0]
 
 
-def lpips_distance():
-    """LPIPS with AlexNet (Zhang et al. 2018), by the package of its authors."""
+def lpips_distance() -> Distance:
+    """Return LPIPS with AlexNet (Zhang et al. 2018), computed by the authors' package.
+
+    Raises OSError if AlexNet has to be downloaded and cannot be.
+    """
     import lpips
     import torch
 
     network = lpips.LPIPS(net="alex", verbose=False)
 
-    def distance(srs, hr):
+    def distance(srs: Iterable[np.ndarray], hr: np.ndarray) -> list[float]:
         with torch.no_grad():
-            hr = torch.from_numpy(np.moveaxis(hr, -1, 1))
-            return [network(torch.from_numpy(np.moveaxis(sr, -1, 1)), hr).item() for sr in srs]
+            wanted = torch.from_numpy(np.moveaxis(hr, -1, 1))  # (1, 3, h, w)
+            return [network(torch.from_numpy(np.moveaxis(sr, -1, 1)), wanted).item() for sr in srs]
 
     return distance
 
 
-def as_batch(picture):
-    """A uint8 picture, grey or colour -> (1, h, w, 3) in [-1, 1]."""
+def as_batch(picture: np.ndarray) -> np.ndarray:
+    """Convert a uint8 picture (h, w) or (h, w, 3) to a batch (1, h, w, 3), float32 in [-1, 1]."""
     return as_colour(picture)[None].astype(np.float32) / 127.5 - 1
 
 
 # What is looked at
 
 
-def comparison(srs, hr, scores):
-    """One picture: LR-bicubic, the networks and HR side by side, under each an enlarged detail."""
+def comparison(srs: dict[str, np.ndarray], hr: np.ndarray, scores: dict[str, list[dict[str, float]]]) -> np.ndarray:
+    """Show bicubic, the networks and HR side by side in one picture (h, w, 3), with an enlarged detail below each.
+
+    srs: {method: uint8 (h, w) or (h, w, 3)}. scores: {method: [{metric: value}]}, of which the last is this picture's.
+    """
     shown = {method: sr for method, sr in srs.items() if method not in ("nearest", "lanczos")}
     labels = [f"{method} {scores[method][-1]['psnr']:.2f} dB" for method in shown] + ["HR"]
     pictures = [as_colour(picture) for picture in [*shown.values(), hr]]
@@ -216,17 +255,21 @@ def comparison(srs, hr, scores):
     return grid([[labelled(p, text) for p, text in zip(pictures, labels)], details])
 
 
-def hardest_detail(bicubic, hr, side):
-    """(top, left, side) of the square window, `side` pixels at most, in which bicubic has lost most."""
+def hardest_detail(bicubic: np.ndarray, hr: np.ndarray, side: int) -> tuple[int, int, int]:
+    """Return (top, left, side) of the square in which bicubic differs most from HR; its side is at most `side`."""
     side = min(side, *hr.shape[:2])
-    error = uniform_filter((luma(bicubic) - luma(hr)) ** 2, side)  # at the middle of each window
+    error = uniform_filter((luma(bicubic) - luma(hr)) ** 2, side)  # mean over the square around each pixel
+    # Only squares that lie inside the picture; index 0 is the one whose top left corner is (0, 0).
     inner = error[side // 2 : hr.shape[0] - side // 2 + 1, side // 2 : hr.shape[1] - side // 2 + 1]
     top, left = np.unravel_index(inner.argmax(), inner.shape)
-    return top, left, side
+    return int(top), int(left), side
 
 
-def write_tensorlayer_files(folder, lr, hr, srs):
-    """valid_lr, valid_hr, valid_bicubic and valid_gen.png, as TensorLayer's evaluate() names them."""
+def write_tensorlayer_files(folder: Path, lr: np.ndarray, hr: np.ndarray, srs: dict[str, np.ndarray]) -> None:
+    """Write valid_lr, valid_hr, valid_bicubic and valid_gen.png, the files that TensorLayer's evaluate() writes.
+
+    srs: {method: uint8 (h, w) or (h, w, 3)}; valid_gen is SRGAN's, otherwise SRResNet's, otherwise missing.
+    """
     pictures = {"lr": lr, "hr": hr, "bicubic": srs["bicubic"]}
     best = next((srs[stage.network] for stage in reversed(STAGES) if stage.network in srs), None)
     if best is not None:
@@ -235,7 +278,7 @@ def write_tensorlayer_files(folder, lr, hr, srs):
         write_picture(folder / f"valid_{name}.png", picture)
 
 
-def best_weights(config):
-    """The weights to upscale with: SRGAN's, else SRResNet's, trained here or shipped; or "srgan"."""
+def best_weights(config: EasyDict) -> Path | str:
+    """Return the weights to upscale with: SRGAN's, otherwise SRResNet's, see weights_of; "srgan" if there are none."""
     found = [weights_of(stage, config) for stage in reversed(STAGES)]
     return next((path for path in found if path), "srgan")

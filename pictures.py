@@ -1,4 +1,4 @@
-"""Pictures: found, read as 8-bit RGB or grey, resized as MATLAB does, laid out in grids, written."""
+"""Find pictures, read them as 8-bit RGB or grey, resize them as MATLAB does, arrange them in grids and write them."""
 
 import contextlib
 import os
@@ -7,6 +7,7 @@ import stat
 import struct
 import warnings
 import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -14,19 +15,41 @@ import numpy as np
 from PIL import Image, ImageDraw, UnidentifiedImageError
 from scipy import sparse
 
-from utils import UserError, atomic_write
+from utils import UserError, atomic_write, reason
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"]  # whatever the suffix; Pillow hands others to programs (EPS)
-# what Pillow raises on damaged files: benchmarks/fuzz_upscale.py
-DAMAGED = (OSError, ValueError, TypeError, SyntaxError, LookupError, EOFError, AttributeError, ArithmeticError)
-DAMAGED += (struct.error, zlib.error, Image.DecompressionBombError)
-BLOCK = 2**18  # values that are resized at a time
-warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF, of 100 megapixels: such files can be used
+FORMATS = [
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "BMP",
+    "TIFF",
+    "GIF",
+]  # whatever the suffix; for others, such as EPS, Pillow starts programs
+# What Pillow raises on damaged files, as found by benchmarks/fuzz_upscale.py
+DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    LookupError,
+    EOFError,
+    AttributeError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+BLOCK = 2**18  # numbers that are resized at a time
+warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF or 100 megapixels do not make a picture unusable
 
 
-def walk(folder, onerror):
-    """os.walk in order of the names, through links to folders too, but into no folder twice."""
+def walk(folder: str | Path, onerror: Callable[[OSError], object]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield (folder, names of folders in it, names of files in it) like os.walk, sorted by name.
+
+    Links to folders are followed, but no folder is visited twice, so that a circle of links ends. onerror: called with
+    the error if a folder cannot be read.
+    """
     seen = set()
     for root, inside, files in os.walk(folder, onerror=onerror, followlinks=True):
         here = os.path.realpath(root)
@@ -38,22 +61,24 @@ def walk(folder, onerror):
         yield root, inside, files
 
 
-def find_pictures(folders):
-    """Paths of all pictures below one folder or several, sorted. Raises UserError where there is none.
+def find_pictures(folders: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Return the paths of all pictures below one or more folders, sorted by name within each.
 
-    What is called like a picture and is no file, and folders that may not be read, are listed too: to be named.
+    Folders that cannot be read, and folders with a name like a picture's, are included, so that reading them later
+    reports them. Raises UserError if a folder does not exist or there are no pictures at all.
     """
     folders = [folders] if isinstance(folders, (str, Path)) else folders
-    found = []
+    found: list[Path] = []
     for folder in map(Path, folders):
         folder = folder.expanduser()
         if not folder.exists():
             raise UserError(f"{folder}: no such folder or file")
-        here, errors = [folder] if folder.is_file() else [], []
+        here = [folder] if folder.is_file() else []
+        errors: list[OSError] = []
         for root, inside, files in walk(folder, errors.append):
             here += [Path(root, name) for name in files]
             if not inside and not files:
-                here.append(Path(root))  # a folder called like a picture
+                here.append(Path(root))  # an empty folder, whose name may look like a picture's
         found += sorted(path for path in here if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
         found += [Path(error.filename) for error in errors]
     if not found:
@@ -62,148 +87,183 @@ def find_pictures(folders):
 
 
 @contextlib.contextmanager
-def _opened(path):
-    """The picture at `path`, its header read. Turns what a damaged file makes Pillow raise into one UserError."""
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """Yield the picture at `path` with its header read. Turns all that a damaged file can raise into a UserError."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe would wait for its other end
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would block
             raise UserError(f"{path}: unreadable picture (a folder or a device)")
         with Image.open(path, formats=FORMATS) as image:
             yield image
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: unreadable picture (damaged, or none at all)") from error
     except DAMAGED as error:
-        reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-        reason = re.sub(r"<_io\.\w+.*?>|<\w+ object.*?>", "it", reason.splitlines()[0])
-        raise UserError(f"{path}: unreadable picture ({reason})") from error
+        cause = re.sub(r"<_io\.\w+.*?>|<\w+ object.*?>", "it", reason(error))  # the name of an object says nothing
+        raise UserError(f"{path}: unreadable picture ({cause})") from error
 
 
-def picture_size(path):
-    """(height, width) as the header says, not turned as EXIF says. Raises UserError where it cannot be read."""
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Return (height, width) from a picture's header, before any rotation that EXIF asks for.
+
+    Raises UserError if the header cannot be read.
+    """
     with _opened(path) as image:
-        return image.size[::-1]
+        width, height = image.size
+        return height, width
 
 
-def read_picture(path, grey=False):
-    """One picture as uint8 (h, w, 3), turned as its EXIF says; with `grey`, (h, w) if it is stored as grey.
+def read_picture(path: str | Path, grey: bool = False) -> np.ndarray:
+    """Read a picture as uint8 (h, w, 3), rotated as its EXIF says.
 
-    Alpha is dropped, palettes and CMYK are converted, 16-bit grey is reduced to 8 bits, of an animation the first
-    frame is taken. Raises UserError where it cannot be decoded.
+    grey: return (h, w) if the picture is stored as grey. Alpha is dropped, palettes and CMYK are converted to RGB,
+    more than 8 bits are reduced to 8, and of an animation the first frame is read. Raises UserError if the picture
+    cannot be decoded.
     """
     with _opened(path) as image:
         mode = image.mode
-        deep = mode.startswith(("I", "F"))  # Pillow would clip these at 255
-        wanted = None if deep else "L" if mode in ("1", "L", "LA", "La") else "RGB"
+        deep = mode.startswith(("I", "F"))  # integers or floats; Pillow would clip them at 255
+        if deep:
+            wanted = None
+        elif mode in ("1", "L", "LA", "La"):
+            wanted = "L"
+        else:
+            wanted = "RGB"
         with iio.imopen(path, "r", plugin="pillow") as file:
-            picture = file.read(index=0, rotate=True, mode=wanted)
+            # imageio says that `with` gives the base class of its plugins, which lacks Pillow's arguments.
+            picture = file.read(index=0, rotate=True, mode=wanted)  # type: ignore[call-arg]
     if deep:
         picture = np.nan_to_num(picture)
-        white = 1 if mode == "F" and picture.max() <= 1 else 255 if mode in "IF" and picture.max() <= 255 else 65535
+        # These files do not say which number is white, but their range shows it.
+        if mode == "F" and picture.max() <= 1:
+            white = 1
+        elif mode in ("I", "F") and picture.max() <= 255:
+            white = 255
+        else:
+            white = 65535
         picture = np.clip(picture * (255 / white), 0, 255).round()
     picture = np.ascontiguousarray(picture, np.uint8)
-    return picture if picture.ndim == 3 or grey else np.repeat(picture[..., None], 3, -1)
+    return picture if grey else as_colour(picture)
 
 
-def write_picture(path, picture):
-    """Write uint8 (h, w), (h, w, 3) under a name that says the format."""
+def write_picture(path: str | Path, picture: np.ndarray) -> None:
+    """Write a uint8 picture (h, w) or (h, w, 3) atomically, in the format that the suffix of `path` names.
+
+    Raises UserError if it cannot be written.
+    """
     with atomic_write(path) as temporary:
         iio.imwrite(temporary, picture, plugin="pillow")
 
 
-def _cubic(x):
-    """Keys' kernel with a = -0.5, as in MATLAB's imresize."""
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Return the values of Keys' cubic kernel with a = -0.5, as in MATLAB's imresize; 0 where abs(x) > 2."""
     x = np.abs(x)
     near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
     return np.where(x <= 1, near, np.where(x <= 2, far, 0))
 
 
-KERNELS = {  # name: (function, support in source pixels)
+KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # name: (function, support in source pixels)
     "nearest": (lambda x: ((x >= -0.5) & (x < 0.5)).astype(float), 1),
     "bicubic": (_cubic, 4),
     "lanczos": (lambda x: np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0), 6),
 }
 
 
-def _resampling(size, scale, kernel):
-    """Sparse (out, size) matrix that resamples one axis; the border is mirrored, reductions are smoothed."""
+def _resampling(size: int, scale: float, kernel: str) -> sparse.csr_array:
+    """Return the sparse matrix (out, size) that resamples an axis of `size` pixels by `scale`, as MATLAB's imresize."""
     function, support = KERNELS[kernel]
+    # When a picture is reduced, the kernel is stretched by 1 / scale: it then averages over all source pixels that fall
+    # into an output pixel, where the plain kernel would skip some and cause aliasing.
     shrink = min(scale, 1)
+    # The margin keeps an exact quotient such as 9 * (1 / 3) from being rounded up to one more pixel.
     out = int(np.ceil(size * scale - 1e-9))
+    # The centre of each output pixel in source coordinates, where pixel i covers i - 0.5 to i + 0.5.
     centre = (np.arange(out)[:, None] + 0.5) / scale - 0.5
+    # All source pixels below the kernel. Two more than its support, since the centre lies between two pixels; those
+    # that the kernel does not reach get weight 0.
     first = np.floor(centre - support / shrink / 2)
     taps = (first + np.arange(np.ceil(support / shrink) + 2)).astype(int)  # (out, taps)
     weights = function(shrink * (centre - taps))
+    # The samples of a kernel do not sum to exactly 1; without this, a flat area would change its colour.
     weights /= weights.sum(axis=1, keepdims=True)
+    # Beyond the border the picture continues mirrored, with the border pixel repeated: a period is the picture and its
+    # mirror image, 2 * size pixels. A source pixel that is hit twice gets the sum of both weights from the matrix.
     mirrored = np.minimum(taps % (2 * size), 2 * size - 1 - taps % (2 * size))
     rows = np.repeat(np.arange(out), taps.shape[1])
     return sparse.csr_array((weights.ravel(), (rows, mirrored.ravel())), shape=(out, size))
 
 
-def resize(picture, scale, kernel="bicubic"):
-    """Resize (h, w) or (h, w, c) by `scale` as MATLAB's imresize does; uint8 is rounded, float is not.
+def resize(picture: np.ndarray, scale: float, kernel: str = "bicubic") -> np.ndarray:
+    """Resize a picture (h, w) or (h, w, c) by `scale`, with the same result as MATLAB's imresize.
 
-    kernel: nearest, bicubic or lanczos (three lobes).
+    kernel: "nearest", "bicubic" or "lanczos" (three lobes). A uint8 picture gives uint8, any other gives float64, which
+    is neither rounded nor clipped.
     """
     eight_bits = picture.dtype == np.uint8
     for axis in (0, 1):
         lines = np.moveaxis(picture, axis, 0)  # (length, other, c)
-        matrix, flat = _resampling(len(lines), scale, kernel), lines.reshape(len(lines), -1)
+        flat = lines.reshape(len(lines), -1)  # (length, other * c)
+        matrix = _resampling(len(lines), scale, kernel)
         resized = np.empty((matrix.shape[0], flat.shape[1]), np.uint8 if eight_bits else float)
+        # In blocks, because a whole photograph would take a gigabyte as floats.
         step = max(1, BLOCK // len(flat))
-        for start in range(0, flat.shape[1], step):  # all at once, a photograph would take a gigabyte as floats
+        for start in range(0, flat.shape[1], step):
             sums = matrix @ flat[:, start : start + step].astype(float)
-            # MATLAB rounds after each axis
-            resized[:, start : start + step] = np.clip(np.floor(sums + 0.5), 0, 255) if eight_bits else sums
+            if eight_bits:  # MATLAB rounds after each axis, half up
+                sums = np.clip(np.floor(sums + 0.5), 0, 255)
+            resized[:, start : start + step] = sums
         picture = np.moveaxis(resized.reshape(-1, *lines.shape[1:]), 0, axis)
     return np.ascontiguousarray(picture)
 
 
-def to_float(picture):
-    """uint8 0..255 -> float32 [-1, 1], the range of the networks."""
-    return np.float32(picture) * (2 / 255) - 1
+def to_float(picture: np.ndarray) -> np.ndarray:
+    """Convert pictures of any shape from uint8 in 0..255 to float32 in [-1, 1], the range of the networks."""
+    return picture.astype(np.float32) * (2 / 255) - 1
 
 
-def to_uint8(picture):
-    """float [-1, 1] -> uint8 0..255, rounded; what lies outside is clipped."""
+def to_uint8(picture: np.ndarray) -> np.ndarray:
+    """Convert pictures of any shape from float in [-1, 1] to uint8 in 0..255, rounded and clipped."""
     return ((picture + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
 
 
-def cut_to_multiple(picture, step):
-    """The picture without the last rows and columns that do not fill `step`."""
+def cut_to_multiple(picture: np.ndarray, step: int) -> np.ndarray:
+    """Cut a picture (h, w) or (h, w, c) at the bottom and right so that both sides are multiples of `step`."""
     height, width = picture.shape[:2]
     return picture[: height - height % step, : width - width % step]
 
 
-def centre_crop(picture, side):
-    """The middle `side` x `side` of a picture (all of a shorter axis)."""
+def centre_crop(picture: np.ndarray, side: int) -> np.ndarray:
+    """Return the middle of a picture (h, w) or (h, w, c), `side` x `side` pixels, or less if the picture is smaller."""
     top, left = (max(0, (length - side) // 2) for length in picture.shape[:2])
     return picture[top : top + side, left : left + side]
 
 
-def turned(picture, turn):
-    """One of the eight flips and quarter turns of a picture, turn = 0 (none) to 7."""
+def turned(picture: np.ndarray, turn: int) -> np.ndarray:
+    """Return one of the eight flips and rotations of a picture (h, w) or (h, w, c). turn: 0 (unchanged) to 7."""
     picture = np.rot90(picture, turn % 4)
     return picture[:, ::-1] if turn >= 4 else picture
 
 
-def turned_back(picture, turn):
-    """The picture of which `picture` is turned(..., turn)."""
+def turned_back(picture: np.ndarray, turn: int) -> np.ndarray:
+    """Undo `turned`: turned_back(turned(picture, turn), turn) is `picture`."""
     return np.rot90(picture[:, ::-1] if turn >= 4 else picture, -(turn % 4))
 
 
-def as_colour(picture):
-    """Grey (h, w) or colour (h, w, 3) -> (h, w, 3)."""
+def as_colour(picture: np.ndarray) -> np.ndarray:
+    """Return a grey (h, w) or colour (h, w, 3) picture as (h, w, 3)."""
     return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
 
 
-def labelled(picture, text):
-    """The picture (h, w, 3) under a white strip with `text`."""
+def labelled(picture: np.ndarray, text: str) -> np.ndarray:
+    """Add a white strip with `text` above a picture: uint8 (h, w, 3) -> (h + 16, w, 3)."""
     strip = Image.new("RGB", (picture.shape[1], 16), "white")
     ImageDraw.Draw(strip).text((2, 2), text, fill="black")
     return np.concatenate([np.asarray(strip), picture])
 
 
-def grid(rows, gap=4):
-    """One picture (h, w, 3) from rows of pictures of one height a row; white between them."""
+def grid(rows: Sequence[Sequence[np.ndarray]], gap: int = 4) -> np.ndarray:
+    """Arrange rows of uint8 pictures (h, w, 3) in one picture, with `gap` white pixels between them.
+
+    The pictures of a row are aligned at their top; shorter pictures and rows are filled with white.
+    """
     lines = []
     for row in rows:
         height = max(p.shape[0] for p in row)

@@ -7,21 +7,24 @@ python train.py --mode=evaluate   the table of the paper, and grids; with --inpu
 import contextlib
 import json
 import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from config import command_line, load_keras, prepare_environment
 
 prepare_environment()
-if __name__ == "__main__":  # --help and mistakes are answered before Keras is imported
+if __name__ == "__main__":  # before Keras is imported, so that --help and errors appear at once
     COMMAND = command_line()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while it is imported: no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback after Ctrl-C during the imports
 load_keras()
 
 import keras
 import numpy as np
+from easydict import EasyDict
 
 import upscale
-from dataset import Crops, load_pictures, name_skipped, validation_pictures
+from dataset import Crops, Pair, Pictures, load_pictures, name_skipped, validation_pictures
 from evaluate import best_weights, evaluate
 from losses import CONTENT_LOSSES
 from model import SRGAN_d, SRGAN_g
@@ -31,22 +34,25 @@ from training.checkpoints import generator_settings, load_state, lock_folder, sa
 from training.health import require_finite
 from training.optimizers import adversarial_optimizer, warm_up_optimizer
 from training.report import Report
-from training.stages import ADVERSARIAL, WARM_UP, decays_from, fixed_from, periods, taught_until
+from training.stages import ADVERSARIAL, WARM_UP, Stage, decays_from, fixed_from, periods, taught_until
 from training.teacher import Targets, Teacher
 from utils import UserError, exit_status, write_text
 from weights import load_vgg19, load_weights
 
-# What all processes are told by the one that knows most: go on, stop and save, or end with an error.
+# How a period ends: go on, save and stop, or end with an error. Of several processes, the largest number decides.
 GO_ON, STOP, PICTURES_GONE = 0, 1, 2
 
 
-def train(config, stages):
-    """Run `stages`, WARM_UP, ADVERSARIAL or both, in turn, each from where it stopped; False if one is stopped."""
+def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
+    """Run `stages` (WARM_UP, ADVERSARIAL or both) in order, each from its last state; False if the user stopped one.
+
+    Raises UserError if pictures, weights or states cannot be used, and Diverged if training diverges.
+    """
     settings = config.TRAIN
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(devices.precision(settings.precision))
 
-    # Everything that the user may have to mend is asked for before anything is trained or written.
+    # Whatever may raise an error that the user has to correct comes before anything is trained or written.
     valid = validation_pictures(config.VALID.hr_img_path, config.VALID.count, config.VALID.crop, config.MODEL.scale)
     mse_weight, layer, vgg_weight = CONTENT_LOSSES[settings.content_loss]
     vgg = load_vgg19(layer, config.VGG.weights) if layer and ADVERSARIAL in stages else None
@@ -65,7 +71,7 @@ def train(config, stages):
 
     lock = lock_folder(settings.checkpoint_dir) if devices.is_first() else contextlib.nullcontext()
     with lock, stop_signals() as stops:
-        # The warm-up: the generator alone, by pixel MSE. Its running average goes into the game.
+        # The warm-up: the generator alone learns to minimize the pixel MSE. Its running average enters the game.
         if WARM_UP in stages:
             targets = None
             if teacher:
@@ -85,13 +91,26 @@ def train(config, stages):
     return True
 
 
-def train_stage(stage, game, pictures, valid, config, stops, targets=None):
-    """Train `game` up to the stage's last update. False if it was stopped: `stops` holds something then.
+def train_stage(
+    stage: Stage,
+    game: SRGAN,
+    pictures: Pictures,
+    valid: Sequence[Pair],
+    config: EasyDict,
+    stops: list[int],
+    targets: Targets | None = None,
+) -> bool:
+    """Train `game` from its last state to the stage's last update; return False if it was stopped before.
 
-    targets: the teacher's pictures, which take HR's place in the first part of the warm-up.
+    valid: validation pictures. stops: the list of stop_signals. targets: the teacher's pictures, which replace HR in
+    the first part of the warm-up. Raises UserError if pictures, states or files cannot be used, and Diverged.
     """
     settings = config.TRAIN
-    total, fixed, taught = settings[stage.length], fixed_from(stage, settings), taught_until(stage, settings)
+    total = settings[stage.length]
+    # The updates after which the statistics are fixed, the teacher leaves, and the learning rate decays.
+    fixed = fixed_from(stage, settings)
+    taught = taught_until(stage, settings)
+    decayed = decays_from(stage, settings)
     optimizer = warm_up_optimizer(settings) if stage is WARM_UP else adversarial_optimizer(settings)
     game.compile(optimizer=optimizer, jit_compile=JIT)
     build(game, pictures.crop // pictures.scale)
@@ -108,26 +127,26 @@ def train_stage(stage, game, pictures, valid, config, stops, targets=None):
     if done < total and devices.is_first():
         write_text(Path(settings.checkpoint_dir, "config.json"), json.dumps(config, indent=2) + "\n")
 
-    # A period ends at each report, and where something changes: its first update is that of the change.
-    for first, last in periods(done, total, settings.report_every, [fixed, taught, decays_from(stage, settings)]):
+    # A period ends at each report, and also where something changes, so that nothing changes within a period.
+    for first, last in periods(done, total, settings.report_every, [fixed, taught, decayed]):
         if first >= fixed:
             game.fix_statistics()
-        shown = targets if first < taught else None
         share = devices.process()
-        crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, shown)
+        taught_by = targets if first < taught else None
+        crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, taught_by)
         outcome, terms = train_period(game, crops, report, stops)
         name_skipped(pictures)
         if outcome == PICTURES_GONE:
             raise crops.failures[0] if crops.failures else UserError("another process stopped, and says why")
 
-        # A loss that is NaN ends the run here, before anything good is overwritten.
+        # After a NaN the run ends here, before it overwrites good weights.
         require_finite(stage, game, terms)
         if game.updates_done() == last:
             line = report.end_period(terms, last - first)
             if devices.is_first():
                 save_networks(stage, game, line, config)
         if devices.is_first():
-            save_state(stage, game, config)  # last: a run that is killed before goes on from the state before
+            save_state(stage, game, config)  # last, so that a run killed during the report repeats the period
         if outcome == STOP:
             report.end()
             report.say(f"stopped at update {game.updates_done()} of {total}; the same command goes on from there")
@@ -136,14 +155,22 @@ def train_stage(stage, game, pictures, valid, config, stops, targets=None):
     return True
 
 
-def train_period(game, crops, report, stops):
-    """Train on all of `crops`, or until there is a reason to end: (GO_ON, STOP or PICTURES_GONE, mean loss terms)."""
+def train_period(game: SRGAN, crops: Crops, report: Report, stops: list[int]) -> tuple[int, dict[str, float]]:
+    """Train on all of `crops`, or until there is a reason to stop early.
 
-    def outcome():
-        mine = PICTURES_GONE if crops.failures else STOP if stops else GO_ON
-        return devices.max_over_processes(mine)
+    Returns the outcome, GO_ON, STOP or PICTURES_GONE, and {name: mean} of the loss terms.
+    """
 
-    def after_update(batch, logs):
+    def outcome() -> int:
+        if crops.failures:
+            here = PICTURES_GONE
+        elif stops:
+            here = STOP
+        else:
+            here = GO_ON
+        return devices.max_over_processes(here)
+
+    def after_update(batch: int, logs: dict[str, Any]) -> None:
         terms = {name: float(logs[name]) for name in game.terms}
         report.progress(crops.first + batch + 1, terms)
         diverged = not np.isfinite(list(terms.values())).all()
@@ -154,18 +181,18 @@ def train_period(game, crops, report, stops):
     return outcome(), {name: values[-1] for name, values in logs.items() if name != "loss"}
 
 
-def build(game, side):
-    """Give `game` all its variables. side: of an LR crop in pixels."""
+def build(game: SRGAN, side: int) -> None:
+    """Create all variables of `game` and its optimizer, so that a state can be loaded. side: of an LR crop."""
     game(np.zeros((1, side, side, 3), np.uint8))
     game.optimizer.build(game.trainable_variables)
 
 
 @contextlib.contextmanager
-def stop_signals():
-    """Yield a list that is no longer empty once Ctrl-C or SIGTERM has come; a second Ctrl-C stops at once."""
-    stops = []
+def stop_signals() -> Iterator[list[int]]:
+    """Yield a list to which Ctrl-C and SIGTERM add their signal number; a second Ctrl-C raises KeyboardInterrupt."""
+    stops: list[int] = []
 
-    def remember(number, frame):
+    def remember(number: int, frame: Any) -> None:
         stops.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -177,16 +204,22 @@ def stop_signals():
             signal.signal(number, handler)
 
 
-def upscale_pictures(source, config):
-    """Upscale a picture or a folder into samples/upscaled by upscale.py, with the best weights there are."""
+def upscale_pictures(source: str, config: EasyDict) -> int:
+    """Upscale a picture or a folder as upscale.py does, with the best weights; return the exit status.
+
+    The results are written to the folder upscaled in TRAIN.samples_dir.
+    """
     command = [source, f"--output={config.TRAIN.samples_dir}/upscaled", f"--model={best_weights(config)}"]
     if config.EVALUATE.trust_pickle == "yes":
         command.append("--trust-pickle")
     return upscale.main(upscale.command_line(command))
 
 
-def run(mode, source, config):
-    """Run one mode; 0, or the exit status of what went wrong."""
+def run(mode: str, source: str | None, config: EasyDict) -> int:
+    """Run one mode and return the exit status, 130 if training was stopped. Raises UserError after a user's mistake.
+
+    source: a picture or folder to upscale instead of the evaluation.
+    """
     if mode == "evaluate":
         return upscale_pictures(source, config) if source else evaluate(config)
     stages = [WARM_UP] if mode == "srresnet" else [WARM_UP, ADVERSARIAL]
@@ -199,8 +232,8 @@ def run(mode, source, config):
     return evaluate(config) if devices.is_first() else 0
 
 
-def main(mode, source, config):
-    """Run one mode; the exit status, and one line where it is not 0."""
+def main(mode: str, source: str | None, config: EasyDict) -> int:
+    """Run one mode, print an error as one line, and return the exit status."""
     return exit_status("train.py", lambda: run(mode, source, config))
 
 

@@ -1,44 +1,46 @@
-"""Mistakes of the user as one line, and files that are written whole or not at all."""
+"""Errors that a user sees as one line, and files that are written atomically."""
 
 import contextlib
 import functools
 import os
 import platform
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 
-PARTIAL = f".half-{platform.node()[:30]}-"  # the names of files that are being written begin like this
+PARTIAL = f".half-{platform.node()[:30]}-"  # prefix of the name of a file that is still being written
 
 
 class UserError(Exception):
-    """A mistake of the user: one line that says what, where and what to do."""
+    """A mistake that the user can correct; the message is one line that says what, where and what to do."""
 
-    status = 2  # what the process exits with
+    status = 2  # exit status of the process
 
-    def __str__(self):
-        """The line, with what no terminal takes, such as a line break in a file's name, written as an escape."""
+    def __str__(self) -> str:
+        """Return the message with unprintable characters escaped, such as a line break in a file name."""
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
 
 
 class Diverged(UserError):
-    """Training that cannot go on: a loss or a weight is infinite or NaN."""
+    """Training has diverged: a loss or a weight is infinite or NaN."""
 
     status = 3
 
 
-def reason(error):
-    """What `error` says, in one line: the system's words for an OSError, else the first line of its message.
+def reason(error: BaseException) -> str:
+    """Return the reason for an exception in one line.
 
-    An exception without a message gives the name of its class.
+    This is the operating system's message for an OSError, otherwise the first line of the exception's message, or the
+    name of its class if it has none.
     """
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
-def make_folder(path):
-    """Make a folder where there is none. Raises UserError where it cannot be made."""
+def make_folder(path: str | os.PathLike) -> None:
+    """Create a folder, and its parents, unless it exists. Raises UserError if it cannot be created."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -46,10 +48,10 @@ def make_folder(path):
 
 
 @functools.cache
-def remove_partial_files(folder):
-    """Delete the partial files that killed processes of this machine left in `folder`.
+def remove_partial_files(folder: Path) -> None:
+    """Delete the partial files that killed processes on this machine left in `folder`.
 
-    Looks once for each folder, since it may hold many files.
+    The cache makes this happen once per folder and process, since listing a large folder takes time.
     """
     for path in folder.glob(f"{PARTIAL}*"):
         process_id = path.name.removeprefix(PARTIAL).partition("-")[0]
@@ -59,11 +61,11 @@ def remove_partial_files(folder):
 
 
 @contextlib.contextmanager
-def atomic_write(path):
-    """Yield a temporary path beside `path`, which replaces `path` only if the block succeeds.
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; the file written there replaces `path` only if the block succeeds.
 
-    The name holds the process's number, for another process may write the same file. Raises UserError where it cannot
-    be written.
+    The temporary name contains the process ID, because another process may be writing the same file. Raises UserError
+    if the file cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name[-60:]}")
@@ -81,33 +83,33 @@ def atomic_write(path):
             temporary.unlink()
 
 
-def write_text(path, text):
-    """Write `text` to `path` as UTF-8, atomically. Raises UserError where it cannot be written."""
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write `text` to `path` atomically, as UTF-8. Raises UserError if the file cannot be written."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def preallocate(path, size):
-    """Make a file of `size` bytes. Raises OSError where they do not fit.
+def preallocate(path: str | os.PathLike, size: int) -> None:
+    """Create a file of `size` bytes. Raises OSError if the disk is too full for it.
 
-    HDF5 crashes the process when the disk fills up while it writes; after this it cannot.
+    HDF5 crashes the process if the disk fills up while it writes, so the space is reserved first.
     """
     with open(path, "wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
 
 
-def exit_status(program, work, interrupted="interrupted"):
-    """The exit status of `program`: what `work()` returns, or what it raises as one line on stderr.
+def exit_status(program: str, work: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """Run `work` and return the exit status of `program`; print an error that the user can correct as one line.
 
-    2: a mistake of the user. 3: training diverged. 130: Ctrl-C.
+    The status is what `work` returns, 2 after a user's mistake, 3 if training diverged, 130 after Ctrl-C.
     """
     try:
         return work()
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.status
-    except OSError as error:  # a folder that may not be entered, a name too long
+    except OSError as error:  # for example a folder without permission, or a name that is too long
         print(f"{program}: {error.filename or ''}: {reason(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
-"""Weights and the metadata beside them: written, read, checked; TensorLayer's archives; VGG19's file.
+"""Read, write and check weights and the metadata beside them, TensorLayer's archives and VGG19's file.
 
-Keras is imported by the functions that need it: upscaling in OpenVINO reads weights without it.
+Only the functions that need Keras import it, since upscaling with OpenVINO reads weights without it.
 """
 
 import json
@@ -10,20 +10,25 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
 from utils import UserError, atomic_write, preallocate, reason, write_text
 
+if TYPE_CHECKING:
+    import keras
+
 PRETRAINED = Path(__file__).parent / "checkpoints" / "pretrained"
-LARGEST_EXPANSION = 10  # of a compressed file that is taken for weights; VGG19 as half floats: 2.6
-DEFAULT_MODEL = {"variant": "paper", "scale": 4, "blocks": 16, "filters": 64}  # of weights without metadata
+LARGEST_EXPANSION = 10  # allowed ratio of the weights' size to the size of their file; VGG19 in float16 has 2.6
+# The network that weights without metadata belong to
+DEFAULT_MODEL: dict[str, Any] = {"variant": "paper", "scale": 4, "blocks": 16, "filters": 64}
 SCALES, VARIANTS = (2, 4, 8), ("paper", "tensorlayer")
 
 
-def model_path(name):
-    """The weights file that `name`, "srgan", "srresnet" or a path, stands for. Raises UserError where there is none."""
+def model_path(name: str) -> Path:
+    """Return the weights file for `name`, which is "srgan", "srresnet" or a path. Raises UserError if there is none."""
     path = PRETRAINED / f"{name}.weights.h5" if name in ("srgan", "srresnet") else Path(name)
     if not path.is_file():
         raise UserError(f"{name}: no such weights file; srgan, srresnet or a path")
@@ -33,16 +38,16 @@ def model_path(name):
 # Metadata
 
 
-def metadata_path(weights_path):
-    """The JSON that lies beside a weights file: a/g.weights.h5 -> a/g.json."""
+def metadata_path(weights_path: str | os.PathLike) -> Path:
+    """Return the path of the JSON file beside a weights file: a/g.weights.h5 -> a/g.json."""
     return Path(str(weights_path).removesuffix(".weights.h5") + ".json")
 
 
-def read_metadata(path):
-    """The metadata beside the weights file `path`, {} where there is none.
+def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the metadata of the weights file `path`, or {} if it has none.
 
-    Its "model", if any, holds values of MODEL.*; they are checked here and nowhere else. Raises UserError where the
-    file cannot be read or holds a value that no network of ours has.
+    Its entry "model" holds the MODEL options of the network, which are checked here and nowhere else. Raises UserError
+    if the JSON file cannot be read or describes no network that SRGAN_g can build.
     """
     try:
         metadata = json.loads(metadata_path(path).read_text(encoding="utf-8"))
@@ -56,8 +61,8 @@ def read_metadata(path):
         raise UserError(f"{metadata_path(path)}: cannot be read ({reason(error)}); delete it or restore it") from error
 
 
-def check_model(model):
-    """Raise ValueError where `model`, the "model" of metadata, names no network of ours."""
+def check_model(model: Any) -> None:
+    """Raise ValueError if `model`, the entry "model" of metadata, describes no network that SRGAN_g can build."""
     if not isinstance(model, dict):
         raise ValueError('"model" is no JSON object')
     for name, allowed in (("scale", SCALES), ("variant", VARIANTS)):
@@ -68,27 +73,30 @@ def check_model(model):
             raise ValueError(f'"{name}": {model[name]!r} is no positive whole number')
 
 
-# Weights of ours
+# This project's weights
 
 
-def save_weights(model, path, metadata):
-    """Write `model`'s weights to `path` (*.weights.h5) and `metadata` (a dict) to the JSON beside it.
+def save_weights(model: "keras.Model", path: str | os.PathLike, metadata: dict[str, Any]) -> None:
+    """Write the weights of `model` to `path` (*.weights.h5) and `metadata` to the JSON file beside it.
 
-    The JSON comes first: weights are never without metadata. Raises UserError where they cannot be written.
+    The JSON file is in place first, so that weights never lack metadata. Raises UserError if a file cannot be written.
     """
     variables = model.variables + (model.optimizer.variables if model.compiled and model.optimizer else [])
     with atomic_write(path) as temporary:
+        # 4 bytes per number (float32), and a generous 4 kB per variable for HDF5's own structures.
         preallocate(temporary, sum(4 * int(np.prod(v.shape)) + 4096 for v in variables))
         model.save_weights(temporary)
         write_text(metadata_path(path), json.dumps(metadata, indent=2) + "\n")
 
 
-def check_hdf5(path):
-    """Raise ValueError where an HDF5 file leads to other files or claims more than it can hold; OSError if it is none.
+def check_hdf5(path: str | os.PathLike) -> None:
+    """Check that an HDF5 file from somewhere else is safe to load.
 
-    Keras refuses the former as well, and the latter above 4 GB.
+    Raises ValueError if it refers to other files or claims to hold more data than fits into its size, and OSError if it
+    is no HDF5 file. Keras refuses the former too, but the latter only above 4 GB.
     """
-    links, size = [], 0
+    links: list[tuple[str, Any]] = []
+    size = 0
     with h5py.File(path) as file:
         file.visititems_links(lambda name, link: links.append((name, link)))
         for name, link in links:
@@ -100,11 +108,11 @@ def check_hdf5(path):
         raise ValueError(f"claims {size / 1e6:.0f} MB of weights in {os.path.getsize(path) / 1e6:.1f} MB")
 
 
-def load_weights(model, path, expected=None):
-    """Load `path` (*.weights.h5) into `model`; what is partly loaded is never used.
+def load_weights(model: "keras.Model", path: str | os.PathLike, expected: dict[str, Any] | None = None) -> None:
+    """Load the weights file `path` (*.weights.h5) into `model`.
 
-    expected: {name: value} that must agree with the metadata's "model". Raises UserError where the file is missing,
-    truncated or of another network.
+    expected: {name: value} that the metadata's "model" must not contradict. Raises UserError if the file is missing,
+    damaged, or belongs to another network; the model may then be partly loaded and must not be used.
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such weights file")
@@ -116,7 +124,7 @@ def load_weights(model, path, expected=None):
                 "set it to match, or choose another folder with --set TRAIN.checkpoint_dir=..."
             )
     try:
-        with warnings.catch_warnings():  # Keras only warns where a part does not fit
+        with warnings.catch_warnings():  # Keras only warns when it skips weights that do not fit
             warnings.filterwarnings("error", "Skipping")
             check_hdf5(path)
             model.load_weights(path)
@@ -124,11 +132,14 @@ def load_weights(model, path, expected=None):
         raise UserError(f"{path}: damaged, or of another network ({reason(error)}); move it away") from error
 
 
-def load_generator(path, trust_pickle=False, model=None):
-    """The generator of a weights file or of a TensorLayer archive (*.npz), built as its metadata says.
+def load_generator(
+    path: str | os.PathLike, trust_pickle: bool = False, model: dict[str, Any] | None = None
+) -> "keras.Model":
+    """Build the generator that a weights file or a TensorLayer archive (*.npz) belongs to, and load it.
 
-    model: what the metadata leaves open, as {"variant": "paper", "scale": 4, "blocks": 16, "filters": 64}.
-    trust_pickle: read the pickle in an archive of TensorLayer 1 or 2. Raises UserError where it cannot be loaded.
+    model: the network's arguments as far as the metadata does not give them, such as {"variant": "paper", "scale": 4}.
+    trust_pickle: whether the pickle in an archive of TensorLayer 1 or 2 is read. Raises UserError if the file cannot
+    be loaded.
     """
     from model import SRGAN_g
 
@@ -150,10 +161,10 @@ VGG19_ADDRESS = f"https://storage.googleapis.com/tensorflow/keras-applications/v
 VGG19_HASH = "253f8cb515780f3b799900260a226db6"
 
 
-def vgg19_path(source):
-    """Path of VGG19's weights: `source`, or Keras' copy where it is "imagenet", downloaded the first time.
+def vgg19_path(source: str) -> str:
+    """Return the path of VGG19's weights: `source`, or if that is "imagenet", Keras' copy, downloaded if necessary.
 
-    Raises UserError, with the ways out, where they cannot be had or are not wanted ("none").
+    Raises UserError, with the alternatives, if `source` is "none" or the weights cannot be found or downloaded.
     """
     import keras
 
@@ -166,12 +177,15 @@ def vgg19_path(source):
         return source
     try:
         return keras.utils.get_file(VGG19_FILE, VGG19_ADDRESS, "models", file_hash=VGG19_HASH)
-    except Exception as error:  # get_file raises nothing narrower where an address is out of reach
+    except Exception as error:  # get_file raises nothing more specific if the server cannot be reached
         raise UserError(f"{VGG19_FILE} cannot be downloaded from {VGG19_ADDRESS} ({error}); {way_out}") from error
 
 
-def load_vgg19(layer, source):
-    """losses.VGG19 after `layer`, with the weights that `source` names (see vgg19_path). Raises UserError."""
+def load_vgg19(layer: str | list[str], source: str) -> "keras.Model":
+    """Return losses.VGG19 up to `layer`, with the weights that `source` names; see vgg19_path.
+
+    Raises UserError if the weights cannot be found, downloaded or loaded.
+    """
     from losses import VGG19
 
     path = vgg19_path(source)
@@ -184,31 +198,40 @@ def load_vgg19(layer, source):
 
 # TensorLayer's archives
 
-# what zipfile, NumPy and pickle raise on a file that is damaged or no archive
-DAMAGED = (OSError, ValueError, EOFError, RuntimeError, TypeError, LookupError, AttributeError, MemoryError, zlib.error)
-DAMAGED += (pickle.UnpicklingError, zipfile.BadZipFile)
-
-
+# What zipfile, NumPy and pickle raise if a file is damaged or no archive at all
+DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    MemoryError,
+    zlib.error,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 FLAGS = "--set EVALUATE.trust_pickle=yes (train.py) or --trust-pickle (upscale.py)"
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickles lists of NumPy arrays and refuses everything else, since a pickle can run any code."""
+    """An unpickler that accepts only lists of NumPy arrays, because a pickle can run arbitrary code."""
 
     allowed = {"_reconstruct", "ndarray", "dtype", "_frombuffer", "scalar"}
 
-    def find_class(self, module, name):
-        of_numpy = module.split(".")[0] == "numpy" and name in self.allowed
-        if not of_numpy and (module, name) != ("_codecs", "encode"):  # bytes, in the pickles of Python 2
+    def find_class(self, module: str, name: str) -> Any:
+        is_array = module.split(".")[0] == "numpy" and name in self.allowed
+        if not is_array and (module, name) != ("_codecs", "encode"):  # for bytes, in protocols before 3
             raise pickle.UnpicklingError(f"{module}.{name} is no array")
         return super().find_class(module, name)
 
 
-def read_tensorlayer(path, trust_pickle=False):
-    """The arrays of a TensorLayer archive in the network's order.
+def read_tensorlayer(path: str | os.PathLike, trust_pickle: bool = False) -> list[np.ndarray]:
+    """Return the arrays of a TensorLayer archive, in the order of the network's layers.
 
-    Reads one array a name (g.npz of TensorLayerX) and, if it is trusted, `params` (g_srgan.npz of TensorLayer 1 and 2,
-    a pickled list). Raises UserError where it is neither.
+    TensorLayerX's g.npz holds one array per name; g_srgan.npz of TensorLayer 1 and 2 holds `params`, a pickled list,
+    which is read only if `trust_pickle` is set. Raises UserError if the file is neither or the pickle is not trusted.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -229,8 +252,8 @@ def read_tensorlayer(path, trust_pickle=False):
         raise UserError(f"{path}: no TensorLayer archive ({reason(error)})") from error
 
 
-def _unpickled(file):
-    """What a .npy file of objects holds."""
+def _unpickled(file: IO[bytes]) -> Any:
+    """Return the pickled content of a .npy file of objects, or None if it holds no objects."""
     version = np.lib.format.read_magic(file)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     _, _, dtype = header(file)
@@ -238,21 +261,23 @@ def _unpickled(file):
     return content.tolist() if isinstance(content, np.ndarray) else content
 
 
-def import_tensorlayer(generator, path, trust_pickle=False):
-    """Load TensorLayer's g_srgan.npz (if it is trusted) or g.npz into a generator of variant "tensorlayer".
+def import_tensorlayer(generator: "keras.Model", path: str | os.PathLike, trust_pickle: bool = False) -> None:
+    """Load TensorLayer's g_srgan.npz or g.npz into a generator of variant "tensorlayer".
 
-    TensorLayer stores a batch normalization as beta, gamma, mean, variance; Keras gamma first.
-    Arrays of one kind keep the network's order in every version of the archive.
-    Raises UserError where the arrays do not fit.
+    trust_pickle: see read_tensorlayer. Raises UserError if the archive cannot be read or its arrays do not fit.
     """
     arrays = read_tensorlayer(path, trust_pickle)
+    # The versions of the archive mix kernels and vectors differently, but the kernels among themselves are always in
+    # the network's order, and so are the vectors.
     kernels = [a for a in arrays if a.ndim == 4]
     vectors = [a.ravel() for a in arrays if a.ndim != 4]
-    wanted = []
+    wanted: list[tuple[Any, list[np.ndarray]]] = []  # each variable, and the arrays from which it takes the next one
     for layer in generator.layers:
         if hasattr(layer, "kernel"):
-            wanted += [(layer.kernel, kernels)] + ([(layer.bias, vectors)] if layer.use_bias else [])
-        elif hasattr(layer, "gamma"):
+            wanted.append((layer.kernel, kernels))
+            if layer.use_bias:
+                wanted.append((layer.bias, vectors))
+        elif hasattr(layer, "gamma"):  # batch normalization: TensorLayer stores beta first, Keras gamma
             wanted += [(v, vectors) for v in (layer.beta, layer.gamma, layer.moving_mean, layer.moving_variance)]
     if len(wanted) != len(arrays):
         raise UserError(f"{path}: holds {len(arrays)} arrays, the tensorlayer generator has {len(wanted)}")

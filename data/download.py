@@ -1,9 +1,10 @@
-"""Fetch public super-resolution sets: resumed where they broke off, checked, unpacked whole or not at all.
+"""Download public super-resolution sets: resume interrupted downloads, verify the archive, unpack it atomically.
 
-`python data/download.py --help` lists them; only the standard library does the work.
+`python data/download.py --help` lists the sets. Only the standard library is used for downloading.
 """
 
 import contextlib
+import functools
 import hashlib
 import http.client
 import os
@@ -16,21 +17,31 @@ import time
 import urllib.request
 import zipfile
 import zlib
-from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from config import Parser
 from utils import UserError
 
-BLOCK = 1 << 18
+BLOCK = 1 << 18  # bytes that are read at a time
 AGAIN = "run the same command again, it resumes"
 
-# inside: folder of the pictures in the archive; target: of the set, in --into; below: of the pictures, in target
-Source = namedtuple("Source", "url size sha256 inside target below", defaults=["."])
 
-# sizes and hashes: data/README.md says who published them
+class Source(NamedTuple):
+    """An archive with a set of pictures, and where they are put."""
+
+    url: str
+    size: int  # of the archive in bytes
+    sha256: str  # of the archive
+    inside: str  # folder of the pictures in the archive
+    target: str  # folder of the set, in the folder --into
+    below: str = "."  # folder of the pictures, in the target
+
+
+# data/README.md says who published the sizes and hashes.
 DIV2K = "https://data.vision.ee.ethz.ch/cvl/DIV2K/"
 DIV2K_TRAIN = "9d0b9c463f6e35b6c62cc6a930ee2224f670b34c1df841a57670f9acf0f6c335"
 DIV2K_VALID = "20dd31fd84d777bc1cf5d6b7654a3f569c0aec74458ae094122ad1d0489900fc"
@@ -46,8 +57,8 @@ SETS = {
 
 
 @contextlib.contextmanager
-def network(source):
-    """Turn what the network does wrong in the block into a UserError."""
+def network(source: Source) -> Iterator[None]:
+    """Turn network errors in the block into a UserError."""
     try:
         yield
     except (http.client.HTTPException, OSError) as error:
@@ -56,8 +67,11 @@ def network(source):
         raise UserError(f"{source.url}: {code}{reason}; {AGAIN}, or see data/README.md") from error
 
 
-def request(source, start):
-    """(answer, byte its body starts at), asked for `start`. Raises UserError if there is none or it has changed."""
+def request(source: Source, start: int) -> tuple[http.client.HTTPResponse, int]:
+    """Request the archive from byte `start` on; return (response, byte at which its body starts, `start` or 0).
+
+    Raises UserError if there is no response or the archive has another size.
+    """
     headers = {"Range": f"bytes={start}-"} if start else {}
     with network(source):
         answer = urllib.request.urlopen(urllib.request.Request(source.url, headers=headers), timeout=60)
@@ -71,8 +85,11 @@ def request(source, start):
     raise UserError(f"{source.url}: not the {source.size} bytes it should be; the archive there has changed")
 
 
-def show(name, done, first, size, began):
-    """Draw the progress bar over itself."""
+def show(name: str, done: int, first: int, size: int, began: float) -> None:
+    """Draw the progress bar over the previous one.
+
+    done: bytes that are there, of `size`. first: bytes that were there at the time `began` (time.monotonic).
+    """
     rate = (done - first) / max(time.monotonic() - began, 1e-3)
     left = int((size - done) / max(rate, 1))
     bar = "#" * (30 * done // size)
@@ -80,14 +97,14 @@ def show(name, done, first, size, began):
     print(f"{name} [{bar:<30}] {figures}   ", end="\n" if done == size else "\r", flush=True)
 
 
-def transfer(source, part):
-    """Fetch what is missing of the archive into `part`. Raises UserError where the connection breaks."""
+def transfer(source: Source, part: Path) -> None:
+    """Download the missing bytes of the archive into `part`. Raises UserError if the connection breaks."""
     have = part.stat().st_size if part.exists() else 0
     if have == source.size:
         return
     print(f"{source.url}: {source.size / 1e6:.0f} MB", flush=True)
     answer, done = request(source, have if have < source.size else 0)
-    first, began, shown = done, time.monotonic(), 0
+    first, began, shown = done, time.monotonic(), 0.0
     with answer, open(part, "ab" if done else "wb") as file:
         while done < source.size:
             with network(source):
@@ -100,13 +117,16 @@ def transfer(source, part):
                 show(part.stem, done, first, source.size, began)
 
 
-def fetch(source, folder):
-    """The path of the archive in `folder`, fetched unless it lies there. Raises UserError if it cannot be had."""
+def fetch(source: Source, folder: Path) -> Path:
+    """Download the archive into `folder` unless it is there, and verify it; return its path.
+
+    Raises UserError if it cannot be downloaded or has a wrong hash; it is then deleted.
+    """
     archive = folder / source.url.rsplit("/", 1)[-1]
     part = archive.with_name(archive.name + ".part")
     folder.mkdir(parents=True, exist_ok=True)
     if archive.exists():
-        os.replace(archive, part)  # checked like a new one, and completed where it is short
+        os.replace(archive, part)  # verified like a new one, and completed if it is too short
     transfer(source, part)
     print(f"{archive}: checking", flush=True)
     digest = hashlib.sha256()
@@ -114,30 +134,36 @@ def fetch(source, folder):
         while block := file.read(BLOCK):
             digest.update(block)
     if digest.hexdigest() != source.sha256:
-        part.unlink()  # to resume it would not mend it
+        part.unlink()  # resuming would not repair it
         hashes = f"SHA-256 {digest.hexdigest()} instead of {source.sha256}"
         raise UserError(f"{source.url}: came with {hashes}; deleted, run the same command again")
     os.replace(part, archive)
     return archive
 
 
-def members(path):
-    """(name, is it a regular file, how to open it) of each member of a zip or tar but its folders."""
+def members(path: Path) -> Iterator[tuple[str, bool, Callable[[], Any]]]:
+    """Yield (name, whether it is a regular file, function that opens it) for all members of a zip or tar but folders.
+
+    The function returns a binary file, and works while the archive is being iterated over.
+    """
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 if not entry.is_dir():
                     regular = not stat.S_ISLNK(entry.external_attr >> 16)
-                    yield entry.filename, regular, lambda entry=entry: archive.open(entry)
+                    yield entry.filename, regular, functools.partial(archive.open, entry)
     else:
-        with tarfile.open(path) as archive:
-            for entry in archive:
-                if not entry.isdir():
-                    yield entry.name, entry.isfile(), lambda entry=entry: archive.extractfile(entry)
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if not member.isdir():
+                    yield member.name, member.isfile(), functools.partial(tar.extractfile, member)
 
 
-def unpack(archive, source, folder):
-    """Write the set's pictures into `folder`; how many. Raises UserError where the archive is unsafe or damaged."""
+def unpack(archive: Path, source: Source, folder: Path) -> int:
+    """Unpack the set's pictures into `folder` and return their number.
+
+    Raises UserError if the archive is damaged, has no such pictures, or would write outside `folder`.
+    """
     count = 0
     try:
         for name, regular, opened in members(archive):
@@ -156,27 +182,33 @@ def unpack(archive, source, folder):
     return count
 
 
-def download(source, into):
-    """Make the set below `into` unless it is there; the line that says so."""
+def download(source: Source, into: Path) -> str:
+    """Download a set into the folder `into` unless it is there; return the line to print.
+
+    Raises UserError if the archive cannot be downloaded or unpacked, and OSError if the disk is full.
+    """
     target, downloads = into / source.target, into / "downloads"
     if target.exists() and any(target.iterdir()):
         return f"{target}: is there already, left as it is"
     archive = fetch(source, downloads)
     unpacked = downloads / f"{target.name}.unpacking"  # where no training or evaluation looks for pictures
-    shutil.rmtree(unpacked, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(unpacked, ignore_errors=True)  # left over from a run that was killed
     try:
         (unpacked / source.below).mkdir(parents=True)
         count = unpack(archive, source, unpacked / source.below)
         target.mkdir(parents=True, exist_ok=True)
-        target.rmdir()  # Windows renames onto no folder, not even an empty one
+        target.rmdir()  # Windows cannot rename onto an existing folder, even if it is empty
         unpacked.rename(target)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
     return f"{target}: {count} pictures; {archive} can be deleted"
 
 
-def main(argv=None, sets=SETS):
-    """Fetch one set; the exit status. A mistake, the user's or the network's, is one line and 2, Ctrl-C 130."""
+def main(argv: Sequence[str] | None = None, sets: Mapping[str, Source] = SETS) -> int:
+    """Download one set and return the exit status: 0, 2 after an error, which is printed as one line, 130 after Ctrl-C.
+
+    argv: the arguments, by default those of the process.
+    """
     parser = Parser(prog="download.py", description="Fetch a public super-resolution set.")
     listed = "; ".join(f"{name}: {source.size / 1e6:.0f} MB to {source.target}" for name, source in sets.items())
     parser.add_argument("name", choices=sets, help=listed)
@@ -187,11 +219,11 @@ def main(argv=None, sets=SETS):
         return 0
     except UserError as error:
         message, status = str(error), 2
-    except OSError as error:  # the network's are UserErrors by now, these are the disk's
+    except OSError as error:  # an error of the disk; those of the network are UserErrors
         message, status = f"{error.filename or options.into}: {error.strerror or error}; make room, or use --into", 2
     except KeyboardInterrupt:
         message, status = f"interrupted; {AGAIN}", 130
-    clear = "\x1b[K" if sys.stderr.isatty() else ""  # the progress bar
+    clear = "\x1b[K" if sys.stderr.isatty() else ""  # erases the progress bar
     print(f"{clear}download.py: {message}", file=sys.stderr)
     return status
 

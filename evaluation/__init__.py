@@ -1,1 +1,1 @@
-"""How pictures are measured."""
+"""Metrics, the published numbers and the table of results."""

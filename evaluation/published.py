@@ -1,7 +1,7 @@
-"""Numbers that the paper prints."""
+"""The results that the paper reports."""
 
-# Table 2 of the paper: PSNR in dB and SSIM (daala) on Y, 4 pixels of border cut, 4x
-PAPER = {
+# {set: {method: (PSNR in dB, SSIM by daala)}}: table 2 of the paper, 4x, on the Y channel, 4 pixels cut at the border
+PAPER: dict[str, dict[str, tuple[float, float]]] = {
     "Set5": {
         "nearest": (26.26, 0.7552),
         "bicubic": (28.43, 0.8211),

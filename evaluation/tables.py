@@ -1,15 +1,17 @@
-"""The table of an evaluation: a row for each method on each set, as Markdown, CSV and JSON."""
+"""The table of results, with a row for each method on each set, as Markdown, CSV and JSON."""
 
 import csv
 import io
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from evaluation.published import PAPER
 from utils import write_text
 
-COLUMNS = {  # title in the printed table: (key of a row, decimals)
+COLUMNS = {  # title in the printed table: (key in a row, decimal places)
     "PSNR (dB)": ("psnr", 2),
     "paper's PSNR": ("paper_psnr", 2),
     "SSIM (daala)": ("ssim_daala", 4),
@@ -25,13 +27,12 @@ NOTE = """Y channel, border cut by the scale, mean over the pictures of a set. M
 adds to SR. Colour: levels between the mean colours of SR and of bicubic."""
 
 
-def table_row(name, method, values, scale):
-    """The row of `method` on the set `name`.
+def table_row(name: str, method: str, values: list[dict[str, float]], scale: int) -> dict[str, Any]:
+    """Return the row for `method` on the set `name`: the means over its pictures, and at 4x the paper's results.
 
-    values: [{metric: number}], a picture an item; each mean leaves NaN out. The paper's numbers stand beside it at
-    4x. None where there is no number.
+    values: {metric: value} of each picture; NaN is left out of the means. A missing number is None.
     """
-    row = {"set": name, "method": method, "pictures": len(values)}
+    row: dict[str, Any] = {"set": name, "method": method, "pictures": len(values)}
     for metric in values[0]:
         numbers = [value[metric] for value in values if not np.isnan(value[metric])]
         mean = float(np.mean(numbers)) if numbers else np.nan
@@ -41,18 +42,21 @@ def table_row(name, method, values, scale):
     return row
 
 
-def as_markdown(rows):
-    """The rows as a Markdown table, without the columns for which no row has a number."""
-    columns = {title: cell for title, cell in COLUMNS.items() if any(cell[0] in row for row in rows)}
-    lines = [f"| set | method | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+def as_markdown(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as a Markdown table, without the columns that no row has."""
+    columns = {title: (key, digits) for title, (key, digits) in COLUMNS.items() if any(key in row for row in rows)}
+    lines = [
+        f"| set | method | {' | '.join(columns)} |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
     for row in rows:
         cells = ["" if row.get(key) is None else f"{row[key]:.{digits}f}" for key, digits in columns.values()]
         lines.append(f"| {row['set']} | {row['method']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def as_csv(rows):
-    """The rows as CSV, every column."""
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as CSV with a header line and every key as a column."""
     text = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -61,8 +65,11 @@ def as_csv(rows):
     return text.getvalue()
 
 
-def write_table(path, rows, remarks):
-    """Print the rows and write them as path.md, path.csv and path.json. remarks: lines below the table."""
+def write_table(path: Path, rows: list[dict[str, Any]], remarks: list[str]) -> None:
+    """Print the table, and write it as `path` with the suffixes .md, .csv and .json.
+
+    remarks: lines below the printed table and in the Markdown file. Raises UserError if a file cannot be written.
+    """
     text = "\n".join([as_markdown(rows), "", NOTE, *remarks]) + "\n"
     write_text(path.with_suffix(".md"), text)
     write_text(path.with_suffix(".csv"), as_csv(rows))

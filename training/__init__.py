@@ -1,1 +1,1 @@
-"""What only training stands on."""
+"""Parts of the training: devices, states, optimizers, reports and the teacher."""

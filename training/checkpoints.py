@@ -1,33 +1,36 @@
-"""What a run leaves behind, and what a stopped one goes on from, in a folder that one run at a time may use."""
+"""Write networks and states to the checkpoint folder, load a state to resume from, and lock the folder."""
 
 import contextlib
 import math
 import os
 import re
 import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from easydict import EasyDict
 
 from training import devices
-from training.stages import ADVERSARIAL, decays_from
+from training.stages import ADVERSARIAL, Stage, decays_from
 from utils import UserError, make_folder
 from weights import load_weights, metadata_path, read_metadata, save_weights
 
 try:
     import fcntl
-except ImportError:  # Windows: there nobody keeps a second run out
-    fcntl = None
+except ImportError:  # on Windows nothing prevents a second run
+    fcntl = None  # type: ignore[assignment]  # a module that may be missing has no other type
 
-STATE_VERSION = 2  # of what a state holds
+STATE_VERSION = 2  # raised when the contents of a state change
 
 
 @contextlib.contextmanager
-def lock_folder(folder):
-    """Keep other runs out of `folder`. Raises UserError naming the process that trains there.
+def lock_folder(folder: str | Path) -> Iterator[None]:
+    """Lock `folder` against other runs. Raises UserError, which names the other process, if it is locked already.
 
-    The system gives a lock back when its process ends, however it ends: none is ever stale.
+    The operating system releases the lock when the process ends, however it ends, so no lock can become stale.
     """
     make_folder(folder)
     with open(Path(folder, "lock"), "a+") as file:
@@ -41,7 +44,7 @@ def lock_folder(folder):
                 f"{folder}: {holder} trains here; wait for it, stop it, or choose other folders with "
                 "--set TRAIN.checkpoint_dir and TRAIN.samples_dir"
             ) from None
-        except OSError:  # a file system without locks
+        except OSError:  # the file system does not support locks
             pass
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -49,24 +52,25 @@ def lock_folder(folder):
         yield
 
 
-# Networks: what evaluation and upscaling read
+# Networks, for evaluation and upscaling
 
 
-def generator_path(folder, stage):
-    """Where a stage keeps its averaged generator."""
+def generator_path(folder: str | Path, stage: Stage) -> Path:
+    """Return the path of a stage's averaged generator."""
     return Path(folder, f"g_{stage.name}.weights.h5")
 
 
-def generator_settings(config):
-    """The arguments of SRGAN_g that the configuration asks for."""
+def generator_settings(config: EasyDict) -> dict[str, Any]:
+    """Return SRGAN_g's arguments from the configuration."""
     return {name: config.MODEL[name] for name in ("variant", "scale", "blocks", "filters")}
 
 
 @devices.without_distribution()
-def save_networks(stage, game, line, config):
-    """Write the averaged generator and the discriminator, if there is one, with what they are and what they measure.
+def save_networks(stage: Stage, game: keras.Model, line: Mapping[str, Any], config: EasyDict) -> None:
+    """Write the averaged generator, and the discriminator if there is one, with metadata.
 
-    line: of the log, with "update" and "val_psnr". Raises UserError where they cannot be written.
+    game: an SRGAN. line: the line of the log for this update, with "update" and "val_psnr". Raises UserError if a file
+    cannot be written.
     """
     settings, folder = config.TRAIN, Path(config.TRAIN.checkpoint_dir)
     metadata = {
@@ -85,17 +89,19 @@ def save_networks(stage, game, line, config):
         save_weights(game.discriminator, folder / "d_srgan.weights.h5", metadata)
 
 
-# States: what a stopped run goes on from
+# States, to resume from
 
 
-def state_settings(stage, config):
-    """What a state and the run that goes on from it must agree in."""
-    names = ["crop", "optimizer", "precision"] + ["content_loss"] * (stage is ADVERSARIAL)
+def state_settings(stage: Stage, config: EasyDict) -> dict[str, Any]:
+    """Return the settings in which a state and the run that resumes from it must agree."""
+    names = ["crop", "optimizer", "precision"]
+    if stage is ADVERSARIAL:
+        names.append("content_loss")
     return dict(config.MODEL) | {name: config.TRAIN[name] for name in names} | {"state_version": STATE_VERSION}
 
 
-def state_paths(stage, folder):
-    """{update: state of a stage after it}, the newest first."""
+def state_paths(stage: Stage, folder: str | Path) -> dict[int, Path]:
+    """Return {number of updates: path of the state after them} of a stage, the newest state first."""
     found = {}
     for path in Path(folder).glob(f"{stage.name}_state_*.weights.h5"):
         if number := re.fullmatch(rf"{stage.name}_state_(\d+)\.weights\.h5", path.name):
@@ -104,11 +110,11 @@ def state_paths(stage, folder):
 
 
 @devices.without_distribution()
-def save_state(stage, game, config):
-    """Write all that a later run needs: weights, average, optimizer, updates; then delete the states before it.
+def save_state(stage: Stage, game: keras.Model, config: EasyDict) -> None:
+    """Write everything needed to resume (weights, average, optimizer, updates), and delete old states.
 
-    TRAIN.keep_states of them stay, and the newest from before the learning rate's decay: a longer run goes on from
-    that one. Raises UserError where it cannot be written.
+    The newest TRAIN.keep_states states are kept, and also the newest one from before the decay of the learning rate,
+    from which a longer run can resume. game: an SRGAN. Raises UserError if the state cannot be written.
     """
     settings, updates = config.TRAIN, game.updates_done()
     decay = decays_from(stage, settings)
@@ -126,28 +132,31 @@ def save_state(stage, game, config):
             metadata_path(states[update]).unlink(missing_ok=True)
 
 
-def usable_states(stage, config):
-    """Paths of a stage's states, the best to go on from first.
+def usable_states(stage: Stage, config: EasyDict) -> list[Path]:
+    """Return the paths of a stage's states, the best one to resume from first.
 
-    That is the newest one; those whose learning rate has decayed towards another length of the run come last.
+    Newer states come before older ones, but states in which the learning rate has begun to decay towards the end of a
+    run of another length come last.
     """
-    paths, length = list(state_paths(stage, config.TRAIN.checkpoint_dir).values()), config.TRAIN[stage.length]
+    paths = list(state_paths(stage, config.TRAIN.checkpoint_dir).values())
+    length = config.TRAIN[stage.length]
 
-    def decayed_in_vain(path):
-        with contextlib.suppress(UserError):  # load_weights names what is wrong with it
+    def decayed_for_another_length(path: Path) -> bool:
+        with contextlib.suppress(UserError):  # load_weights reports it
             return read_metadata(path).get("decays_to") not in (None, length)
         return False
 
-    return sorted(paths, key=decayed_in_vain)  # sorting keeps the order among equals
+    return sorted(paths, key=decayed_for_another_length)  # a stable sort, so newer states stay in front
 
 
-def load_state(stage, game, config):
-    """Give the built `game` the best state that is whole and of this configuration; others are named.
+def load_state(stage: Stage, game: keras.Model, config: EasyDict) -> bool:
+    """Load the best intact state that fits the configuration into `game`, and report damaged ones.
 
-    True if there was one. Raises UserError where there are states and none can be used, or where weights would be
-    lost for want of one.
+    Returns False if the stage has no state. game: a built SRGAN. Raises UserError if there are states but none can be
+    used, or if there is none and training would overwrite a trained generator.
     """
-    folder, refused = config.TRAIN.checkpoint_dir, []
+    folder = config.TRAIN.checkpoint_dir
+    refused: list[str] = []
     newest = max(state_paths(stage, folder), default=0)
     devices.require_same(newest, f"{folder}: lacks a state that another process has; all need the same folder")
     for path in usable_states(stage, config):

@@ -1,11 +1,13 @@
-"""Data-parallel training: which devices compute, which process reads what, which one writes."""
+"""Data-parallel training: the devices and processes that share each batch, and what one process does alone."""
 
 import contextlib
 import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -15,14 +17,16 @@ from utils import UserError, reason
 JAX = keras.backend.backend() == "jax"
 CPU = Path("/proc/cpuinfo")
 SEVERAL = "KERAS_DISTRIBUTION_NUM_PROCESSES"
+abort_handlers: list[Any] = []  # keeps the callback of exit_on_abort alive
 
 
 @contextlib.contextmanager
-def distributed(devices, batch_size):
-    """A scope in which networks are built and trained, on one device ("1") or on every one there is ("all").
+def distributed(devices: str, batch_size: int) -> Iterator[None]:
+    """A scope in which networks are built and trained on one device ("1") or on all devices ("all").
 
-    Several processes find one another by Keras' KERAS_DISTRIBUTION_* variables, on JAX. All hold the same weights.
-    Raises UserError where they do not come together, where the batch cannot be shared out, where one is lost.
+    On JAX there may be several processes, which find one another by Keras' KERAS_DISTRIBUTION_* variables. Each device
+    has the same weights and a part of each batch. Raises UserError if the processes cannot connect, if one of them is
+    lost, or if `batch_size` is not a multiple of the number of devices.
     """
     several = SEVERAL in os.environ
     if several and not (JAX and devices == "all"):
@@ -40,16 +44,16 @@ def distributed(devices, batch_size):
             yield
 
 
-def gpu():
-    """True where Keras sees a GPU."""
+def gpu() -> bool:
+    """Return whether Keras can use a GPU."""
     return bool(keras.distribution.list_devices("gpu"))
 
 
-def precision(wanted):
-    """The precision that `wanted`, TRAIN.precision, stands for: "auto" is mixed_bfloat16 where that is faster.
+def precision(wanted: str) -> str:
+    """Return the Keras dtype policy for TRAIN.precision: for "auto", mixed_bfloat16 if that is faster, else float32.
 
-    So it is on GPUs, on Intel's processors with AMX and on AMD's with AVX-512 for bfloat16. Intel's with AVX-512 and
-    without AMX have the instructions too, and are slower with them.
+    It is faster on GPUs, on Intel processors with AMX and on AMD processors with AVX512_BF16. Intel processors with
+    AVX512_BF16 but without AMX are slower with it.
     """
     if wanted != "auto":
         return wanted
@@ -58,31 +62,31 @@ def precision(wanted):
     return "mixed_bfloat16" if fast else "float32"
 
 
-def processor():
-    """The processor's name, and which instructions for bfloat16 it has."""
+def processor() -> str:
+    """Return the processor's name and its instruction sets for bfloat16, "?" if it cannot be found out."""
     text = CPU.read_text() if CPU.exists() else ""
     name = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), "?")
     return " ".join([name, *(flag for flag in ("avx512_bf16", "amx_bf16") if flag in text.split())])
 
 
-def warn_of_unused_gpu():
-    """Say on stderr what to do where this machine has a GPU that Keras does not see: the CPU would take weeks."""
+def warn_of_unused_gpu() -> None:
+    """Print a warning if the machine has a GPU that Keras cannot use, because training on the CPU takes weeks."""
     if Path("/dev/nvidia0").exists() and not gpu():
         print(
             "a GPU is here, but not the packages that train on it; see the README, JAX, several GPUs", file=sys.stderr
         )
 
 
-def synchronize_statistics(*networks):
-    """Let batch normalization use the whole batch's statistics, as on one device, where devices share it out."""
+def synchronize_statistics(*networks: keras.Model) -> None:
+    """Make batch normalization use the statistics of the whole batch, as on one device, if devices share a batch."""
     for network in networks:
         for layer in network.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = replicas() > 1
 
 
-def sharing_strategy(names):
-    """What shares each batch among the devices of these `names` and sums their gradients."""
+def sharing_strategy(names: Sequence[str]) -> Any:
+    """Return the Keras distribution (JAX) or TensorFlow strategy that shares each batch among the devices `names`."""
     if JAX:
         return keras.distribution.DataParallel(auto_shard_dataset=False)
     import tensorflow as tf
@@ -91,8 +95,11 @@ def sharing_strategy(names):
 
 
 @contextlib.contextmanager
-def joined_processes():
-    """A scope in which this process is one of several; only the first prints."""
+def joined_processes() -> Iterator[None]:
+    """A scope in which this process is connected with the others and only the first one prints.
+
+    Raises UserError if they cannot connect or one is lost.
+    """
     import jax
 
     try:
@@ -112,26 +119,29 @@ def joined_processes():
     jax.distributed.shutdown()
 
 
-def exit_on_abort(line):
-    """Where JAX aborts, as it does when the first process is lost, let `line` and exit 2 take the place of C++'s stack.
+def exit_on_abort(line: str) -> None:
+    """Print `line` and exit with 2 if JAX aborts the process, as it does when the first process is lost.
 
-    JAX's own messages go unseen from here on; what Python prints is still seen.
+    Without this, C++ would print a stack trace. From here on, messages that C++ writes to stderr are hidden, but those
+    of Python are not.
     """
+    # Python gets a copy of stderr; the file descriptor to which C++ writes leads nowhere.
     stderr = os.dup(2)
     sys.stderr = open(stderr, "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
-    def say(number):
+    def print_and_exit(number: int) -> None:
         os.write(stderr, line.encode())
         os._exit(2)
 
-    exit_on_abort.kept = say  # C holds no reference
-    ctypes.CDLL(None).signal(signal.SIGABRT, say)
+    abort_handlers.append(print_and_exit)  # the C library's pointer does not keep it from being freed
+    # Not Python's signal.signal, whose handlers are run by the interpreter: it gets no control back from abort().
+    ctypes.CDLL(None).signal(signal.SIGABRT, print_and_exit)
 
 
-def process():
-    """(number of this process, how many there are)."""
+def process() -> tuple[int, int]:
+    """Return (number of this process from 0, number of processes)."""
     if not JAX:
         return 0, 1
     import jax
@@ -139,13 +149,16 @@ def process():
     return jax.process_index(), jax.process_count()
 
 
-def is_first():
-    """True in the process that prints and writes."""
+def is_first() -> bool:
+    """Return whether this is the process that prints and writes files."""
     return process()[0] == 0
 
 
-def replicas():
-    """How many parts of a batch have a loss and statistics of their own; on JAX 1: they are the whole batch's."""
+def replicas() -> int:
+    """Return the number of replicas that compute a loss from their own part of a batch.
+
+    On JAX it is always 1: there the program is written for the whole batch, however many devices share it.
+    """
     if JAX:
         return 1
     import tensorflow as tf
@@ -153,8 +166,8 @@ def replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def max_over_processes(number):
-    """The max_over_processes `number` of all processes, each of which has to ask."""
+def max_over_processes(number: int) -> int:
+    """Return the largest `number` of all processes; all of them must call this together."""
     if process()[1] == 1:
         return number
     from jax.experimental.multihost_utils import process_allgather
@@ -162,15 +175,18 @@ def max_over_processes(number):
     return int(process_allgather(np.int32(number)).max())
 
 
-def require_same(number, message):
-    """Raise UserError(message) in the processes where `number` is not what the others have; each has to ask."""
+def require_same(number: int, message: str) -> None:
+    """Raise UserError(message) where `number` is less than in another process; all must call this together."""
     if max_over_processes(number) != number:
         raise UserError(message)
 
 
 @contextlib.contextmanager
-def without_distribution():
-    """A scope for what one process does without the others: Keras makes variables even where it only saves."""
+def without_distribution() -> Iterator[None]:
+    """A scope for work that one process does without the others.
+
+    Keras creates variables even when it only saves, and within a distribution all processes have to create them.
+    """
     shared = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
     try:
@@ -179,8 +195,11 @@ def without_distribution():
         keras.distribution.set_distribution(shared)
 
 
-def exit_process(status):
-    """Exit; after a failure at once, for the other processes may be gone, or wait for this one."""
+def exit_process(status: int) -> NoReturn:
+    """Exit with `status`.
+
+    After a failure with several processes, exit without the usual clean-up, which would wait for the others forever.
+    """
     if status and process()[1] > 1:
         sys.stdout.flush()
         sys.stderr.flush()

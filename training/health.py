@@ -1,19 +1,24 @@
-"""Signs that training goes wrong: those that end it, and those that are worth a warning."""
+"""Signs that training goes wrong: those that end it, and those that deserve a warning."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
+from training.stages import Stage
 from utils import Diverged
 
-WON_REAL, WON_FAKE, WON_REPORTS = 0.99, 0.01, 5  # mean D(real) above and D(fake) below, for so many reports
-COLLAPSED = 5.0  # dB of validation PSNR below the stage's start
+# The discriminator has won if its mean output is above WON_REAL for HR and below WON_FAKE for SR in WON_REPORTS reports
+WON_REAL, WON_FAKE, WON_REPORTS = 0.99, 0.01, 5
+COLLAPSED = 5.0  # the generator has collapsed if the validation PSNR is so many dB below the stage's start
 
 
-def warning_for(lines):
-    """What is wrong with a stage by the lines of its log, and what to do; None where nothing is.
+def warning_for(lines: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return what is wrong with a stage according to its log, and what to do about it; None if nothing is.
 
-    lines: dicts in order, with update, val_psnr and in the second stage d_real and d_fake. A discriminator that is
-    mostly right is no fault: GANs train with D(real) 0.9 and D(fake) 0.1.
+    lines: the lines of the log, with "update", "val_psnr" and in the second stage "d_real" and "d_fake". A
+    discriminator that is mostly right is no problem: GANs train well with D(real) = 0.9 and D(fake) = 0.1.
     """
     start, end = lines[0]["val_psnr"], lines[-1]["val_psnr"]
     if start - end > COLLAPSED:
@@ -30,10 +35,10 @@ def warning_for(lines):
     return None
 
 
-def require_finite(stage, game, terms):
-    """Raise Diverged where a loss term or a weight is infinite or NaN, before anything good is overwritten.
+def require_finite(stage: Stage, game: keras.Model, terms: Mapping[str, float]) -> None:
+    """Raise Diverged if a loss term or a weight is infinite or NaN; call it before a checkpoint is overwritten.
 
-    terms: {name: mean over the period}.
+    game: an SRGAN. terms: {name: mean over the period}.
     """
     bad = [name for name, value in terms.items() if not np.isfinite(value)]
     weights = (keras.ops.convert_to_numpy(variable) for variable in game.variables)

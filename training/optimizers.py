@@ -1,41 +1,50 @@
-"""Optimizers and learning rates of both stages: Adam as the paper's, Muon for a warm-up that learns faster."""
+"""Optimizers and learning rates of both stages: the paper's Adam, and Muon for a warm-up in fewer updates."""
+
+from typing import Any
 
 import keras
+from easydict import EasyDict
 from keras import ops
 
 from training.stages import WARM_UP, decays_from
 
-RISE = 100  # updates in which a stable learning rate rises from 0
+RISE = 100  # updates over which a stable learning rate rises from 0
 
 
-def warm_up_optimizer(settings):
-    """The optimizer of the warm-up. settings: TRAIN of the configuration."""
+def warm_up_optimizer(settings: EasyDict) -> keras.optimizers.Optimizer:
+    """Return the optimizer of the warm-up. settings: TRAIN of the configuration."""
     rate = warm_up_rate(settings)
     if settings.optimizer == "muon":
         return Muon(rate, adam_lr_ratio=settings.adam_lr_ratio)
     return plain_optimizer(settings, rate)
 
 
-def adversarial_optimizer(settings):
-    """The optimizer of the second stage, for both players. settings: TRAIN of the configuration.
+def adversarial_optimizer(settings: EasyDict) -> keras.optimizers.Optimizer:
+    """Return the optimizer of the second stage, which both players share. settings: TRAIN of the configuration.
 
-    Its rate falls once, at half (paper: after 1e5 of 2e5 updates; TensorLayer: decay_every n_epoch / 2).
+    Its learning rate falls once, halfway. Source: the paper, after 1e5 of 2e5 updates; TensorLayer, decay_every =
+    n_epoch / 2.
     """
     rates = [settings.learning_rate, settings.learning_rate * settings.lr_decay]
-    return plain_optimizer(
-        settings, keras.optimizers.schedules.PiecewiseConstantDecay([settings.n_updates // 2], rates)
-    )
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([settings.n_updates // 2], rates)
+    return plain_optimizer(settings, schedule)
 
 
-def plain_optimizer(settings, rate):
-    """The optimizer that TRAIN.optimizer names where Muon is not meant; `rate` is a schedule."""
+def plain_optimizer(
+    settings: EasyDict, rate: keras.optimizers.schedules.LearningRateSchedule
+) -> keras.optimizers.Optimizer:
+    """Return SGD if TRAIN.optimizer is "sgd", otherwise Adam. settings: TRAIN of the configuration."""
     if settings.optimizer == "sgd":
         return keras.optimizers.SGD(rate)
     return keras.optimizers.Adam(rate, beta_1=settings.beta1)
 
 
-def warm_up_rate(settings):
-    """A schedule even where it is constant: a plain number would be stored in the state and outlive a change."""
+def warm_up_rate(settings: EasyDict) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Return the learning rate of the warm-up as a schedule. settings: TRAIN of the configuration.
+
+    It is a schedule even if it is constant: a plain number would be stored in the state, and a resumed run would take
+    that and ignore a changed option.
+    """
     rate, total = settings.learning_rate_init, max(1, settings.n_updates_init)
     if settings.schedule_init == "cosine":
         return keras.optimizers.schedules.CosineDecay(rate, total, alpha=0.01)
@@ -46,29 +55,44 @@ def warm_up_rate(settings):
 
 @keras.saving.register_keras_serializable("srgan")
 class Muon(keras.optimizers.Muon):
-    """Muon (Jordan 2024; Liu et al. 2025) for kernels (h, w, in, out); Keras' own takes matrices alone.
+    """Muon (Jordan 2024; Liu et al. 2025) for convolution kernels (h, w, in, out); Keras' own handles only matrices.
 
-    A kernel's update is made orthogonal as the matrix (out, h*w*in): every direction learns at one pace. Kernels that
-    read or make the three colours, biases, slopes and normalizations are left to Adam, at `adam_lr_ratio` of the rate.
+    The update of a kernel, as a matrix (out, h*w*in), is made orthogonal. All its singular values become equal, and so
+    directions with small gradients learn as fast as those with large ones. Adam, with `adam_lr_ratio` of the learning
+    rate, trains the kernels that read or write the three colours, the biases, the PReLU slopes and the normalizations.
     """
 
-    def __init__(self, learning_rate=1e-3, adam_lr_ratio=0.3, weight_decay=None, adam_weight_decay=None, **options):
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+        adam_lr_ratio: float = 0.3,
+        weight_decay: float | None = None,
+        adam_weight_decay: float | None = None,
+        **options: Any,
+    ) -> None:
+        # Keras' Muon decays weights by default; here it does not, as Adam does not.
         decays = {"weight_decay": weight_decay, "adam_weight_decay": adam_weight_decay}
         super().__init__(learning_rate, adam_lr_ratio=adam_lr_ratio, **decays, **options)
 
-    def _should_use_adamw(self, variable):
+    def _should_use_adamw(self, variable: Any) -> bool:
+        # Keras would leave all kernels to Adam. As usual with Muon, the first and the last layer stay with Adam; they
+        # are the ones with three input or output channels.
         if len(variable.shape) == 4:
             return min(variable.shape[2:]) <= 3
         return super()._should_use_adamw(variable)
 
-    def _muon_update_step(self, gradient, variable, lr, m):
+    def _muon_update_step(self, gradient: Any, variable: Any, lr: Any, m: Any) -> None:
+        # The names are those of Keras' method: lr is the learning rate, m the variable's momentum.
         if len(variable.shape) != 4:
             super()._muon_update_step(gradient, variable, lr, m)
             return
         height, width, inputs, filters = variable.shape
+        # m becomes momentum * m + gradient. Nesterov's direction looks one such step ahead.
         self.assign_add(m, gradient + m * (self.momentum - 1))
         direction = gradient + self.momentum * m if self.nesterov else m
         matrix = ops.reshape(ops.transpose(direction, (3, 0, 1, 2)), (filters, height * width * inputs))
+        # Newton-Schulz iterations come close to the nearest orthogonal matrix without a singular value decomposition.
+        # lr_adjust scales it to the size of Adam's updates, whatever the kernel's shape (Liu et al. 2025).
         update = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
         update = ops.transpose(ops.reshape(update, (filters, height, width, inputs)), (1, 2, 3, 0))
         self.assign_sub(variable, update)
@@ -76,21 +100,22 @@ class Muon(keras.optimizers.Muon):
 
 @keras.saving.register_keras_serializable("srgan")
 class Stable(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises over `rise` updates, stays, and falls to 0 from update `decay_from` to update `total`, each in a line.
+    """A learning rate that rises over `rise` updates, stays constant, and falls to 0 from `decay_from` to `total`.
 
-    Until `decay_from` it does not depend on `total`, so a run can be made longer (warmup-stable-decay, Hu et al. 2024).
+    It rises and falls linearly. Up to `decay_from` it does not depend on `total`, so that a run can be continued as a
+    longer one. Source: warmup-stable-decay, Hu et al. 2024.
     """
 
-    def __init__(self, learning_rate, rise, decay_from, total):
+    def __init__(self, learning_rate: float, rise: int, decay_from: float, total: int) -> None:
         self.learning_rate, self.rise, self.decay_from, self.total = learning_rate, rise, decay_from, total
 
-    def __call__(self, step):
-        """The learning rate of the update after `step` others."""
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate of the update that follows `step` updates, a scalar tensor."""
         step = ops.cast(step, "float32")
         rising = (step + 1) / max(1, self.rise)
         falling = (self.total - step) / max(1, self.total - self.decay_from)
         return self.learning_rate * ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
 
-    def get_config(self):
-        """What Keras needs to make it again."""
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments from which Keras can recreate the schedule."""
         return {name: getattr(self, name) for name in ("learning_rate", "rise", "decay_from", "total")}

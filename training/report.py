@@ -1,31 +1,44 @@
-"""What a stage of training shows: progress bar, log line, sample grid, TensorBoard."""
+"""Report on a stage of training: progress bar, log, sample grids and TensorBoard."""
 
 import importlib.util
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from easydict import EasyDict
 from tqdm import tqdm
 
 from evaluation.metrics import colour_shift, luma, mesh, psnr
 from pictures import grid, labelled, resize, write_picture
 from training import devices
 from training.health import warning_for
+from training.stages import Stage
 from utils import UserError, write_text
 
-SHOWN = 4  # validation pictures in a grid
+SHOWN = 4  # number of validation pictures in a grid
 
 
 class Report:
-    """Shows a stage of `game`, up to update `total`, and measures it on the pictures `valid`, [(lr, hr)].
+    """Reports on a stage of training and measures it on validation pictures.
 
-    Of several processes, which all hold the same weights, each measures and the first one writes.
+    If there are several processes, each of them measures, and only the first one writes files.
+
+    game: an SRGAN. total: number of updates of the stage. valid: [(lr, hr)], uint8 (h, w, 3) and (scale*h, scale*w, 3).
     """
 
-    def __init__(self, stage, game, total, valid, config):
+    def __init__(
+        self,
+        stage: Stage,
+        game: keras.Model,
+        total: int,
+        valid: Sequence[tuple[np.ndarray, np.ndarray]],
+        config: EasyDict,
+    ) -> None:
         self.stage, self.game, self.total, self.valid, self.scale = stage, game, total, valid, config.MODEL.scale
         self.samples = Path(config.TRAIN.samples_dir, stage.grids)
         self.log = Path(config.TRAIN.checkpoint_dir, f"log_{stage.name}.jsonl")
@@ -33,10 +46,14 @@ class Report:
         self.writes = devices.process()[0] == 0
         self.bicubics = [resize(lr, self.scale) for lr, _ in valid]
         self.bicubic_psnrs = [psnr(luma(sr), luma(hr), self.scale) for sr, (_, hr) in zip(self.bicubics, valid)]
-        self.lines, self.tensorboard = [], None
+        self.lines: list[dict[str, Any]] = []
+        self.tensorboard: keras.callbacks.TensorBoard | None = None
 
-    def begin(self):
-        """Read the log of the run that this one goes on from; measure once where there is none."""
+    def begin(self) -> None:
+        """Read the log of the run that is resumed, or measure once if there is none. Call this before the training.
+
+        Raises UserError if the log is damaged or cannot be written.
+        """
         self.first = self.game.updates_done()
         # Drawn on a terminal alone: a file gets the lines of the reports and no control characters.
         hidden = None if self.writes else True
@@ -48,49 +65,51 @@ class Report:
         for pictures in (lrs, hrs):
             self.write_grid(f"_train_sample_{len(pictures[0])}", [[picture] for picture in pictures])
         self.lines = self.read_log()
-        if devices.max_over_processes(not self.lines):  # validation is work for all processes together
+        if devices.max_over_processes(not self.lines):  # if one process must validate, all must, or it would wait
             line = {"update": self.first, **self.validate(), "val_psnr_bicubic": float(np.mean(self.bicubic_psnrs))}
             self.lines = self.lines or [line]
         self.say(f"val_psnr {self.lines[-1]['val_psnr']:.4g}, bicubic {np.mean(self.bicubic_psnrs):.4g}")
         self.write_log()
         self.started = time.perf_counter()
 
-    def read_log(self):
-        """The log's lines up to the update that the run goes on from. Raises UserError where it is no log of ours."""
+    def read_log(self) -> list[dict[str, Any]]:
+        """Return the log's lines up to the update from which the run resumes. Raises UserError if it is damaged."""
         try:
-            lines = [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+            lines = []
+            if self.log.exists():
+                lines = [json.loads(line) for line in self.log.read_text().splitlines()]
             return [line for line in lines if line["update"] <= self.first and line["val_psnr"] is not None]
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{self.log}: is no log of ours ({error}); move it away") from error
 
-    def write_grid(self, name, rows):
-        """Write rows of pictures as one, in the first process."""
+    def write_grid(self, name: str, rows: Sequence[Sequence[np.ndarray]]) -> None:
+        """Write rows of uint8 pictures (h, w, 3) as one grid; only the first process does."""
         if self.writes:
             write_picture(self.samples / f"{name}.png", grid(rows))
 
-    def write_log(self):
-        """Write all lines, atomically, in the first process."""
+    def write_log(self) -> None:
+        """Write all lines of the log atomically; only the first process does."""
         if self.writes:
             write_text(self.log, "".join(json.dumps(line) + "\n" for line in self.lines))
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """Print a line of this stage, above its bar if one is drawn."""
         tqdm.write(f"{self.stage.name}: {text}")
         sys.stdout.flush()
 
-    def end(self):
+    def end(self) -> None:
         """Leave the bar as it is."""
         self.bar.close()
 
-    def progress(self, update, terms):
-        """Move the bar to `update`. terms: {name: mean so far in this period}."""
+    def progress(self, update: int, terms: Mapping[str, float]) -> None:
+        """Move the progress bar to `update`. terms: {name: mean so far in this period}."""
         self.bar.set_postfix({name: f"{value:.4g}" for name, value in terms.items()}, refresh=False)
         self.bar.update(update - self.bar.n)
 
-    def end_period(self, terms, updates):
-        """Measure, and show what a period of so many `updates` gave; its line in the log.
+    def end_period(self, terms: Mapping[str, float], updates: int) -> dict[str, Any]:
+        """Validate, print and log the results of a period, and return its line of the log.
 
-        terms: {name: mean over the period}.
+        terms: {name: mean over the period}. updates: length of the period.
         """
         seconds = time.perf_counter() - self.started
         line = {"update": self.game.updates_done(), **terms, **self.validate()}
@@ -103,15 +122,18 @@ class Report:
         warning = warning_for([*self.lines, line])
         if warning:
             self.say(f"warning: {warning}")
-        self.lines.append(line | ({"warning": warning} if warning else {}))
+            self.lines.append(line | {"warning": warning})
+        else:
+            self.lines.append(line)
         self.write_log()
         self.started = time.perf_counter()
         return line
 
-    def validate(self):
-        """Means over the validation pictures: val_psnr (dB, Y, border cut by the scale), val_mesh, val_colour (levels).
+    def validate(self) -> dict[str, float]:
+        """Measure the validation pictures, and write a grid of bicubic, SR and HR for the first ones.
 
-        Draws a grid of the first pictures: bicubic, SR and HR.
+        Returns the means val_psnr (dB, on Y, `scale` pixels cut at the border), val_mesh and val_colour (levels of
+        0..255).
         """
         srs = [self.game.super_resolve(lr) for lr, _ in self.valid]
         psnrs = [psnr(luma(sr), luma(hr), self.scale) for sr, (_, hr) in zip(srs, self.valid)]

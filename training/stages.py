@@ -1,17 +1,23 @@
-"""The two stages of training: how each is called, how long it is, and where its periods end."""
+"""The two stages of training: their names, how long each is, and where its periods end.
+
+A period is the training between two reports.
+"""
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+from easydict import EasyDict
 
 
 class Stage(NamedTuple):
-    """A stage and its names; those in files are TensorLayer's."""
+    """The names that belong to a stage of training; those in files are TensorLayer's."""
 
     name: str  # in files: log_NAME.jsonl, g_NAME.weights.h5, NAME_state_UPDATE.weights.h5
-    grids: str  # the folder of its grids below TRAIN.samples_dir
-    network: str  # what the paper calls the generator that it leaves
-    length: str  # the option that says how many updates it has
-    rate: str  # the option that says its learning rate
+    grids: str  # folder of its grids in TRAIN.samples_dir
+    network: str  # the paper's name for the generator that it trains
+    length: str  # option in TRAIN for the number of its updates
+    rate: str  # option in TRAIN for its learning rate
 
 
 WARM_UP = Stage("srgan_init", "srgan_ginit", "SRResNet", "n_updates_init", "learning_rate_init")
@@ -19,42 +25,49 @@ ADVERSARIAL = Stage("srgan", "srgan_gan", "SRGAN", "n_updates", "learning_rate")
 STAGES = (WARM_UP, ADVERSARIAL)
 
 
-def part_of(total, part):
-    """How many of `total` updates the first `part` of them (0 to 1) is, rounded up."""
+def part_of(total: int, part: float) -> int:
+    """Return how many updates the fraction `part` (0 to 1) of `total` updates is, rounded up."""
+    # To six decimals first, because 100 * 0.07 is 7.000000000000001.
     return math.ceil(round(total * part, 6))
 
 
-def fixed_from(stage, settings):
-    """The update after which the generator's batch normalization keeps its statistics.
+def fixed_from(stage: Stage, settings: EasyDict) -> float:
+    """Return the update after which the generator's batch-normalization statistics are fixed; infinite if never.
 
-    settings: TRAIN of the configuration. Infinite where they are never fixed.
+    settings: TRAIN of the configuration.
     """
     if not settings.fixed_statistics:
         return math.inf
     return part_of(settings.n_updates_init, 1 - settings.fixed_statistics) if stage is WARM_UP else 0
 
 
-def taught_until(stage, settings):
-    """The update after which HR returns in the teacher's place; 0 where there is no teacher."""
+def taught_until(stage: Stage, settings: EasyDict) -> int:
+    """Return the update after which the targets are no longer the teacher's pictures but HR; 0 without a teacher.
+
+    settings: TRAIN of the configuration.
+    """
     if stage is not WARM_UP or not settings.teacher:
         return 0
     return part_of(settings.n_updates_init, settings.teacher_part)
 
 
-def decays_from(stage, settings):
-    """The update after which the learning rate only falls, so that a longer run must begin before it; or infinite."""
+def decays_from(stage: Stage, settings: EasyDict) -> float:
+    """Return the update after which the learning rate decays to 0; infinite if the schedule is not "stable".
+
+    A longer run must resume from a state before it. settings: TRAIN of the configuration.
+    """
     if stage is not WARM_UP or settings.schedule_init != "stable":
         return math.inf
     return part_of(settings.n_updates_init, 1 - settings.decay_part)
 
 
-def periods(done, total, every, marks):
-    """Yield (first, last) update of each period between `done` and `total`.
+def periods(done: int, total: int, every: int, marks: Iterable[float]) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of each period between the updates `done` and `total`; the next begins at `last`.
 
-    A period ends at each multiple of `every`, at each of `marks`, and at `total`.
+    A period ends at each multiple of `every`, at each of `marks` and at `total`.
     """
     while done < total:
         ends = [total, done - done % every + every, *marks]
-        last = min(update for update in ends if update > done)
+        last = int(min(update for update in ends if update > done))
         yield done, last
         done = last

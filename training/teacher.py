@@ -1,11 +1,13 @@
-"""A teacher of the warm-up: another network's pictures take HR's place as the target of the MSE.
+"""A teacher for the warm-up: the pictures of another network replace HR as the target of the MSE.
 
-Most of what separates SR from HR is detail that no network can know; in the gradient it is noise. The pictures of a
-good network hold what can be known (knowledge distillation, Hinton et al. 2015).
+Most of the difference between SR and HR is detail that no network can predict from LR, and that adds only noise to the
+gradient. The pictures of a good network contain what can be predicted (knowledge distillation, Hinton et al. 2015).
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -15,17 +17,17 @@ from upscaling.network import import_openvino
 from upscaling.tiles import by_tiles
 from utils import UserError
 
-STRANGE = 16  # levels between the mean of a teacher's picture and of the bicubic one: not what it was trained for
+STRANGE = 16  # mean difference from bicubic, in levels of 0..255, at which a teacher must have been used wrongly
 
 
 class Teacher:
-    """Callable: lr (h, w, 3) uint8 -> sr (scale*h, scale*w, 3) uint8, by an ONNX file that OpenVINO runs.
+    """A network in an ONNX file, run by OpenVINO: lr (h, w, 3) uint8 -> sr (scale*h, scale*w, 3) uint8.
 
-    The file takes and gives float32 RGB (N, h, w, 3) in 0..255. ensemble: the mean over the eight flips and turns.
-    Raises UserError, in one line, where the file is missing, no such network, or of another scale.
+    The network's input and output are float32 RGB (N, h, w, 3) in 0..255. ensemble: average over the eight flips and
+    rotations. Raises UserError if the file is missing, is no such network, or has another scale.
     """
 
-    def __init__(self, path, scale, ensemble=False):
+    def __init__(self, path: str | Path, scale: int, ensemble: bool = False) -> None:
         self.path, self.ensemble = Path(path), ensemble
         openvino = import_openvino()
         try:
@@ -35,11 +37,13 @@ class Teacher:
             raise UserError(f"TRAIN.teacher={path}: {error.strerror}; name an ONNX file") from error
         except RuntimeError as error:
             raise UserError(f"TRAIN.teacher={path}: no ONNX network that OpenVINO reads") from error
-        self.name = hashlib.sha256(content).hexdigest()[:16] + "-8" * ensemble
+        # What identifies its pictures: the hash of the file, and whether they are averaged over eight.
+        self.name = hashlib.sha256(content).hexdigest()[:16] + ("-8" if ensemble else "")
         self.check(scale)
 
-    def check(self, scale):
-        """Raise UserError unless a small picture comes back enlarged by `scale` and in the same colours."""
+    def check(self, scale: int) -> None:
+        """Raise UserError unless the network enlarges a small picture by `scale` and keeps its colours."""
+        # Its sides differ, and each channel has another gradient, so that swapped axes or channels are found too.
         rows, columns = np.indices((16, 24))
         lr = np.stack([rows * 8 + 64, columns * 8 + 32, rows * 0 + 128], axis=-1).astype(np.uint8)
         wanted = "(N, h, w, 3) RGB in 0..255"
@@ -53,32 +57,36 @@ class Teacher:
         if not np.abs(sr - resize(lr, scale)).mean() < STRANGE:
             raise UserError(f"TRAIN.teacher={self.path}: its colours are not those it is given; it must take {wanted}")
 
-    def run(self, lr):
-        """lr (h, w, 3) -> sr (scale*h, scale*w, 3), float32 in 0..255, by tiles where it is large."""
+    def run(self, lr: np.ndarray) -> np.ndarray:
+        """Super-resolve lr (h, w, 3) -> sr (scale*h, scale*w, 3), float32 in 0..255, tile by tile."""
         return np.concatenate(list(by_tiles(lambda x: self.network(x)[0], lr, tile=512, halo=32)))
 
-    def __call__(self, lr):
-        """The teacher's picture of `lr`, uint8."""
+    def __call__(self, lr: np.ndarray) -> np.ndarray:
+        """Super-resolve lr (h, w, 3) -> sr (scale*h, scale*w, 3), uint8."""
         lr = lr.astype(np.float32)
-        turns = range(8 if self.ensemble else 1)
-        sr = np.mean([turned_back(self.run(np.ascontiguousarray(turned(lr, turn))), turn) for turn in turns], axis=0)
-        return sr.round().clip(0, 255).astype(np.uint8)
+        srs = []
+        for turn in range(8 if self.ensemble else 1):
+            sr = self.run(np.ascontiguousarray(turned(lr, turn)))
+            srs.append(turned_back(sr, turn))
+        return np.mean(srs, axis=0).round().clip(0, 255).astype(np.uint8)
 
 
 class Targets:
-    """The teacher's picture of each of `pictures`: index -> (scale*h, scale*w, 3) uint8, in memory or from disk.
+    """The teacher's pictures for the training pictures; targets[index] is (scale*h, scale*w, 3) uint8.
 
-    They are kept in `folder` under the hash of what they were made from: a resumed run does not make them again.
+    They are stored in `folder`, named by the hashes of the teacher and of LR, so that a resumed run does not make them
+    again. The first ones read are also kept in `memory` bytes. pictures: a dataset.Pictures.
     """
 
-    def __init__(self, pictures, teacher, folder, memory):
+    def __init__(self, pictures: Any, teacher: Teacher, folder: str | Path, memory: float) -> None:
         self.pictures, self.teacher, self.folder, self.memory = pictures, teacher, Path(folder), memory
-        self.paths, self.kept = {}, {}
+        self.paths: dict[int, Path] = {}
+        self.kept: dict[int, np.ndarray] = {}
 
-    def make(self, stopped=(), share=(0, 1)):
-        """Make what is not there, with a progress bar; ends early once `stopped` holds something.
+    def make(self, stopped: Sequence[int] = (), share: tuple[int, int] = (0, 1)) -> None:
+        """Make all missing pictures, with a progress bar; return early as soon as `stopped` is not empty.
 
-        share: (number, count); of several processes each makes its part.
+        share: (number, count), make only every count-th picture, from `number` on.
         """
         number, count = share
         for index in tqdm(range(number, len(self.pictures), count), "teacher", unit="picture", disable=None):
@@ -86,8 +94,8 @@ class Targets:
                 return
             self[index]
 
-    def __getitem__(self, index):
-        """The teacher's picture for pictures[index]; None where that is broken, so that Crops takes another."""
+    def __getitem__(self, index: int) -> np.ndarray | None:
+        """Return the teacher's picture for pictures[index], or None if that is broken. Makes it if necessary."""
         if index in self.kept:
             return self.kept[index]
         if index not in self.paths:
@@ -101,8 +109,8 @@ class Targets:
             self.kept[index] = target
         return target
 
-    def made_from(self, lr):
-        """The file of the teacher's picture for `lr`, made where it is not there."""
+    def made_from(self, lr: np.ndarray) -> Path:
+        """Return the file of the teacher's picture for lr (h, w, 3) uint8, and make it unless it exists."""
         content = hashlib.sha256(f"{lr.shape}".encode() + lr.tobytes()).hexdigest()
         path = self.folder / f"{self.teacher.name}-{content[:24]}.png"
         if not path.exists():

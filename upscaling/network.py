@@ -35,6 +35,7 @@ class Network:
         self.function, self.scale, self.errors = function, scale, errors
 
     def __call__(self, lr):
+        """Super-resolve lr, as the class describes."""
         try:
             return self.function(np.ascontiguousarray(lr, np.float32))
         except self.errors as error:
