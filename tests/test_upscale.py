@@ -11,7 +11,7 @@ import pytest
 import upscale
 from model import SRGAN_g
 from pictures import read_picture, resize, write_picture
-from upscaling.network import load_network
+from upscaling.network import PRECISIONS, load_network
 from weights import save_weights
 
 pytest.importorskip("openvino")
@@ -44,12 +44,14 @@ def picture(path, width=20, height=10):
     write_picture(Path(path), np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
 
 
-def test_the_result_lies_beside_the_picture_and_is_what_keras_gives(run, model, tmp_path):
+@pytest.mark.numerical
+def test_the_result_lies_beside_the_picture_and_is_what_keras_gives(run, monkeypatch, tmp_path):
+    monkeypatch.setitem(PRECISIONS, "auto", PRECISIONS["float32"])  # where it would be bfloat16, roundings are levels
     write_picture(tmp_path / "a.png", read_picture(PICTURE))
     assert run("a.png", "--engine=openvino") == 0
     first = read_picture("a_x2.png")
     assert run("a.png", "--engine=keras", "--overwrite") == 0
-    assert np.abs(first.astype(int) - read_picture("a_x2.png")).max() <= 3  # bfloat16, where the processor has it
+    assert np.abs(first.astype(int) - read_picture("a_x2.png")).max() <= 1  # a value close to the half of a level
     assert sizes(".") == {"a.png": (57, 86), "a_x2.png": (114, 172)}
 
 
@@ -205,10 +207,12 @@ def test_where_memory_runs_out_tiles_become_fewer_and_then_smaller():
             upscaler(lr)
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 @pytest.mark.parametrize("tile", [48, 77, 100])
 def test_tiles_differ_from_the_whole_by_a_level_at_most(path, tile):
-    network, bar = load_network(path), upscale.tqdm(disable=True)
+    """And by that only where a value is close to the half of a level: what lies beyond the halo moves it by 0.001."""
+    network, bar = load_network(path, precision="float32"), upscale.tqdm(disable=True)
     lr = read_picture(ROOT / "data/benchmark/Set14/LRx4/img_003.png")
     whole, tiled = (upscale.Upscaler(network, 4, side, bar)(lr) for side in (512, tile))
     assert np.abs(whole.astype(int) - tiled).max() <= 1
