@@ -13,6 +13,9 @@ test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not instal
 	JAX_PYTHON=.venv-jax/bin/python .venv/bin/python -m pytest -q tests/test_backends.py
 	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -q -n auto --dist=loadfile --ignore=tests/test_quick.py --ignore=tests/test_backends.py
 
+test-thorough: .venv/ready .venv-jax/ready  ## the numerical tests as other processors would run them; an hour or two
+	tests/thorough.sh
+
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install -q -r $<
@@ -23,4 +26,4 @@ test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not instal
 	.venv-jax/bin/python -m pip install -q -r $<
 	touch $@
 
-.PHONY: evaluate test test-jax
+.PHONY: evaluate test test-jax test-thorough

@@ -12,9 +12,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from numerics import CLOSE, SEED, float64
 
 from model import SRGAN_d, SRGAN_g
-from numerics import CLOSE, SEED, float64
 from pictures import centre_crop, find_pictures, read_picture, resize
 from srgan import JIT, SRGAN
 from training.optimizers import Muon

@@ -16,10 +16,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from numerics import CLOSE, SEED, float64
 
 from config import command_line
 from dataset import Crops, Pictures
-from numerics import CLOSE, SEED, float64
 from pictures import find_pictures
 from training import devices
 from utils import UserError

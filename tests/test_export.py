@@ -4,13 +4,13 @@ import json
 import zipfile
 
 import keras
+import numerics
 import numpy as np
 import pytest
+from numerics import CLOSE_IN_FLOAT32, SEED
 
 import export
-import numerics
 from model import SRGAN_g
-from numerics import CLOSE_IN_FLOAT32, SEED
 from upscaling.network import import_openvino
 
 FACTS = {"model": {"scale": 2}, "updates": 7}

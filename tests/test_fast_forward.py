@@ -1,13 +1,13 @@
 """The fast arrangement of the generator's arithmetic gives what its layers give, forwards and in training."""
 
 import keras
+import numerics
 import numpy as np
 import pytest
 from keras import ops
-
-import numerics
-from model import SRGAN_g
 from numerics import CLOSE
+
+from model import SRGAN_g
 from srgan import JIT, SRGAN
 from training.fast_forward import before_depth_to_space, fast_forward, prelu
 

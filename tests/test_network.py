@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import keras
+import numerics
 import numpy as np
 import pytest
+from numerics import CLOSE, CLOSE_IN_FLOAT32, SEED
 
 import export
-import numerics
 from evaluation.metrics import luma, psnr
 from model import SRGAN_d, SRGAN_g
-from numerics import CLOSE, CLOSE_IN_FLOAT32, SEED
 from pictures import cut_to_multiple, read_picture, resize
 from upscaling import network as inference
 from upscaling.network import before_depth_to_space, load_network

@@ -1,11 +1,11 @@
 """Muon for convolutions against Keras' Muon for matrices, and the rate that decays late."""
 
 import keras
+import numerics
 import numpy as np
 import pytest
-
-import numerics
 from numerics import CLOSE
+
 from training.optimizers import Muon, Stable
 
 UPDATES = 5
