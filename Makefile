@@ -15,6 +15,9 @@ test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not instal
 
 upscale-ready: .venv-upscale/ready  ## what upscale.py needs, and no more: half a minute
 
+test-thorough: .venv/ready .venv-jax/ready  ## the numerical tests as other processors would run them; an hour or two
+	tests/thorough.sh
+
 .venv/ready: requirements.txt requirements-study.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install -q -r requirements.txt -r requirements-study.txt
@@ -30,4 +33,4 @@ upscale-ready: .venv-upscale/ready  ## what upscale.py needs, and no more: half 
 	.venv-upscale/bin/python -m pip install -q -r $<
 	touch $@
 
-.PHONY: evaluate test test-jax upscale-ready
+.PHONY: evaluate test test-jax test-thorough upscale-ready

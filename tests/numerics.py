@@ -19,6 +19,11 @@ SEED = int(os.environ.get("TEST_SEED", 0))  # tests/thorough.sh tries others: no
 # within 1e-7 of 0; that one is within 1e-13 happens once in ten million starts.
 CLOSE = 1e-9
 
+# For engines that have float32 alone, on what needs no gradient. A network's output is continuous, so no kink matters:
+# each of 3 to 40 layers adds some 2**-24 of its values, which keep a size of about 1 on the way to tanh: 1e-5 at
+# most, of which 1e-6 is seen. A layer left out or shifted by a pixel changes the picture by 1e-2.
+CLOSE_IN_FLOAT32 = 1e-4
+
 
 def random(*more):
     """NumPy's generator for the seed of this run, and for `more` numbers where a test needs several."""
