@@ -18,6 +18,7 @@ from utils import UserError
 from weights import model_path
 
 HALO = 16  # pixels beyond a tile's core; with the shipped weights more of them change no value by more than a level
+BORDER = 8  # pixels by which a picture is continued beyond its edge; more change no value by more than a level
 LARGEST_TILE = 512  # side in pixels; larger ones are no faster
 BYTES_PER_PIXEL = 6_000  # of a tile, while the network works on it
 REACH = 2  # pixels of lr on either side that bicubic resampling looks at
@@ -48,7 +49,8 @@ class Upscaler:
     Call it with lr, of shape (h, w) or (h, w, 1) for grey, (h, w, 2) for grey with alpha, (h, w, 3) for RGB or
     (h, w, 4) for RGB with alpha; uint8, uint16, or floats in 0..1. It returns sr, of the same dtype and range, and of
     the same shape but for h and w, which are `scale` times as large and rounded up. Alpha is resized bicubically and
-    does not touch the colour.
+    does not touch the colour. The network sees the picture continued by repetition of its edge; the zeros that its
+    convolutions would find there, which are grey, would show in the result's borders.
 
     progress: is called with (tiles done, tiles in all) at the start and after every few tiles.
     Raises ValueError for other arrays, UserError where memory is too little even for the smallest tiles.
@@ -65,7 +67,8 @@ class Upscaler:
 
     def tile_count(self, width, height):
         """How many tiles a picture of `width` x `height` pixels takes."""
-        return len(windows(width, self.tile, HALO)) * len(windows(height, self.tile, HALO))
+        across, down = (len(windows(length, self.tile, HALO, BORDER)) for length in (width, height))
+        return across * down
 
     def __call__(self, lr, progress=None):
         """lr -> sr, as the class describes."""
@@ -122,7 +125,7 @@ class Upscaler:
         while rows_done < len(lr):
             row = max(0, rows_done - HALO)  # the rest begins a halo earlier, since its first rows are no border
             try:
-                for strip in by_tiles(network, lr[row:], self.tile, HALO, self.batch):
+                for strip in by_tiles(network, lr[row:], self.tile, HALO, self.batch, BORDER):
                     new = strip[scale * max(0, rows_done - row) :]
                     row += len(strip) // scale
                     rows_done = max(rows_done, row)
