@@ -108,6 +108,32 @@ def test_load_gives_what_its_network_gives_and_refuses_what_it_cannot_read(tmp_p
         load("srresnet", tile=32)
 
 
+def test_a_self_ensemble_is_the_mean_over_flips_and_turns():
+    lr = random_picture((20, 30, 3), "float32")
+    single, ensemble = load("srresnet"), load("srresnet", self_ensemble=True)
+    srs = []
+    for mirrored in (lr, lr[:, ::-1]):
+        for turns in range(4):
+            sr = np.rot90(single(np.rot90(mirrored, turns).copy()), -turns)
+            srs.append(sr if mirrored is lr else sr[:, ::-1])
+    found = ensemble(lr)
+    assert np.abs(found - np.mean(srs, 0)).max() < 0.02  # bfloat16, and a clip to 0..1 that comes before this mean
+    assert np.abs(found - srs[0]).max() > 0.02
+    turned = np.rot90(ensemble(np.rot90(lr).copy()), -1)
+    assert np.abs(found - turned).max() < 1e-3  # the same pictures are averaged, in another order
+
+
+def test_seconds_grow_with_pixels():
+    calls = []
+
+    def network(lr):
+        calls.append(lr.shape)
+        return lr.repeat(2, axis=1).repeat(2, axis=2)
+
+    seconds = Upscaler(Network(network, 2)).seconds(10**9)
+    assert seconds > 0 and calls == [(1, 128, 128, 3)] * 2
+
+
 class Small:
     """A network that doubles pixels and has memory for so many at a time, from its second call on."""
 
