@@ -5,7 +5,9 @@ python upscale.py holiday -o large          every picture below holiday, in the 
 python upscale.py "scans/*.tif" --outscale 2.5 --format png
 """
 
+import argparse
 import functools
+import re
 import sys
 import time
 from pathlib import Path
@@ -13,64 +15,85 @@ from pathlib import Path
 from tqdm import tqdm
 
 from config import Parser
-from upscaling.files import open_file, upscale_file
+from upscaling.files import upscale_file
+from upscaling.jobs import ingredients, make_plan, summary
 from upscaling.network import ENGINES
 from upscaling.photo_reader import PHOTO_FORMATS
-from upscaling.targets import choose_targets, find_files
 from upscaling.upscaler import HALO, load
 from utils import UserError, exit_status
-from weights import model_path
 
 __all__ = ["load"]  # the Python interface: upscaling/upscaler.py
+LONG = 30  # seconds; what takes longer is announced
 
 
 def command_line(argv=None):
-    """The parsed options; a mistake is one line and exit 2."""
-    parser = Parser(prog="upscale.py", description=__doc__)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a file, a folder, or a pattern in quotes")
-    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="a folder; for a single file a file, too")
-    parser.add_argument("--model", default="srgan", help="srgan (sharp, invents), srresnet (soft, true) or a file")
-    parser.add_argument("--trust-pickle", action="store_true", help="read a pickled g_srgan.npz of TensorLayer 1 or 2")
-    parser.add_argument("--scale", type=int, help="refuse a model of another factor")
-    parser.add_argument("--outscale", type=float, help="factor of the result, resampled (default: the model's)")
+    """The parsed options; a mistake is one line and exit 2. Options known from Real-ESRGAN have its letters, too."""
+    text = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=30, width=110)
+    parser = Parser(prog="upscale.py", description=__doc__, usage="%(prog)s [options] INPUT ...", formatter_class=text)
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="INPUT", help="a file, a folder, or a pattern in quotes")
+    add("-i", "--input", action="append", default=[], help=argparse.SUPPRESS)
+    add("-o", "--output", type=Path, metavar="PATH", help="a folder; for a single file a file, too")
+    add("-n", "--model", default="srgan", help="srgan (sharp, invents), srresnet (soft, true) or a file")
+    add("-s", "--outscale", type=float, help="factor of the result, resampled (default: the model's)")
+    add("--size", type=size, help="fit into 3840x2160, or, as 3840, the longest side; resampled")
+    add("--suffix", help="of the names of results (default: _x4, or as --size)")
     formats = [suffix[1:] for suffix in PHOTO_FORMATS]
-    parser.add_argument("--format", choices=formats, help="default: the picture's own")
-    parser.add_argument("--overwrite", action="store_true", help="make again what exists")
-    parser.add_argument("--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
-    parser.add_argument("--engine", choices=ENGINES, default="auto", help="default: OpenVINO on a CPU, else Keras")
+    add("--format", "--ext", choices=formats, metavar="FORMAT", help=f"{', '.join(formats)} (default: the picture's)")
+    add("--quality", type=int, help="of JPEG and WebP, 1 to 100 (default: 95)")
+    add("--self-ensemble", action="store_true", help="average over eight flips and turns: better, 8 times as long")
+    add("--overwrite", action="store_true", help="make again what exists")
+    add("--dry-run", action="store_true", help="say what would be made, how large and how long, and stop")
+    add("-t", "--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
+    add("--engine", choices=ENGINES, default="auto", help="default: OpenVINO on a CPU, else Keras")
+    add("--scale", type=int, help="refuse a model of another factor")
+    add("--trust-pickle", action="store_true", help="read a pickled g_srgan.npz of TensorLayer 1 or 2")
     options = parser.parse_args(argv)
-    if options.outscale is not None and not 0 < options.outscale <= 16:
-        parser.error(f"--outscale {options.outscale:g}: must be above 0, at most 16")
-    if options.tile is not None and options.tile <= 2 * HALO:
-        parser.error(f"--tile {options.tile}: must be above {2 * HALO}")
+    options.inputs += options.input
+    mistake = wrong_option(options)
+    if mistake:
+        parser.error(mistake)
     return options
+
+
+def size(text):
+    """(width, height) of "3840x2160" or, for a longest side, "3840"."""
+    sides = re.fullmatch(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?", text.lower())
+    if not sides:
+        raise argparse.ArgumentTypeError(f"{text}: must be like 3840x2160, or 3840 for the longest side")
+    return int(sides[1]), int(sides[2] or sides[1])
+
+
+def wrong_option(options):
+    """What is wrong with the parsed options, or None."""
+    if not options.inputs:
+        return "the following arguments are required: INPUT"
+    if options.outscale is not None and not 0 < options.outscale <= 16:
+        return f"--outscale {options.outscale:g}: must be above 0, at most 16"
+    if options.outscale is not None and options.size:
+        return "--outscale and --size exclude each other"
+    if options.tile == 0:  # Real-ESRGAN's "no tiles"
+        options.tile = None
+    if options.tile is not None and options.tile <= 2 * HALO:
+        return f"--tile {options.tile}: must be above {2 * HALO}"
+    if options.quality is not None and not 1 <= options.quality <= 100:
+        return f"--quality {options.quality}: must be 1 to 100"
+    if options.suffix is not None and (not options.suffix or re.search(r"[/\\\0]", options.suffix)):
+        return f"--suffix {options.suffix!r}: must be a part of a file's name"
+    return None
 
 
 def load_upscaler(options):
     """The Upscaler that `options` ask for. Raises UserError where the model is missing or of another factor."""
-    upscaler = load(options.model, options.outscale, options.engine, options.tile, options.trust_pickle)
+    upscaler = load(
+        options.model, options.outscale, options.engine, options.tile, options.trust_pickle, options.self_ensemble
+    )
     factor = upscaler.network.scale
     if options.scale not in (None, factor):
-        raise UserError(f"--scale {options.scale}: {options.model} upscales {factor}x; --outscale resamples")
+        raise UserError(
+            f"--scale {options.scale}: {options.model} upscales {factor}x; --outscale {options.scale} resamples to that"
+        )
     return upscaler
-
-
-def identity(options, upscaler):
-    """A text that changes when the weights or the factor do; pieces of a video are made anew then."""
-    weights = model_path(options.model)
-    status = weights.stat()
-    return f"{weights.name} {status.st_size} {status.st_mtime_ns} x{upscaler.scale}"
-
-
-def open_files(targets, failed):
-    """[(Photo or Video, its result)] of {path: its result}; a line in `failed` for each that cannot be read."""
-    opened = []
-    for path, target in targets.items():
-        try:
-            opened.append((open_file(path), target))
-        except UserError as error:
-            failed.append(str(error))
-    return opened
 
 
 def advance(bar, before, elsewhere, done, total):
@@ -79,37 +102,54 @@ def advance(bar, before, elsewhere, done, total):
     bar.update(before + done - bar.n)
 
 
-def upscale(options):
-    """Upscale what `options` name; 0, or 1 where some of it failed."""
-    failed = []
-    files = find_files(options.inputs, failed)
-    upscaler = load_upscaler(options)
-    targets = choose_targets(files, options.output, f"_x{upscaler.scale:g}", options.format)
-    missing = {path: target for path, target in targets.items() if options.overwrite or not target.exists()}
-    work = open_files(missing, failed)
-    tiles = [opened.frames * upscaler.tile_count(*opened.size) for opened, _ in work]
-    made_of = identity(options, upscaler)
-    began, pixels, done = time.perf_counter(), 0, 0
-    with tqdm(total=sum(tiles), unit="tile", disable=None) as bar:
-        for (opened, target), expected in zip(work, tiles):
-            progress = functools.partial(advance, bar, bar.n, bar.total - expected)
+def say(line, file=None):
+    """Print a line above the bar, at once, even into a pipe."""
+    file = file or sys.stdout
+    tqdm.write(line, file=file)
+    file.flush()
+
+
+def run(jobs, options, records, failed):
+    """Upscale all files: (how many, megapixels of results). A line in `failed` for each that failed."""
+    done, megapixels = 0, 0.0
+    with tqdm(total=sum(job.tiles() for job in jobs), unit="tile", disable=None if jobs else True) as bar:
+        for job in jobs:
+            progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
+            made_of = ingredients(options, job.opened.path)
             try:
-                lost = upscale_file(opened, target, upscaler, progress, made_of)
+                lost = upscale_file(job.opened, job.target, job.upscaler, progress, str(made_of), options.quality)
+                records.add(job.target, made_of)
             except UserError as error:
                 failed.append(str(error))
                 continue
+            say(str(job.target))
             for line in lost:
-                bar.write(line, sys.stderr)
+                say(line, sys.stderr)
             done += 1
-            pixels += opened.frames * opened.size[0] * opened.size[1] * upscaler.scale**2
-    seconds, existing = time.perf_counter() - began, len(targets) - len(missing)
-    summary = f"{done} upscaled in {seconds:.1f} s, {pixels / seconds / 1e6:.2f} MPixel/s"
-    if existing:
-        summary += f", {existing} there already (--overwrite makes them again)"
-    print(summary)
-    for line in failed:
+            megapixels += job.megapixels()
+    return done, megapixels
+
+
+def upscale(options):
+    """Upscale what `options` name; 0, or 1 where some of it failed."""
+    upscaler = load_upscaler(options)
+    plan = make_plan(options, upscaler)
+    text, seconds = summary(plan.jobs, upscaler)
+    if options.dry_run:
+        print(*(job.line() for job in plan.jobs), sep="\n", end="\n" if plan.jobs else "")
+    else:
+        if seconds > LONG:
+            say(text, sys.stderr)
+        began = time.perf_counter()
+        done, megapixels = run(plan.jobs, options, plan.records, plan.failed)
+        seconds = time.perf_counter() - began
+        text = f"{done} upscaled"
+        if done:
+            text += f" in {seconds:.1f} s, {megapixels / seconds:.2f} MPixel/s of results"
+    print(", ".join([text, *plan.skipped]))
+    for line in plan.failed:
         print(f"upscale.py: {line}", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if plan.failed else 0
 
 
 def main(options):

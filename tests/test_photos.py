@@ -84,7 +84,8 @@ def test_a_kind_comes_back_as_that_kind_with_the_same_pixels(tmp_path, name):
     image, mode = KINDS[name]
     path, same, large = tmp_path / name, tmp_path / f"same-{name}", tmp_path / f"large-{name}"
     image.save(path, lossless=True, exact=True)
-    assert through(path, same) == through(path, large, 2) == []
+    kept = image.mode not in ("1", "P") or name.endswith(".gif")
+    assert [len(through(path, target, scale)) for target, scale in ((same, 1), (large, 2))] == [not kept, not kept]
     compared = "RGB" if mode == "P" else None  # a GIF's own palette may differ
     expected = np.asarray(image.convert(compared or mode) if mode != "I;16" else image).astype(int)
     for found in (same, large):

@@ -88,23 +88,50 @@ def test_another_array_is_refused_with_what_it_is(lr, said):
 
 def test_progress_counts_tiles_from_none_to_all():
     calls = []
-    upscaler = repeating(tile=40)
+    upscaler = repeating(tile=60)  # inside the picture a core has 60 - 2 * 16 pixels
     upscaler.batch = 2
     upscaler(np.zeros((50, 100, 3), np.uint8), lambda *counts: calls.append(counts))
-    assert upscaler.tile_count(100, 50) == 3 * 9  # cores of 8 pixels inside
-    assert calls == [(done, 27) for done in [0, *(9 * row + n for row in range(3) for n in (2, 4, 6, 8, 9))]]
+    assert upscaler.tile_count(100, 50) == 2 * 3
+    assert calls == [(done, 6) for done in (0, 2, 3, 5, 6)]
 
 
 def test_load_gives_what_its_network_gives_and_refuses_what_it_cannot_read(tmp_path):
     lr = read_picture(PICTURE)[:20, :30]
     upscaler = load("srresnet", engine="openvino")
-    sr = upscaler.network(lr[None] * np.float32(2 / 255) - 1)[0]
+    padded = np.pad(lr, ((8, 8), (8, 8), (0, 0)), "edge")
+    sr = upscaler.network(padded[None] * np.float32(2 / 255) - 1)[0, 32:-32, 32:-32]
     assert upscaler.scale == 4 and np.array_equal(upscaler(lr), ((sr + 1) * 127.5).round().clip(0, 255))
     assert load("srresnet", scale=1.5)(lr).shape == (30, 45, 3)
     with pytest.raises(UserError, match="best"):
         load("best")
     with pytest.raises(ValueError, match="tile=32"):
         load("srresnet", tile=32)
+
+
+def test_a_self_ensemble_is_the_mean_over_flips_and_turns():
+    lr = random_picture((20, 30, 3), "float32")
+    single, ensemble = load("srresnet"), load("srresnet", self_ensemble=True)
+    srs = []
+    for mirrored in (lr, lr[:, ::-1]):
+        for turns in range(4):
+            sr = np.rot90(single(np.rot90(mirrored, turns).copy()), -turns)
+            srs.append(sr if mirrored is lr else sr[:, ::-1])
+    found = ensemble(lr)
+    assert np.abs(found - np.mean(srs, 0)).max() < 0.02  # bfloat16, and a clip to 0..1 that comes before this mean
+    assert np.abs(found - srs[0]).max() > 0.02
+    turned = np.rot90(ensemble(np.rot90(lr).copy()), -1)
+    assert np.abs(found - turned).max() < 1e-3  # the same pictures are averaged, in another order
+
+
+def test_seconds_grow_with_pixels():
+    calls = []
+
+    def network(lr):
+        calls.append(lr.shape)
+        return lr.repeat(2, axis=1).repeat(2, axis=2)
+
+    seconds = Upscaler(Network(network, 2)).seconds(10**9)
+    assert seconds > 0 and calls == [(1, 128, 128, 3)] * 2
 
 
 class Small:
@@ -131,7 +158,7 @@ def test_where_memory_runs_out_tiles_become_fewer_and_then_smaller():
     assert np.array_equal(np.concatenate([first, *others]), repeated(lr))
     assert (upscaler.tile, upscaler.batch) == (62, 1)
     assert network.calls[0] == (3, 250, 250, 3) and len(first) == 2 * 200  # is kept
-    assert [shape[:2] for shape in network.calls[1:5]] == [(3, 250), (2, 216), (1, 216), (1, 125)]
+    assert [shape[:2] for shape in network.calls[1:5]] == [(3, 250), (2, 232), (1, 232), (1, 125)]
     assert progress[0] == (0, 6) and progress[-1][0] == progress[-1][1] > 6
     network.pixels = 100
     for upscaler.tile in (62, 65):
@@ -146,6 +173,16 @@ def test_tiles_differ_from_the_whole_by_a_level_at_most(path, tile):
     lr = read_picture(ROOT / "data/benchmark/Set14/LRx4/img_003.png")
     whole, tiled = (Upscaler(network, tile=side)(lr) for side in (512, tile))
     assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_a_border_of_one_colour_is_as_its_middle(path):
+    upscaler = load(path)
+    for colour in ((255, 255, 255), (0, 0, 0), (200, 30, 40)):
+        single, wide = (upscaler(np.full((side, side, 3), colour, np.uint8)).astype(int) for side in (1, 24))
+        middle = wide[40:56, 40:56].mean((0, 1))
+        assert np.abs(wide - middle).max() <= 6 and np.abs(single - middle).max() <= 6  # a mesh of srgan's own
+        assert np.abs(middle - colour).max() <= 8
 
 
 def test_a_picture_keeps_its_colours_with_the_shipped_weights():

@@ -12,19 +12,19 @@ def open_file(path):
     return open_video(path) if path.suffix.lower() in CONTAINERS else open_photo(path)
 
 
-def upscale_file(opened, target, upscaler, progress=None, made_of=""):
+def upscale_file(opened, target, upscaler, progress=None, made_of="", quality=None):
     """Write the Photo or Video `opened`, upscaled by an Upscaler, to `target`, atomically.
 
     progress: is called with (tiles done, tiles in all) of the whole file; what an earlier run has made of a video is
-    in neither. made_of: as of upscale_video.
-    Returns what the format cannot hold, a line each. Raises UserError where it cannot be read or written.
+    in neither. made_of: as of upscale_video. quality: as of write_photo.
+    Returns what is lost, a line each. Raises UserError where it cannot be read or written.
     """
     tiles = FileProgress(progress, opened.frames, upscaler.tile_count(*opened.size))
     if isinstance(opened, Video):
         upscale_video(opened, target, lambda lr: upscaler(lr, tiles.of_frame), made_of, tiles.leave_out)
         return []
     frames = (frame.upscaled(upscaler, tiles.of_frame) for frame in opened)
-    return write_photo(target, opened, frames, upscaler.scale)
+    return write_photo(target, opened, frames, upscaler.scale, quality)
 
 
 class FileProgress:

@@ -46,6 +46,7 @@ TWO_BYTES = re.compile("(LA|RGB|RGBX|RGBA);16([BLN])")
 
 # TIFF's tags, by their numbers in the standard; EXIF has the same ones
 BITS_PER_SAMPLE, ORIENTATION, SAMPLES_PER_PIXEL, PLANAR_CONFIGURATION = 258, 274, 277, 284
+ON_ITS_SIDE = (5, 6, 7, 8)  # orientations whose width becomes the height
 
 
 class Frame(NamedTuple):
@@ -72,13 +73,14 @@ class Photo:
 
     path: Path
     suffix: str  # of the format inside, whatever the file is called
-    size: tuple  # width, height, before it is turned upright
+    size: tuple  # width, height, upright
     frames: int
     alpha: bool
     sixteen_bits: bool
     lossless: bool  # of a WebP, which may be either
     first: int  # 1 where a still picture, which viewers do not show, stands before an animation
     limit: int
+    mode: str = "RGB"  # Pillow's, of the first frame
 
     def __iter__(self):
         with contextlib.ExitStack() as stack:
@@ -110,8 +112,12 @@ def open_photo(path, limit=200_000_000):
                 raise Image.DecompressionBombError
             alpha = image.has_transparency_data
             sixteen_bits = image.mode[0] in "IF" or _two_bytes(image) is not None
+            # Where a PNG has no EXIF in front of its pixels, Pillow would decode them to look behind them.
+            has_exif = image.format != "PNG" or "exif" in image.info
+            on_its_side = has_exif and read_exif(image).get(ORIENTATION) in ON_ITS_SIDE
+            size = image.size[::-1] if on_its_side else image.size
         lossless = suffix == ".webp" and _is_lossless_webp(path)
-    return Photo(path, suffix, image.size, frames, alpha, sixteen_bits, lossless, first, limit)
+    return Photo(path, suffix, size, frames, alpha, sixteen_bits, lossless, first, limit, image.mode)
 
 
 def _is_lossless_webp(path):
@@ -185,7 +191,7 @@ def _frame(image, index, limit):
 
 def _upright(bands, orientation):
     """(h, w, c) turned as EXIF's orientation, 1 to 8, asks for."""
-    if orientation in (5, 6, 7, 8):  # rows of the file are columns of the picture
+    if orientation in ON_ITS_SIDE:  # rows of the file are columns of the picture
         bands = bands.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         bands = bands[::-1]

@@ -17,11 +17,16 @@ from utils import UserError, atomic_write
 STRIP_BYTES = 2**20  # of a strip in the files that are written strip by strip
 
 
-def write_photo(path, photo, frames, scale=1):
+# kinds of pictures, by Pillow's modes, that no format keeps here
+KINDS_LOST = {"CMYK": "CMYK", "LAB": "LAB", "P": "a palette", "PA": "a palette", "1": "1 bit a pixel"}
+
+
+def write_photo(path, photo, frames, scale=1, quality=None):
     """Write the frames of `photo`, now `scale` times as large, atomically; decoding starts here.
 
     frames: an iterable of Strips; in PNG and TIFF a strip is written when it comes, and is alone in memory.
-    Returns what the format loses, a line each. Raises UserError where it cannot hold the picture.
+    quality: 1 to 100, of JPEG and WebP; None: 95, and a WebP without loss for one without loss.
+    Returns what is lost, a line each. Raises UserError where it cannot hold the picture.
     """
     path = Path(path)
     kind = PHOTO_FORMATS.get(path.suffix.lower())
@@ -32,13 +37,17 @@ def write_photo(path, photo, frames, scale=1):
         elif kind.name == "PNG" and photo.frames == 1:
             _write_png(temporary, *frames)
         else:
-            _write_eight_bits(temporary, kind, frames, photo.lossless)
+            _write_eight_bits(temporary, kind, frames, photo.lossless and quality is None, quality or 95)
     lost = []
     if photo.alpha and not kind.alpha:
         lost.append("transparency; it is white now")
     if photo.sixteen_bits and not kind.sixteen_bits:
         lost.append("16 bits a channel; it has 8 now")
-    return [f"{path}: {kind.name} does not hold {what}" for what in lost]
+    lines = [f"{path}: {kind.name} does not hold {what}" for what in lost]
+    if photo.mode in KINDS_LOST and kind.name != "GIF":  # which has a palette in any case
+        grey = photo.mode == "1"
+        lines.append(f"{path}: {'grey' if grey else 'RGB'} now; {photo.path} has {KINDS_LOST[photo.mode]}")
+    return lines
 
 
 def check_format(path, kind, photo, scale):
@@ -54,13 +63,13 @@ def check_format(path, kind, photo, scale):
         raise UserError(f"{path}: {kind.name} does not hold such {photo.frames} frames; name it {photo.suffix}")
 
 
-def _write_eight_bits(path, kind, frames, lossless):
+def _write_eight_bits(path, kind, frames, lossless, quality):
     """Write a picture or an animation through Pillow."""
     images, infos = [], []
     for frame in frames:
         images.append(_image(frame, kind))
         infos.append(frame.info)
-    options = _save_options(kind, infos[0], lossless)
+    options = _save_options(kind, infos[0], lossless, quality)
     if len(images) > 1:
         options |= {"save_all": True, "append_images": images[1:]}
         options["duration"] = [info.get("duration", 0) for info in infos]
@@ -70,9 +79,9 @@ def _write_eight_bits(path, kind, frames, lossless):
     images[0].save(path, kind.name, **options)
 
 
-def _save_options(kind, info, lossless):
+def _save_options(kind, info, lossless, quality):
     """Pillow's options for saving a picture with `info` in the format `kind`."""
-    options = info | {"quality": 95, "subsampling": 0, "lossless": lossless, "exact": True, "optimize": False}
+    options = info | {"quality": quality, "subsampling": 0, "lossless": lossless, "exact": True, "optimize": False}
     if kind.name == "PNG":
         options["pnginfo"] = _png_text(info)
     if kind.name == "JPEG":  # a segment of it ends at 64 KB

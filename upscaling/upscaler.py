@@ -6,11 +6,14 @@ upscaler = load("srgan")  # or "srresnet", or a file of your own
 sr = upscaler(lr)  # uint8 (h, w, 3) -> uint8 (4*h, 4*w, 3)
 """
 
+import copy
+import time
+
 import numpy as np
 import psutil
 from scipy.ndimage import distance_transform_edt
 
-from pictures import resize, to_float, to_uint8
+from pictures import resize, to_float, to_uint8, turned, turned_back
 from upscaling.network import load_network
 from upscaling.strips import rounded
 from upscaling.tiles import by_tiles, windows
@@ -18,12 +21,14 @@ from utils import UserError
 from weights import model_path
 
 HALO = 16  # pixels beyond a tile's core; with the shipped weights more of them change no value by more than a level
+BORDER = 8  # pixels by which a picture is continued beyond its edge; more change no value by more than a level
 LARGEST_TILE = 512  # side in pixels; larger ones are no faster
 BYTES_PER_PIXEL = 6_000  # of a tile, while the network works on it
+TRIAL = 128  # side in pixels of the tile on which time is measured
 REACH = 2  # pixels of lr on either side that bicubic resampling looks at
 
 
-def load(model="srgan", scale=None, engine="auto", tile=None, trust_pickle=False):
+def load(model="srgan", scale=None, engine="auto", tile=None, trust_pickle=False, self_ensemble=False):
     """The Upscaler of a trained network.
 
     model: "srgan" (sharp, invents), "srresnet" (soft, true) or the path of a weights file or of what export.py wrote.
@@ -31,9 +36,29 @@ def load(model="srgan", scale=None, engine="auto", tile=None, trust_pickle=False
     engine: "auto", "openvino", "keras" or "onnxruntime", as load_network takes it.
     tile: side of a tile in pixels, above 32; default: what free memory allows.
     trust_pickle: read a pickled g_srgan.npz of TensorLayer 1 or 2.
+    self_ensemble: average the results for all flips and turns of a picture; better, and takes 8 times as long.
     Raises UserError where the model is missing, damaged or no generator.
     """
-    return Upscaler(load_network(model_path(model), engine, trust_pickle=trust_pickle), scale, tile)
+    network = load_network(model_path(model), engine, trust_pickle=trust_pickle)
+    return Upscaler(SelfEnsemble(network) if self_ensemble else network, scale, tile)
+
+
+class SelfEnsemble:
+    """A Network whose result is the mean over the eight flips and quarter turns of lr, each turned back.
+
+    Source: Timofte et al. 2016, "Seven ways to improve example-based single image super resolution".
+    """
+
+    def __init__(self, network):
+        self.network, self.scale = network, network.scale
+
+    def __call__(self, lr):
+        """lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3), both in [-1, 1]."""
+        total = 0
+        for turn in range(8):
+            srs = self.network(np.stack([turned(picture, turn) for picture in lr]))
+            total = total + np.stack([turned_back(sr, turn) for sr in srs])
+        return total / np.float32(8)
 
 
 def largest_tile():
@@ -48,7 +73,8 @@ class Upscaler:
     Call it with lr, of shape (h, w) or (h, w, 1) for grey, (h, w, 2) for grey with alpha, (h, w, 3) for RGB or
     (h, w, 4) for RGB with alpha; uint8, uint16, or floats in 0..1. It returns sr, of the same dtype and range, and of
     the same shape but for h and w, which are `scale` times as large and rounded up. Alpha is resized bicubically and
-    does not touch the colour.
+    does not touch the colour. The network sees the picture continued by repetition of its edge; the zeros that its
+    convolutions would find there, which are grey, would show in the result's borders.
 
     progress: is called with (tiles done, tiles in all) at the start and after every few tiles.
     Raises ValueError for other arrays, UserError where memory is too little even for the smallest tiles.
@@ -65,7 +91,25 @@ class Upscaler:
 
     def tile_count(self, width, height):
         """How many tiles a picture of `width` x `height` pixels takes."""
-        return len(windows(width, self.tile, HALO)) * len(windows(height, self.tile, HALO))
+        across, down = (len(windows(length, self.tile, HALO, BORDER)) for length in (width, height))
+        return across * down
+
+    def with_scale(self, scale):
+        """The same Upscaler for another factor of the result."""
+        other = copy.copy(self)
+        other.scale = scale
+        return other
+
+    def seconds(self, pixels):
+        """About how many seconds `pixels` of lr take, extrapolated from one tile."""
+        side = min(self.tile, TRIAL)
+        tile = np.zeros((1, side, side, 3), np.float32)
+        self.network(tile)  # an engine prepares itself for a size when it first meets it
+        start = time.perf_counter()
+        self.network(tile)
+        # tiles overlap: only their cores count
+        overlap = (self.tile / (self.tile - 2 * HALO)) ** 2
+        return (time.perf_counter() - start) / side**2 * pixels * overlap
 
     def __call__(self, lr, progress=None):
         """lr -> sr, as the class describes."""
@@ -122,7 +166,7 @@ class Upscaler:
         while rows_done < len(lr):
             row = max(0, rows_done - HALO)  # the rest begins a halo earlier, since its first rows are no border
             try:
-                for strip in by_tiles(network, lr[row:], self.tile, HALO, self.batch):
+                for strip in by_tiles(network, lr[row:], self.tile, HALO, self.batch, BORDER):
                     new = strip[scale * max(0, rows_done - row) :]
                     row += len(strip) // scale
                     rows_done = max(rows_done, row)
