@@ -13,9 +13,14 @@ test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not instal
 	JAX_PYTHON=.venv-jax/bin/python .venv/bin/python -m pytest -q tests/test_backends.py
 	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -q -n auto --dist=loadfile --ignore=tests/test_quick.py --ignore=tests/test_backends.py
 
-.venv/ready: requirements.txt
+upscale-ready: .venv-upscale/ready  ## what upscale.py needs, and no more: half a minute
+
+test-thorough: .venv/ready .venv-jax/ready  ## the numerical tests as other processors would run them; an hour or two
+	tests/thorough.sh
+
+.venv/ready: requirements.txt requirements-study.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -q -r $<
+	.venv/bin/python -m pip install -q -r requirements.txt -r requirements-study.txt
 	touch $@
 
 .venv-jax/ready: requirements-jax.txt
@@ -23,4 +28,9 @@ test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not instal
 	.venv-jax/bin/python -m pip install -q -r $<
 	touch $@
 
-.PHONY: evaluate test test-jax
+.venv-upscale/ready: requirements-upscale.txt
+	$(PYTHON) -m venv .venv-upscale
+	.venv-upscale/bin/python -m pip install -q -r $<
+	touch $@
+
+.PHONY: evaluate test test-jax test-thorough upscale-ready

@@ -10,6 +10,7 @@ import importlib.util
 import math
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -162,13 +163,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "MODEL.filters": 32,
         "MODEL.discriminator_filters": 16,
         "TRAIN.batch_size": 8,
-        "TRAIN.learning_rate_init": 1e-3,
-        "TRAIN.schedule_init": "cosine",
-        "TRAIN.n_updates_init": 500,
+        "TRAIN.optimizer": "muon",
+        "TRAIN.learning_rate_init": 3e-3,
+        "TRAIN.schedule_init": "stable",
+        "TRAIN.decay_part": 0.4,
+        "TRAIN.fixed_statistics": 0.3,
+        "TRAIN.n_updates_init": 600,
         "TRAIN.n_updates": 150,
         "TRAIN.content_loss": "mse",
         "TRAIN.ema": 0.98,
-        "TRAIN.report_every": 50,
+        "TRAIN.report_every": 100,
         "TRAIN.checkpoint_dir": "checkpoints/quick",
         "TRAIN.samples_dir": "samples/quick",
         "VALID.crop": 256,
@@ -237,9 +241,9 @@ def check_together(values: dict[str, Any]) -> None:
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports a mistake in one line, exits with 2, and accepts no abbreviated options."""
 
-    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
-        layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, description=description, epilog=epilog, formatter_class=layout, allow_abbrev=False)
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**{"allow_abbrev": False} | options)
 
     def error(self, message: str) -> NoReturn:
         """Print `message` in one line, without the usage, and exit with 2."""
@@ -286,9 +290,9 @@ def jit_compile() -> str | bool:
 
 
 def prepare_environment() -> None:
-    """Set the environment for Keras: TensorFlow unless KERAS_BACKEND is set, without its start-up messages.
+    """Choose TensorFlow as Keras' backend unless KERAS_BACKEND is set. Call this before Keras is imported.
 
-    Exits with 2 if the backend is unknown or not installed. Call this before Keras is imported.
+    Exits with 2, in one line, if the backend is unknown or not installed.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -296,3 +300,29 @@ def prepare_environment() -> None:
     if backend not in ("tensorflow", "jax") or not importlib.util.find_spec(backend):
         print(f"KERAS_BACKEND={backend}: must be tensorflow or jax, and installed", file=sys.stderr)
         sys.exit(2)
+
+
+def load_keras():
+    """Import Keras and its backend, without the notices that TensorFlow prints meanwhile.
+
+    They come from C++ (2.21), of the processor and of missing GPU drivers, before any of its settings is heeded, so
+    the descriptor itself points elsewhere. Where the import fails they are shown.
+    """
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as notices:
+        os.dup2(notices.fileno(), 2)
+        try:
+            import keras
+
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+
+                tf.config.list_physical_devices()  # looks for GPUs now, and says here what it misses
+                tf.get_logger().setLevel("ERROR")
+        except ImportError:
+            notices.seek(0)
+            os.write(stderr, notices.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from pictures import centre_crop, cut_to_multiple, find_pictures, picture_size, read_picture, resize, turned
 from training import devices
@@ -32,19 +33,14 @@ def load_pictures(folders: str | list[str], scale: int, crop: int, memory: float
     devices.require_same(len(paths), f"{folders}: {len(paths)} pictures here, more where another process runs")
     print(f"reading {len(paths)} pictures")
     pictures = Pictures(paths, scale, crop, memory)
-    name_skipped(pictures, after_a_bar=False)
+    name_skipped(pictures)
     return pictures
 
 
-def name_skipped(pictures: "Pictures", after_a_bar: bool = True) -> None:
-    """Print one line for each picture that was found unusable since the last call.
-
-    after_a_bar: a progress bar is on the screen, so begin a new line first.
-    """
-    if pictures.skipped and after_a_bar:
-        print()
+def name_skipped(pictures: "Pictures") -> None:
+    """Print one line for each picture found unusable since the last call, above a progress bar if one is drawn."""
     while pictures.skipped:
-        print(f"left out: {pictures.skipped.pop(0)}")
+        tqdm.write(f"left out: {pictures.skipped.pop(0)}")
 
 
 def validation_pictures(folders: str | list[str], count: int, crop: int, scale: int) -> list[Pair]:

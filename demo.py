@@ -15,12 +15,12 @@ import numpy as np
 
 from config import Parser
 from pictures import resize
-from upscale import Upscaler, largest_tile
-from upscaling.network import Network, load_network
-from upscaling.photo_reader import FORMATS, open_photo, upscaled
-from upscaling.photo_writer import write_photo
+from upscaling.files import upscale_file
+from upscaling.network import Network
+from upscaling.photo_reader import PHOTO_FORMATS, open_photo
+from upscaling.upscaler import Upscaler, load
 from utils import UserError
-from weights import PRETRAINED, model_path
+from weights import PRETRAINED
 
 SCALE, MEGABYTES, MEGAPIXELS = 4, 20, 4  # browsers show 64 megapixels, and hardly more
 MODELS = {"SRResNet": "srresnet", "SRGAN": "srgan"}
@@ -54,38 +54,30 @@ def command_line(argv=None):
 
 
 def bicubic(lr):
-    """lr float32 (N, h, w, 3) -> sr, as a network gives it."""
+    """lr float32 (N, h, w, 3) -> sr (N, 4*h, 4*w, 3), both in [-1, 1]: MATLAB's bicubic in the place of a network."""
     return np.stack([resize(picture, SCALE) for picture in lr])
 
 
 def load_methods():
-    """{method: its network}: bicubic, and those whose weights are shipped."""
+    """{method: its Upscaler}: bicubic, and the networks whose weights are shipped."""
     shipped = {method: name for method, name in MODELS.items() if (PRETRAINED / f"{name}.weights.h5").is_file()}
-    networks = {method: load_network(model_path(name)) for method, name in shipped.items()}
-    return {"bicubic": Network(bicubic, SCALE)} | networks
+    return {"bicubic": Upscaler(Network(bicubic, SCALE))} | {method: load(name) for method, name in shipped.items()}
 
 
-class Bar:
-    """Upscaler's count of tiles, shown by Gradio's Progress."""
+def upscaled(path, method, methods, folder, progress):
+    """The path of a PNG below `folder` that holds the picture at `path` upscaled; it is made only once.
 
-    def __init__(self, progress, method, total):
-        self.progress, self.method, self.total, self.done = progress, method, total, 0
-        self.update(0)
-
-    def update(self, count):
-        self.done += count
-        self.progress((self.done, self.total), desc=self.method, unit="tiles")
-
-
-def enlarged(path, method, methods, folder, progress):
-    """The PNG below `folder` that holds the picture at `path` upscaled; made only once. Raises UserError."""
+    progress: Gradio's. Raises UserError where the picture cannot be read or is too large.
+    """
     content = hashlib.sha256(path.read_bytes()).hexdigest()
     target = Path(folder, content, f"{path.stem}_{method}_x{SCALE}.png")
     if not target.exists():
         photo = open_photo(path, MEGAPIXELS * 10**6)
-        upscaler = Upscaler(methods[method], SCALE, largest_tile(), None)
-        upscaler.bar = Bar(progress, method, photo.frames * upscaler.tiles(photo.size))
-        write_photo(target, photo, (upscaled(frame, upscaler.strips, SCALE) for frame in photo), SCALE)
+
+        def show_tiles(done, total):
+            progress((done, total), desc=method, unit="tiles")
+
+        upscale_file(photo, target, methods[method], show_tiles)
     return target
 
 
@@ -98,7 +90,7 @@ def page(methods, folder):
             return [gr.skip()] * 3
         path = Path(path)
         try:
-            pair = [enlarged(path, method, methods, folder, progress) for method in (left, right)]
+            pair = [upscaled(path, method, methods, folder, progress) for method in (left, right)]
         except UserError as error:
             mistake = html.escape(str(error).replace(f"{path.parent}{os.sep}", ""))
             return None, gr.DownloadButton("Download", value=None, interactive=False), f"<p role=alert>{mistake}</p>"
@@ -112,7 +104,7 @@ def page(methods, folder):
         photo = gr.State(str(EXAMPLES[0]) if EXAMPLES else None)
         with gr.Column(scale=1, min_width=280, elem_id="controls"):
             gr.Markdown(f"# SRGAN\nPictures four times as large: up to {MEGAPIXELS} megapixels and {MEGABYTES} MB.")
-            file = gr.File(label="Drop or paste", file_types=list(FORMATS), height=160, elem_id="photo")
+            file = gr.File(label="Drop or paste", file_types=list(PHOTO_FORMATS), height=160, elem_id="photo")
             samples = [[str(path)] for path in EXAMPLES]
             examples = gr.Dataset(components=["image"], samples=samples, label="Examples", visible=bool(EXAMPLES))
             left = gr.Radio(names, value=names[0], label="Left", elem_id="left")

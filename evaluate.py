@@ -1,7 +1,7 @@
 """Measure every method on every benchmark set: the paper's table, and grids to look at."""
 
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,9 @@ def evaluate(config: EasyDict) -> int:
     for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, scale, remarks):
         scores: dict[str, list[dict[str, float]]] = {method: [] for method in [*KERNELS, *networks, "HR"]}
         for path, lr, hr in pictures:
-            srs = {kernel: resize(lr, scale, kernel) for kernel in KERNELS}
-            srs |= {method: super_resolve_any(network, lr) for method, network in networks.items()}
-            for method, sr in [*srs.items(), ("HR", hr)]:
+            pictures_by_method = every_method(lr, scale, networks, hr)
+            srs = {method: sr for method, sr in pictures_by_method.items() if method != "HR"}
+            for method, sr in pictures_by_method.items():
                 scores[method].append(measure(sr, hr, srs["bicubic"], scale))
             for metric, distance in distances.items():
                 for method, value in zip(srs, distance(map(as_batch, srs.values()), as_batch(hr))):
@@ -106,6 +106,15 @@ def weights_of(stage: Stage, config: EasyDict) -> Path | None:
     shipped = PRETRAINED / f"{stage.network.lower()}.weights.h5"
     fits = shipped.exists() and read_metadata(shipped)["model"]["scale"] == config.MODEL.scale
     return shipped if fits else None
+
+
+def every_method(
+    lr: np.ndarray, scale: int, networks: Mapping[str, keras.Model], hr: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return {method: picture} for a uint8 lr, colour or grey: of the kernels and the networks, and "HR"."""
+    srs = {kernel: resize(lr, scale, kernel) for kernel in KERNELS}
+    srs |= {method: super_resolve_any(network, lr) for method, network in networks.items()}
+    return srs | {"HR": hr}
 
 
 def super_resolve_any(generator: keras.Model, lr: np.ndarray) -> np.ndarray:

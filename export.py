@@ -13,43 +13,48 @@ from pathlib import Path
 
 import numpy as np
 
-from config import Parser, prepare_environment
+from config import Parser, load_keras, prepare_environment
 from upscaling.network import import_openvino
-from utils import UserError, exit_status, make_folder
+from utils import UserError, exit_status, make_folder, reason
 from weights import load_generator, model_path, read_metadata
 
-FORMATS = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite"}
+EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite"}
 
 
 def command_line(argv=None):
     """The parsed options; a mistake is one line and exit 2."""
     parser = Parser(prog="export.py", description=__doc__)
-    parser.add_argument("--format", choices=FORMATS, required=True)
+    parser.add_argument("--format", choices=EXPORT_SUFFIXES, required=True)
     parser.add_argument("--model", default="srgan", help="srgan, srresnet or a weights file (default: srgan)")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="default: the model's name, in this folder")
     parser.add_argument("--trust-pickle", action="store_true", help="read the pickle in an old g_srgan.npz")
     options = parser.parse_args(argv)
-    suffix = FORMATS[options.format]
+    suffix = EXPORT_SUFFIXES[options.format]
     if options.output and suffix and options.output.suffix != suffix:
         parser.error(f"{options.output}: must end with {suffix}")
     return options
 
 
-def scale_of(facts):
-    return facts.get("model", {}).get("scale", 4)
+def scale_of(metadata):
+    """The factor of the network that weights with `metadata` belong to."""
+    return metadata.get("model", {}).get("scale", 4)
 
 
-def meaning(facts):
-    """{name: text} that goes into the file: what the network takes and gives, and where it comes from."""
-    scale = scale_of(facts)
+def description(metadata):
+    """{name: text} that goes into the file: what the network takes and gives, and the metadata of its weights.
+
+    The names are part of the format of exported files: "facts" holds the metadata.
+    """
+    scale = scale_of(metadata)
     return {
         "input": "lr: float32 (N, h, w, 3), RGB, value / 127.5 - 1 for values of 0..255; any N, h and w",
         "output": f"sr: float32 (N, {scale}*h, {scale}*w, 3), RGB, in -1..1; (sr + 1) * 127.5 is 0..255",
-        "facts": json.dumps(facts),
+        "facts": json.dumps(metadata),
     }
 
 
 def write_onnx(generator, path, texts):
+    """Write `generator` to `path` as ONNX, `texts` as its properties."""
     import onnx
 
     generator.export(str(path), format="onnx", verbose=False)
@@ -59,6 +64,7 @@ def write_onnx(generator, path, texts):
 
 
 def write_openvino(generator, path, texts):
+    """Write `generator` to `path` and a *.bin beside it, `texts` as its runtime information."""
     openvino = import_openvino()
     first = path.with_name("first.xml")
     generator.export(str(first), format="openvino", verbose=False)
@@ -69,6 +75,7 @@ def write_openvino(generator, path, texts):
 
 
 def write_saved_model(generator, path, texts):
+    """Write `generator` to the folder `path`, `texts` as assets.extra/srgan.json in it."""
     generator.export(str(path), format="tf_saved_model", verbose=False)
     extra = path / "assets.extra"  # TensorFlow's place for what it does not read itself
     extra.mkdir()
@@ -76,6 +83,7 @@ def write_saved_model(generator, path, texts):
 
 
 def write_tflite(generator, path, texts):
+    """Write `generator` to `path` for TensorFlow Lite, `texts` as srgan.json in it. Raises UserError on JAX."""
     import keras
 
     if keras.backend.backend() == "jax":
@@ -88,15 +96,18 @@ def write_tflite(generator, path, texts):
 WRITERS = {"onnx": write_onnx, "openvino": write_openvino, "saved_model": write_saved_model, "tflite": write_tflite}
 
 
-def export(generator, facts, kind, target):
-    """Write `generator` to `target`, whole or not at all; the paths written. Raises UserError where one exists."""
-    targets = [target, *([target.with_suffix(".bin")] if kind == "openvino" else [])]
+def export(generator, metadata, kind, target):
+    """Write `generator` to `target`, atomically, and return the paths written.
+
+    metadata: of its weights. kind: of EXPORT_SUFFIXES. Raises UserError where a file exists.
+    """
+    targets = [target, target.with_suffix(".bin")] if kind == "openvino" else [target]
     for path in targets:
         if path.exists():
             raise UserError(f"{path}: exists; delete it or name another --output")
     generator(np.zeros((1, 16, 16, 3), np.float32))  # Keras exports nothing that was never called
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export") as folder:
-        WRITERS[kind](generator, Path(folder, target.name), meaning(facts))
+        WRITERS[kind](generator, Path(folder, target.name), description(metadata))
         for path in reversed(targets):  # of two files the one that is opened comes last
             os.replace(Path(folder, path.name), path)
     return targets
@@ -105,15 +116,16 @@ def export(generator, facts, kind, target):
 def export_model(options):
     """Write the file that `options` ask for; 0. Raises UserError."""
     prepare_environment()
+    load_keras()
     source = model_path(options.model)
-    generator, facts = load_generator(source, options.trust_pickle), read_metadata(source)
+    generator, metadata = load_generator(source, options.trust_pickle), read_metadata(source)
     name = source.name.removesuffix(".weights.h5").removesuffix(".npz")
-    target = options.output or Path(f"{name}_x{scale_of(facts)}{FORMATS[options.format]}")
+    target = options.output or Path(f"{name}_x{scale_of(metadata)}{EXPORT_SUFFIXES[options.format]}")
     make_folder(target.parent)
     try:
-        print(*export(generator, facts, options.format, target), sep="\n")
+        print(*export(generator, metadata, options.format, target), sep="\n")
     except ImportError as error:
-        raise UserError(f"{error}; pip install -r requirements.txt") from error
+        raise UserError(f"{reason(error)}; pip install -r requirements.txt") from error
     return 0
 
 

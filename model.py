@@ -25,8 +25,7 @@ def SRGAN_g(variant: str = "paper", scale: int = 4, blocks: int = 16, filters: i
     x = layers.Add()([skip, x])  # (N, h, w, filters)
     for _ in range(scale.bit_length() - 1):
         x = upsample(x, filters, variant)  # (N, 2h, 2w, filters), (N, 4h, 4w, filters), ...
-    # Float32 whatever the precision of the rest, for the losses are computed on it.
-    sr = layers.Activation("tanh", dtype="float32")(conv(x, 3, tail, variant))  # (N, scale*h, scale*w, 3)
+    sr = layers.Activation("tanh", dtype=loss_dtype())(conv(x, 3, tail, variant))  # (N, scale*h, scale*w, 3)
     return keras.Model(lr, sr, name="SRGAN_g")
 
 
@@ -38,7 +37,7 @@ def SRGAN_d(variant: str = "paper", crop: int = 96, filters: int = 64) -> keras.
     """
     picture = layers.Input((crop, crop, 3))
     body = paper_discriminator if variant == "paper" else tensorlayer_discriminator
-    logits = layers.Dense(1, kernel_initializer=kernel_start(variant), dtype="float32")
+    logits = layers.Dense(1, kernel_initializer=kernel_start(variant), dtype=loss_dtype())
     return keras.Model(picture, logits(body(picture, filters)), name="SRGAN_d")
 
 
@@ -111,6 +110,11 @@ def tensorlayer_discriminator(x, filters):
 
 
 # Parts of both
+
+
+def loss_dtype():
+    """The type in which networks end and losses begin: the variables', so float32 in mixed precision too."""
+    return keras.config.dtype_policy().variable_dtype
 
 
 def conv(x, filters, size, variant, strides=1, start=None, **options):

@@ -214,6 +214,16 @@ def resize(picture: np.ndarray, scale: float, kernel: str = "bicubic") -> np.nda
     return np.ascontiguousarray(picture)
 
 
+def to_float(picture: np.ndarray) -> np.ndarray:
+    """Convert pictures of any shape from uint8 in 0..255 to float32 in [-1, 1], the range of the networks."""
+    return picture.astype(np.float32) * (2 / 255) - 1
+
+
+def to_uint8(picture: np.ndarray) -> np.ndarray:
+    """Convert pictures of any shape from float in [-1, 1] to uint8 in 0..255, rounded and clipped."""
+    return ((picture + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+
+
 def cut_to_multiple(picture: np.ndarray, step: int) -> np.ndarray:
     """Cut a picture (h, w) or (h, w, c) at the bottom and right so that both sides are multiples of `step`."""
     height, width = picture.shape[:2]

@@ -22,17 +22,18 @@ def frozen(model: keras.Model) -> keras.StatelessScope:
     return keras.StatelessScope(state_mapping=[(v, ops.stop_gradient(v.value)) for v in model.variables])
 
 
-def keep_order() -> None:
-    """Make TensorFlow finish the generator's forward pass through the discriminator before it updates the latter.
+def set_graph_optimizer(two_players: bool) -> None:
+    """Turn off two passes of TensorFlow's graph optimizer (2.21) that do harm here; JAX has no such passes.
 
-    TensorFlow's graph optimizer (2.21) removes the control edges that make the update wait until the weights have been
-    read, so that on a busy machine the generator is sometimes judged by a partly updated discriminator. The setting
-    holds for the whole process. JAX needs nothing of the kind.
+    One removes the control edges that make the discriminator's update wait until its weights have been read for the
+    generator's loss, so that on a busy machine the generator is sometimes judged by a partly updated discriminator. The
+    other fails on the graph of two players, and says so on stderr. The setting holds for the whole process.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        tf.config.optimizer.set_experimental_options({"dependency_optimization": False})
+        options = {"dependency_optimization": False, "remapping": not two_players}
+        tf.config.optimizer.set_experimental_options(options)
 
 
 class SRGAN(keras.Model):
@@ -56,7 +57,7 @@ class SRGAN(keras.Model):
         ema: float = 0.999,
     ) -> None:
         super().__init__()
-        keep_order()
+        set_graph_optimizer(two_players=discriminator is not None)
         self.generator, self.discriminator = generator, discriminator
         self.average = keras.models.clone_model(generator)
         self.average.set_weights(generator.get_weights())
@@ -78,8 +79,12 @@ class SRGAN(keras.Model):
     def call(self, lr: Tensor, training: bool = False) -> Tensor:
         """Super-resolve lr (N, h, w, 3) uint8 -> sr (N, scale*h, scale*w, 3) in [-1, 1]."""
         if training:
-            return fast_forward(self.generator, to_float(lr), self.fixed_statistics)
-        return self.average(to_float(lr))
+            return fast_forward(self.generator, self.to_float(lr), self.fixed_statistics)
+        return self.average(self.to_float(lr))
+
+    def to_float(self, picture: Any) -> Tensor:
+        """Convert uint8 in 0..255 to [-1, 1] in the variables' type, which is float32 in mixed precision too."""
+        return to_float(picture, self.variable_dtype)
 
     def fix_statistics(self) -> None:
         """From now on, normalize in training with the running statistics, as at test time, not with the batch's.
@@ -110,7 +115,7 @@ class SRGAN(keras.Model):
 
         y: hr (N, crop, crop, 3) uint8. y_pred: sr of the same shape, in [-1, 1].
         """
-        hr, sr = to_float(y), y_pred  # (N, crop, crop, 3)
+        hr, sr = self.to_float(y), y_pred  # (N, crop, crop, 3)
 
         # Content loss: the distance of SR from HR, in pixels and in features (paper, sec. 2.2.1).
         terms = {"mse": mse_loss(sr, hr)}
@@ -139,16 +144,16 @@ class SRGAN(keras.Model):
     def update_average(self) -> None:
         """Count the update and move the average towards the generator, including batch-normalization statistics."""
         self.updates.assign(self.updates + 1)
-        n = ops.cast(self.updates, "float32")
+        n = ops.cast(self.updates, self.variable_dtype)
         # A lower decay in the first updates, or the initial weights would stay in the average for long.
         keep = ops.minimum(self.ema, (1 + n) / (10 + n))
         for average, variable in zip(self.average.variables, self.generator.variables, strict=True):
             average.assign(keep * average + (1 - keep) * ops.stop_gradient(variable.value))
 
 
-def to_float(picture: Any) -> Tensor:
-    """Convert pictures of any shape from uint8 in 0..255 to a float32 tensor in [-1, 1]."""
-    return ops.cast(picture, "float32") / 127.5 - 1.0
+def to_float(picture: Any, dtype: str = "float32") -> Tensor:
+    """Convert pictures of any shape from uint8 in 0..255 to a tensor in [-1, 1]."""
+    return ops.cast(picture, dtype) / 127.5 - 1.0
 
 
 def to_uint8(picture: Tensor) -> np.ndarray:

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from config import command_line, prepare_environment
+from config import command_line, load_keras, prepare_environment
 
 prepare_environment()
 if __name__ == "__main__":  # before Keras is imported, so that --help and errors appear at once
     COMMAND = command_line()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback after Ctrl-C during the imports
+load_keras()
 
 import keras
 import numpy as np
@@ -122,7 +123,7 @@ def train_stage(
     done = game.updates_done()
     report = Report(stage, game, total, valid, config)
     report.begin()
-    print(f"{stage.name}: after update {done} of {total}, {pictures.usable} pictures")
+    report.say(f"after update {done} of {total}, {pictures.usable} pictures")
     if done < total and devices.is_first():
         write_text(Path(settings.checkpoint_dir, "config.json"), json.dumps(config, indent=2) + "\n")
 
@@ -147,9 +148,10 @@ def train_stage(
         if devices.is_first():
             save_state(stage, game, config)  # last, so that a run killed during the report repeats the period
         if outcome == STOP:
-            where = f"update {game.updates_done()} of {total} ({stage.name})"
-            print(f"\nstopped at {where}; the same command goes on from there")
+            report.end()
+            report.say(f"stopped at update {game.updates_done()} of {total}; the same command goes on from there")
             return False
+    report.end()
     return True
 
 

@@ -5,228 +5,151 @@ python upscale.py holiday -o large          every picture below holiday, in the 
 python upscale.py "scans/*.tif" --outscale 2.5 --format png
 """
 
-import glob
-import os
+import argparse
+import functools
+import re
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
-import numpy as np
-import psutil
 from tqdm import tqdm
 
 from config import Parser
-from pictures import resize, walk
-from upscaling.network import ENGINES, load_network
-from upscaling.photo_reader import FORMATS, open_photo, upscaled
-from upscaling.photo_writer import write_photo
-from upscaling.tiles import by_tiles, windows
-from upscaling.video import CONTAINERS, open_video, upscale_video
+from upscaling.files import upscale_file
+from upscaling.jobs import ingredients, make_plan, summary
+from upscaling.network import ENGINES
+from upscaling.photo_reader import PHOTO_FORMATS
+from upscaling.upscaler import HALO, load
 from utils import UserError, exit_status
-from weights import model_path
 
-SUFFIXES = [*FORMATS, *CONTAINERS]
-FOREIGN = [".heic", ".heif", ".avif", ".jxl", ".avi"]  # no folder is called like this, and no such file is written
-HALO = 16  # pixels beyond a tile that the shipped weights need to differ by a level of 255 at most
-LARGEST_TILE, BYTES = 512, 6_000  # BYTES of memory for each pixel of a tile
+__all__ = ["load"]  # the Python interface: upscaling/upscaler.py
+LONG = 30  # seconds; what takes longer is announced
 
 
 def command_line(argv=None):
-    """The parsed options; a mistake is one line and exit 2."""
-    parser = Parser(prog="upscale.py", description=__doc__)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a file, a folder, or a pattern in quotes")
-    parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="a folder; for a single file a file, too")
-    parser.add_argument("--model", default="srgan", help="srgan (sharp, invents), srresnet (soft, true) or a file")
-    parser.add_argument("--trust-pickle", action="store_true", help="read a pickled g_srgan.npz of TensorLayer 1 or 2")
-    parser.add_argument("--scale", type=int, help="refuse a model of another factor")
-    parser.add_argument("--outscale", type=float, help="factor of the result, resampled (default: the model's)")
-    parser.add_argument("--format", choices=[suffix[1:] for suffix in FORMATS], help="default: the picture's own")
-    parser.add_argument("--overwrite", action="store_true", help="make again what exists")
-    parser.add_argument("--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
-    parser.add_argument("--engine", choices=ENGINES, default="auto", help="default: OpenVINO on a CPU, else Keras")
+    """The parsed options; a mistake is one line and exit 2. Options known from Real-ESRGAN have its letters, too."""
+    text = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=30, width=110)
+    parser = Parser(prog="upscale.py", description=__doc__, usage="%(prog)s [options] INPUT ...", formatter_class=text)
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="INPUT", help="a file, a folder, or a pattern in quotes")
+    add("-i", "--input", action="append", default=[], help=argparse.SUPPRESS)
+    add("-o", "--output", type=Path, metavar="PATH", help="a folder; for a single file a file, too")
+    add("-n", "--model", default="srgan", help="srgan (sharp, invents), srresnet (soft, true) or a file")
+    add("-s", "--outscale", type=float, help="factor of the result, resampled (default: the model's)")
+    add("--size", type=size, help="fit into 3840x2160, or, as 3840, the longest side; resampled")
+    add("--suffix", help="of the names of results (default: _x4, or as --size)")
+    formats = [suffix[1:] for suffix in PHOTO_FORMATS]
+    add("--format", "--ext", choices=formats, metavar="FORMAT", help=f"{', '.join(formats)} (default: the picture's)")
+    add("--quality", type=int, help="of JPEG and WebP, 1 to 100 (default: 95)")
+    add("--self-ensemble", action="store_true", help="average over eight flips and turns: better, 8 times as long")
+    add("--overwrite", action="store_true", help="make again what exists")
+    add("--dry-run", action="store_true", help="say what would be made, how large and how long, and stop")
+    add("-t", "--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
+    add("--engine", choices=ENGINES, default="auto", help="default: OpenVINO on a CPU, else Keras")
+    add("--scale", type=int, help="refuse a model of another factor")
+    add("--trust-pickle", action="store_true", help="read a pickled g_srgan.npz of TensorLayer 1 or 2")
     options = parser.parse_args(argv)
-    if options.outscale is not None and not 0 < options.outscale <= 16:
-        parser.error(f"--outscale {options.outscale:g}: must be above 0, at most 16")
-    if options.tile is not None and options.tile <= 2 * HALO:
-        parser.error(f"--tile {options.tile}: must be above {2 * HALO}")
+    options.inputs += options.input
+    mistake = wrong_option(options)
+    if mistake:
+        parser.error(mistake)
     return options
 
 
-def find_photos(inputs, failed):
-    """{path: the folder it was found in, or None}; a line in `failed` for each folder that may not be read.
-
-    Raises UserError where an input is nothing.
-    """
-    found = {}
-    for source in inputs:
-        matches = [Path(source)] if Path(source).exists() else [Path(match) for match in sorted(glob.glob(source))]
-        if not matches:
-            raise UserError(f"{source}: no such file or folder")
-        for match in matches:
-            if not match.is_dir():
-                found.setdefault(match, None)
-                continue
-            closed = []
-            files = [Path(folder, name) for folder, _, names in walk(match, closed.append) for name in names]
-            shown = [path for path in sorted(files) if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
-            here = [path for path in shown if path.is_file()]
-            failed += [f"{error.filename}: cannot be read: {error.strerror}" for error in closed]
-            if not here and not closed:
-                raise UserError(f"{match}: no pictures in it ({' '.join(SUFFIXES)})")
-            found |= {path: match for path in here if path not in found}
-    return found
+def size(text):
+    """(width, height) of "3840x2160" or, for a longest side, "3840"."""
+    sides = re.fullmatch(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?", text.lower())
+    if not sides:
+        raise argparse.ArgumentTypeError(f"{text}: must be like 3840x2160, or 3840 for the longest side")
+    return int(sides[1]), int(sides[2] or sides[1])
 
 
-def choose_targets(photos, options, scale):
-    """{path: its result}. Raises UserError where two results would be one file, or a picture be overwritten."""
-    output, mark = options.output, f"_x{scale:g}"
-    one_file = output and len(photos) == 1 and output.suffix.lower() in SUFFIXES and not output.is_dir()
-    if output and not one_file and not output.is_dir() and output.suffix.lower() in (*SUFFIXES, *FOREIGN):
-        raise UserError(f"{output}: one file for one picture, of {' '.join(SUFFIXES)}; else name a folder")
-    chosen = {}
-    for path, folder in photos.items():
-        root = output or (folder and folder.resolve().with_name(folder.resolve().name + mark))
-        target = root / path.relative_to(folder or path.parent) if root else path.with_stem(path.stem + mark)
-        target = (
-            target.with_suffix(f".{options.format}") if options.format and path.suffix.lower() in FORMATS else target
-        )
-        chosen[path] = output if one_file else target
-    results = Counter(map(os.path.abspath, chosen.values()))
-    for path, target in list(chosen.items()):
-        if os.path.abspath(path) in results and path != target:  # of an earlier run, in the same folder
-            del chosen[path]
-        elif results[os.path.abspath(target)] > 1:
-            raise UserError(f"{path}: another picture would become {target}, too; upscale them one by one")
-        elif target.exists() and target.samefile(path):
-            raise UserError(f"{path}: would be overwritten; choose another --output")
-    return chosen
-
-
-def largest_tile():
-    """Side of a tile that takes at most half of the free memory."""
-    return int(np.clip((psutil.virtual_memory().available / 2 / BYTES) ** 0.5, 4 * HALO, LARGEST_TILE))
-
-
-class Upscaler:
-    """A network over whole pictures, tile by tile: fewer pixels at a time where memory runs out."""
-
-    def __init__(self, network, scale, tile, bar):
-        self.network, self.scale, self.tile, self.bar = network, scale, tile, bar
-        self.batch = max(1, largest_tile() ** 2 // tile**2)  # tiles at a time
-
-    def tiles(self, size):
-        """How many tiles a picture of (width, height) takes."""
-        return int(np.prod([len(windows(length, self.tile, HALO)) for length in size]))
-
-    def __call__(self, lr):
-        """lr (h, w, 3) uint8, or float32 in 0..1 -> the like, `scale` times as large."""
-        return np.concatenate(list(self.strips(lr)))
-
-    def strips(self, lr):
-        """The same in strips from top to bottom; in one where it is resampled."""
-        strips = self.enlarge(lr)
-        if self.scale == self.network.scale:
-            return strips
-        return [resize(np.concatenate(list(strips)), self.scale / self.network.scale)]
-
-    def enlarge(self, lr):
-        """Yield strips of sr; where memory runs out, the rest of it is made with less."""
-        white, scale, done = 255 if lr.dtype == np.uint8 else 1, self.network.scale, 0  # rows of lr
-
-        def network(tiles):
-            srs = ((self.network(np.float32(tiles) * (2 / white) - 1) + 1) * (white / 2)).clip(0, white)
-            self.bar.update(len(tiles))
-            return srs if white == 1 else srs.round().astype(np.uint8)
-
-        while done < len(lr):
-            row = max(0, done - HALO)
-            try:
-                for strip in by_tiles(network, lr[row:], self.tile, HALO, self.batch):
-                    own = strip[scale * max(0, done - row) :]
-                    row += len(strip) // scale
-                    done = max(done, row)
-                    yield own
-            except MemoryError:
-                self.use_less()
-
-    def use_less(self):
-        """Half as many tiles at a time, or tiles half as long."""
-        if self.batch > 1:
-            self.batch //= 2
-        elif self.tile // 2 > 2 * HALO:
-            self.tile //= 2
-        else:
-            raise UserError(f"too little memory, even for tiles of {self.tile} pixels") from None
-
-
-def open_file(path):
-    """The Photo or Video at `path`, by its header."""
-    return open_video(path) if path.suffix.lower() in CONTAINERS else open_photo(path)
-
-
-def write_file(opened, target, upscaler, made_of=""):
-    """Write the upscaled Photo or Video to `target`; lines that say what the format could not hold."""
-
-    def found(frames):
-        upscaler.bar.total -= frames * upscaler.tiles(opened.size)
-
-    if opened.path.suffix.lower() in CONTAINERS:
-        upscale_video(opened, target, upscaler, made_of, found)
-        return []
-    frames = (upscaled(frame, upscaler.strips, upscaler.scale) for frame in opened)
-    return write_photo(target, opened, frames, upscaler.scale)
+def wrong_option(options):
+    """What is wrong with the parsed options, or None."""
+    if not options.inputs:
+        return "the following arguments are required: INPUT"
+    if options.outscale is not None and not 0 < options.outscale <= 16:
+        return f"--outscale {options.outscale:g}: must be above 0, at most 16"
+    if options.outscale is not None and options.size:
+        return "--outscale and --size exclude each other"
+    if options.tile == 0:  # Real-ESRGAN's "no tiles"
+        options.tile = None
+    if options.tile is not None and options.tile <= 2 * HALO:
+        return f"--tile {options.tile}: must be above {2 * HALO}"
+    if options.quality is not None and not 1 <= options.quality <= 100:
+        return f"--quality {options.quality}: must be 1 to 100"
+    if options.suffix is not None and (not options.suffix or re.search(r"[/\\\0]", options.suffix)):
+        return f"--suffix {options.suffix!r}: must be a part of a file's name"
+    return None
 
 
 def load_upscaler(options):
-    """(Upscaler, text that says what its network is). Raises UserError where the weights are not what is asked for."""
-    weights = model_path(options.model)
-    network = load_network(weights, options.engine, trust_pickle=options.trust_pickle)
-    if options.scale not in (None, network.scale):
-        raise UserError(f"--scale {options.scale}: {options.model} upscales {network.scale}x; --outscale resamples")
-    scale, bar, facts = options.outscale or network.scale, tqdm(unit="tile", disable=None), weights.stat()
-    upscaler = Upscaler(network, scale, options.tile or largest_tile(), bar)
-    return upscaler, f"{weights.name} {facts.st_size} {facts.st_mtime_ns} x{scale}"
+    """The Upscaler that `options` ask for. Raises UserError where the model is missing or of another factor."""
+    upscaler = load(
+        options.model, options.outscale, options.engine, options.tile, options.trust_pickle, options.self_ensemble
+    )
+    factor = upscaler.network.scale
+    if options.scale not in (None, factor):
+        raise UserError(
+            f"--scale {options.scale}: {options.model} upscales {factor}x; --outscale {options.scale} resamples to that"
+        )
+    return upscaler
 
 
-def open_files(targets, failed):
-    """[(Photo or Video, its result)] of {path: its result}; a line in `failed` for each that cannot be read."""
-    opened = []
-    for path, target in targets.items():
-        try:
-            opened.append((open_file(path), target))
-        except UserError as error:
-            failed.append(str(error))
-    return opened
+def advance(bar, before, elsewhere, done, total):
+    """Show `done` of the `total` tiles of one file; there were `before`, and there are `elsewhere` in other files."""
+    bar.total = elsewhere + total
+    bar.update(before + done - bar.n)
+
+
+def say(line, file=None):
+    """Print a line above the bar, at once, even into a pipe."""
+    file = file or sys.stdout
+    tqdm.write(line, file=file)
+    file.flush()
+
+
+def run(jobs, options, records, failed):
+    """Upscale all files: (how many, megapixels of results). A line in `failed` for each that failed."""
+    done, megapixels = 0, 0.0
+    with tqdm(total=sum(job.tiles() for job in jobs), unit="tile", disable=None if jobs else True) as bar:
+        for job in jobs:
+            progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
+            made_of = ingredients(options, job.opened.path)
+            try:
+                lost = upscale_file(job.opened, job.target, job.upscaler, progress, str(made_of), options.quality)
+                records.add(job.target, made_of)
+            except UserError as error:
+                failed.append(str(error))
+                continue
+            say(str(job.target))
+            for line in lost:
+                say(line, sys.stderr)
+            done += 1
+            megapixels += job.megapixels()
+    return done, megapixels
 
 
 def upscale(options):
     """Upscale what `options` name; 0, or 1 where some of it failed."""
-    failed = []
-    photos = find_photos(options.inputs, failed)
-    upscaler, made_of = load_upscaler(options)
-    bar = upscaler.bar
-    targets = choose_targets(photos, options, upscaler.scale)
-    missing = {path: target for path, target in targets.items() if options.overwrite or not target.exists()}
-    work = open_files(missing, failed)
-    bar.total = sum(opened.frames * upscaler.tiles(opened.size) for opened, _ in work)
-    began, pixels, done = time.perf_counter(), 0, 0
-    for opened, target in work:
-        try:
-            for line in write_file(opened, target, upscaler, made_of):
-                bar.write(line, sys.stderr)
-        except UserError as error:
-            failed.append(str(error))
-            continue
-        done += 1
-        pixels += opened.frames * opened.size[0] * opened.size[1] * upscaler.scale**2
-    bar.close()
-    seconds, there = time.perf_counter() - began, len(targets) - len(missing)
-    rest = f", {there} there already (--overwrite makes them again)" * bool(there)
-    print(f"{done} upscaled in {seconds:.1f} s, {pixels / seconds / 1e6:.2f} MPixel/s{rest}")
-    for line in failed:
+    upscaler = load_upscaler(options)
+    plan = make_plan(options, upscaler)
+    text, seconds = summary(plan.jobs, upscaler)
+    if options.dry_run:
+        print(*(job.line() for job in plan.jobs), sep="\n", end="\n" if plan.jobs else "")
+    else:
+        if seconds > LONG:
+            say(text, sys.stderr)
+        began = time.perf_counter()
+        done, megapixels = run(plan.jobs, options, plan.records, plan.failed)
+        seconds = time.perf_counter() - began
+        text = f"{done} upscaled"
+        if done:
+            text += f" in {seconds:.1f} s, {megapixels / seconds:.2f} MPixel/s of results"
+    print(", ".join([text, *plan.skipped]))
+    for line in plan.failed:
         print(f"upscale.py: {line}", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if plan.failed else 0
 
 
 def main(options):

@@ -26,9 +26,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 from PIL import Image, ImageCms
 
-from upscale import Upscaler, tqdm, write_file
+from upscaling.files import upscale_file
 from upscaling.photo_reader import Frame, Photo, open_photo
 from upscaling.photo_writer import write_photo
+from upscaling.upscaler import Upscaler
 from utils import UserError
 
 SECONDS, MEGABYTES, LIMIT = 10, 1500, 4_000_000
@@ -47,8 +48,8 @@ def originals():
     exif.update({0x112: 6, 0x10F: "Maker", 0x8298: "Author"})
     exif.get_ifd(0x8769).update({0x829A: 0.01, 0x9003: "2024:01:01 00:00:00", 0xA002: 36})
     exif.get_ifd(0x8825).update({1: "N", 2: (50.0, 30.0, 1.5)})
-    facts = {"exif": exif, "icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()}
-    facts |= {"dpi": (300, 300), "xmp": b'<x:xmpmeta tiff:Orientation="6"/>'}
+    metadata = {"exif": exif, "icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()}
+    metadata |= {"dpi": (300, 300), "xmp": b'<x:xmpmeta tiff:Orientation="6"/>'}
     frames = [clear, clear.transpose(Image.Transpose.ROTATE_180), clear.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
     moving = {"save_all": True, "append_images": frames[1:], "duration": [50, 70, 90], "loop": 2}
     files = {}
@@ -59,29 +60,27 @@ def originals():
         files[name] = file.getvalue()
 
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
-        add(f"{mode}.png", clear.convert(mode), **facts)
-        add(f"{mode}.webp", clear.convert(mode), lossless=mode == "P", **facts)
+        add(f"{mode}.png", clear.convert(mode), **metadata)
+        add(f"{mode}.webp", clear.convert(mode), lossless=mode == "P", **metadata)
         for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"):
-            add(f"{mode}.tiff.{compression}", clear.convert(mode), compression=compression, **facts)
+            add(f"{mode}.tiff.{compression}", clear.convert(mode), compression=compression, **metadata)
     add("jpeg.tiff", colour, compression="jpeg")
     add("group4.tiff", colour.convert("1"), compression="group4")
     for mode in ("1", "L", "P", "RGB"):
         add(f"{mode}.bmp", colour.convert(mode))
     for mode in ("L", "RGB", "CMYK"):
-        add(f"{mode}.jpeg", colour.convert(mode), **facts)
-        add(f"{mode}-progressive.jpeg", colour.convert(mode), progressive=True, **facts)
+        add(f"{mode}.jpeg", colour.convert(mode), **metadata)
+        add(f"{mode}-progressive.jpeg", colour.convert(mode), progressive=True, **metadata)
     add("two.mpo", colour, save_all=True, append_images=[colour])
     add("still.gif", colour)
     add("grey.gif", colour.convert("L"), transparency=3)
     for name in ("moving.gif", "moving.png", "moving.webp"):
-        add(name, clear, **moving, **{} if "gif" in name else facts)
+        add(name, clear, **moving, **{} if "gif" in name else metadata)
     add("pages.tiff", clear, save_all=True, append_images=[colour.convert("L"), *frames])
     with tempfile.TemporaryDirectory() as folder:
         for channels in (1, 2, 3, 4):
             bands = np.dstack([rgb, alpha])[..., [0, 3] if channels == 2 else slice(channels)].astype(np.uint16) * 257
-            deep = Frame(
-                bands[..., 0] if channels < 3 else bands[..., :3], None if channels % 2 else bands[..., -1], {}
-            )
+            deep = Frame(bands, {})
             for suffix in ("png", "tiff"):
                 path = Path(folder, f"deep{channels}.{suffix}")
                 write_photo(path, Photo(path, f".{suffix}", grey.shape, 1, False, True, False, 0, 0), [deep.strips()])
@@ -142,13 +141,13 @@ class Repeat:
         return lr.repeat(2, axis=1).repeat(2, axis=2)
 
 
-UPSCALER = Upscaler(Repeat(), 2, 512, tqdm(disable=True))
+UPSCALER = Upscaler(Repeat(), tile=512)
 
 
 def read_enlarge_write(path, output):
     """What upscale.py does with a file."""
     photo = open_photo(path, LIMIT)
-    write_file(photo, output or path.with_name(f"out{photo.suffix}"), UPSCALER)
+    upscale_file(photo, output or path.with_name(f"out{photo.suffix}"), UPSCALER)
 
 
 def run_cases(target, files, seed, cases, folder, current, outcomes):

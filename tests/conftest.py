@@ -10,14 +10,22 @@ from config import prepare_environment  # noqa: E402
 prepare_environment()
 
 import keras  # noqa: E402
+import numerics  # noqa: E402
 import pytest  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
 def same_initial_weights_in_the_modules_fixtures():
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(numerics.SEED)
 
 
 @pytest.fixture(autouse=True)
 def same_initial_weights():
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(numerics.SEED)
+
+
+@pytest.fixture
+def float64():
+    """The test's networks are float64 ones."""
+    with numerics.float64():
+        yield

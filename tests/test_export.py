@@ -4,14 +4,19 @@ import json
 import zipfile
 
 import keras
+import numerics
 import numpy as np
 import pytest
+from numerics import CLOSE_IN_FLOAT32, SEED
 
 import export
+import upscale
 from model import SRGAN_g
+from pictures import read_picture, write_picture
 from upscaling.network import import_openvino
+from weights import metadata_path, save_weights
 
-FACTS = {"model": {"scale": 2}, "updates": 7}
+METADATA = {"model": {"scale": 2}, "updates": 7}
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Keras exports from TensorFlow")
 
 
@@ -52,24 +57,25 @@ def run_tflite(path, lr):
 RUNS = {"onnx": run_onnx, "openvino": run_openvino, "saved_model": run_saved_model, "tflite": run_tflite}
 
 
-@pytest.mark.parametrize("kind", export.FORMATS)
+@pytest.mark.numerical
+@pytest.mark.parametrize("kind", export.EXPORT_SUFFIXES)
 @pytest.mark.filterwarnings("ignore")
 def test_the_file_gives_what_keras_gives_and_says_what_it_is(kind, tmp_path):
     generator = SRGAN_g(scale=2, blocks=2, filters=8)
     for weight in generator.weights:  # no batch normalization or slope at its trivial start
-        weight.assign_add(keras.random.uniform(weight.shape, -0.15, 0.15, seed=1))
-    target = tmp_path / f"sr{export.FORMATS[kind]}"
-    written = export.export(generator, FACTS, kind, target)
+        weight.assign_add(keras.random.uniform(weight.shape, -0.15, 0.15, seed=1000 * SEED + 1))
+    target = tmp_path / f"sr{export.EXPORT_SUFFIXES[kind]}"
+    written = export.export(generator, METADATA, kind, target)
     assert sorted(tmp_path.iterdir()) == sorted(written)  # no temporary file is left
     for shape in ((1, 9, 13, 3), (2, 24, 17, 3)):
-        lr = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+        lr = numerics.random().uniform(-1, 1, shape).astype(np.float32)
         sr, texts = RUNS[kind](target, lr)
         assert 0.1 < sr.std() < 0.9  # tanh is not saturated
         assert sr.shape == (shape[0], 2 * shape[1], 2 * shape[2], 3)
-        assert np.abs(sr - keras.ops.convert_to_numpy(generator(lr))).max() < 1e-4
-    assert "127.5" in texts["input"] and "2*h" in texts["output"] and json.loads(texts["facts"]) == FACTS
+        assert np.abs(sr - keras.ops.convert_to_numpy(generator(lr))).max() < CLOSE_IN_FLOAT32
+    assert "127.5" in texts["input"] and "2*h" in texts["output"] and json.loads(texts["facts"]) == METADATA
     with pytest.raises(export.UserError, match="exists"):
-        export.export(generator, FACTS, kind, target)
+        export.export(generator, METADATA, kind, target)
 
 
 @pytest.mark.parametrize(
@@ -88,4 +94,49 @@ def test_a_name_of_another_kind_is_one_line_and_2(kind, name, capsys):
         export.command_line(["--format", kind, "-o", name])
     assert stop.value.code == 2
     line = capsys.readouterr().err
-    assert line.count("\n") == 1 and name in line and export.FORMATS[kind] in line
+    assert line.count("\n") == 1 and name in line and export.EXPORT_SUFFIXES[kind] in line
+
+
+@pytest.fixture
+def doubling(tmp_path):
+    """Weights that double, with metadata beside them."""
+    model = {"scale": 2, "blocks": 1, "filters": 8}
+    save_weights(SRGAN_g(**model), tmp_path / "g.weights.h5", {"model": model})
+    return tmp_path / "g.weights.h5"
+
+
+def status_of(program, weights, folder):
+    """The exit status of export.py or upscale.py, in Keras, with these weights."""
+    if program == "export.py":
+        words = ["--format", "onnx", "--model", str(weights), "-o", str(folder / "g.onnx")]
+        return export.main(export.command_line(words))
+    write_picture(folder / "a.png", np.zeros((8, 9, 3), np.uint8))
+    return upscale.main(upscale.command_line([str(folder / "a.png"), "--model", str(weights), "--engine=keras"]))
+
+
+@pytest.mark.parametrize("program", ["export.py", "upscale.py"])
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ('{"model": {"scale": 3}}', '"scale": 3'),
+        ('{"model": {"blocks": "x"}}', "\"blocks\": 'x'"),
+        ("{", "cannot be read"),
+        (None, "of another network"),  # without metadata it is taken for the paper's network
+    ],
+)
+def test_wrong_metadata_is_one_line_and_2(doubling, tmp_path, capsys, program, text, said):
+    metadata_path(doubling).unlink()
+    if text:
+        metadata_path(doubling).write_text(text)
+    assert status_of(program, doubling, tmp_path) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"{program}: {tmp_path}/g.") and line.count("\n") == 1 and said in line
+    assert not (tmp_path / "g.onnx").exists() and not (tmp_path / "a_x4.png").exists()
+
+
+def test_openvino_needs_no_metadata(doubling, tmp_path):
+    metadata_path(doubling).unlink()
+    write_picture(tmp_path / "a.png", np.zeros((8, 9, 3), np.uint8))
+    words = [str(tmp_path / "a.png"), "--model", str(doubling), "--engine=openvino"]
+    assert upscale.main(upscale.command_line(words)) == 0
+    assert read_picture(tmp_path / "a_x2.png").shape == (16, 18, 3)

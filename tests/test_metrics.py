@@ -108,9 +108,10 @@ def test_feature_distance_by_hand(random=np.random.default_rng(0)):
     a, b = (np.zeros((2, 2, 3, 4), np.float32) for _ in range(2))
     a[..., 0], b[..., 0] = 5, 0.1
     b[1, 0, :2] = [0, 7, 0, 0]  # at right angles in two of six places: a squared distance of 2 there
+    rounding = 20 * 2**-24  # of a root, a quotient, a square and a few sums, in float32
     other = random.standard_normal((2, 5, 5, 8)).astype(np.float32)
-    assert np.asarray(feature_distance([a, other], [b, 3 * other])) == pytest.approx([0, 2 * 2 / 6 / 2], abs=1e-6)
-    assert np.asarray(feature_distance([a], [-b[:1]])) == pytest.approx([4, 4])
+    assert np.asarray(feature_distance([a, other], [b, 3 * other])) == pytest.approx([0, 2 * 2 / 6 / 2], abs=rounding)
+    assert np.asarray(feature_distance([a], [-b[:1]])) == pytest.approx([4, 4], rel=rounding)
 
 
 @pytest.mark.parametrize("period", [2, 4])

@@ -16,6 +16,8 @@ def copy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("copy")
     for source in ROOT.glob("*.py"):
         shutil.copy(source, folder)
+    for name in ("training", "upscaling", "evaluation"):
+        shutil.copytree(ROOT / name, folder / name)
     for name in ("train", "valid", "benchmark/Set5", "benchmark/Set14"):
         shutil.copytree(ROOT / "data" / name, folder / "data" / name)
     shutil.copy(ROOT / "data/niqe_pristine.npz", folder / "data")
@@ -34,14 +36,18 @@ def test_quick_trains_both_stages_and_evaluates(copy):
     for stage in ("srgan_init", "srgan"):
         lines = (copy / f"checkpoints/quick/log_{stage}.jsonl").read_text().splitlines()
         logs[stage] = [json.loads(line) for line in lines]
-    scores = [line["val_psnr"] for line in logs["srgan_init"]]
-    assert len(scores) == 11 and all(later > earlier for earlier, later in zip(scores, scores[1:]))
+    scores = {line["update"]: line["val_psnr"] for line in logs["srgan_init"]}
+    # while the rate is constant it gains a dB and more a report, in the decay what other roundings may take away
+    assert scores[0] + 5 < scores[100] < scores[200] < scores[300]
+    assert scores[600] > logs["srgan_init"][0]["val_psnr_bicubic"] > scores[0]
     assert logs["srgan"][-1]["d_real"] > logs["srgan"][-1]["d_fake"]  # the discriminator has learnt
-    for samples, updates in (("srgan_ginit", 500), ("srgan_gan", 150)):
+    for samples, updates in (("srgan_ginit", 600), ("srgan_gan", 150)):
         assert (copy / f"samples/quick/{samples}/train_{updates}.png").exists()
     rows = json.loads((copy / "samples/quick/evaluate/results.json").read_text())
     methods = ["nearest", "bicubic", "lanczos", "SRResNet", "SRGAN", "HR"]
     assert [(row["set"], row["method"]) for row in rows] == [(s, m) for s in ("Set5", "Set14") for m in methods]
+    psnr = {row["method"]: row["psnr"] for row in rows if row["set"] == "Set5"}
+    assert psnr["SRResNet"] > psnr["bicubic"] and psnr["SRGAN"] > psnr["bicubic"]
     assert len(list((copy / "samples/quick/evaluate").glob("Set*_img_*.png"))) == 19
     assert "| Set5 | bicubic | 28.42 | 28.43 |" in ended.stdout
     assert "| Set14 | bicubic | 25.99 | 25.99 |" in ended.stdout

@@ -119,7 +119,8 @@ def test_a_warm_up_can_start_from_given_weights(straight, tmp_path, capsys):
     assert run(tmp_path, mode="srresnet", **changes) == 0
     before, after = (datasets(path) for path in (start, tmp_path / "checkpoints/g_srgan_init.weights.h5"))
     kernels = [name for name, value in before.items() if value.ndim == 4]
-    assert kernels and all(np.allclose(before[name], after[name], atol=1e-7) for name in kernels)
+    # the average of two equal numbers a is keep * a + (1 - keep) * a, in float32: four roundings
+    assert kernels and all(np.allclose(after[name], before[name], rtol=4 * 2**-24, atol=0) for name in kernels)
     capsys.readouterr()
     assert run(tmp_path, mode="srresnet", **changes) == 0
     assert f"{start} was read when it began" in capsys.readouterr().out
@@ -210,7 +211,10 @@ def test_the_generator_is_judged_by_the_discriminator_of_before_the_update(monke
     game(lr)
     expected = g_gan_loss(game.discriminator(game.generator(to_float(lr), training=True), training=True))
     game.compile(optimizer=train.keras.optimizers.Adam(1e-2), jit_compile=JIT)
-    assert game.train_on_batch(lr, hr, return_dict=True)["gan"] == pytest.approx(float(expected), rel=1e-4)
+    judged = game.train_on_batch(lr, hr, return_dict=True)["gan"]
+    late = g_gan_loss(game.discriminator(game.generator(to_float(lr), training=True), training=True))
+    assert abs(late - expected) > 1e-2  # what it would be after the update, far from a rounding of float32
+    assert judged == pytest.approx(float(expected), rel=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

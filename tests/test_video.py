@@ -29,13 +29,13 @@ def twice(lr):
 def clip(path, rate=NTSC, matrix=None, span=None, turned=0, sound=True, varying=False):
     """Write 12 frames of 48 x 32, a colour in each corner, and half a second of a tone."""
     with av.open(str(path), "w") as file:
-        shown = file.add_stream("libx264", rate=rate, options={"crf": "1"})
-        shown.width, shown.height, shown.pix_fmt = 48, 32, "yuv420p"
-        shown.codec_context.time_base = Fraction(1, 1000) if varying else 1 / rate
-        shown.codec_context.colorspace, shown.codec_context.color_range = matrix or 2, span or 0
+        out_stream = file.add_stream("libx264", rate=rate, options={"crf": "1"})
+        out_stream.width, out_stream.height, out_stream.pix_fmt = 48, 32, "yuv420p"
+        out_stream.codec_context.time_base = Fraction(1, 1000) if varying else 1 / rate
+        out_stream.codec_context.colorspace, out_stream.codec_context.color_range = matrix or 2, span or 0
         if turned:
-            shown.set_display_rotation(turned)
-        heard = file.add_stream("aac", rate=44100, layout="mono") if sound else None
+            out_stream.set_display_rotation(turned)
+        audio_stream = file.add_stream("aac", rate=44100, layout="mono") if sound else None
         for index in range(12):
             frame = av.VideoFrame.from_ndarray(np.roll(CORNERS, index, 0).repeat(16, 0).repeat(24, 1), format="rgb24")
             frame = frame.reformat(
@@ -43,16 +43,16 @@ def clip(path, rate=NTSC, matrix=None, span=None, turned=0, sound=True, varying=
                 dst_colorspace="ITU709" if matrix == 1 else "ITU601",
                 dst_color_range="JPEG" if span == 2 else "MPEG",
             )
-            frame.pts, frame.time_base = (7 * index**2 if varying else index), shown.codec_context.time_base
-            file.mux(shown.encode(frame))
-        file.mux(shown.encode())
+            frame.pts, frame.time_base = (7 * index**2 if varying else index), out_stream.codec_context.time_base
+            file.mux(out_stream.encode(frame))
+        file.mux(out_stream.encode())
         for start in range(0, 22528 * sound, 1024):
             tone = np.sin(0.05 * np.arange(start, start + 1024, dtype=np.float32))[None]
             frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
             frame.sample_rate, frame.pts = 44100, start
-            file.mux(heard.encode(frame))
+            file.mux(audio_stream.encode(frame))
         if sound:
-            file.mux(heard.encode())
+            file.mux(audio_stream.encode())
 
 
 def content(path):
@@ -127,6 +127,13 @@ def test_bad_input_is_one_line(tmp_path):
         open_video(tmp_path / "whole.mp4", limit=1000)
 
 
+def test_an_exception_without_a_message_is_one_line_too(tmp_path, monkeypatch):
+    clip(tmp_path / "in.mp4")
+    monkeypatch.setattr(av, "open", lambda *arguments, **options: (_ for _ in ()).throw(ValueError()))
+    with pytest.raises(UserError, match=r"in.mp4: unreadable video \(ValueError\)$"):
+        open_video(tmp_path / "in.mp4")
+
+
 def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
     clip(tmp_path / "in.mp4")
     video = open_video(tmp_path / "in.mp4")
@@ -144,12 +151,12 @@ def pan(path, count=23):
     """Write a detail that moves over a picture, so that frames are predicted from later ones."""
     picture = read_picture(ROOT / "data/benchmark/Set14/HR/img_003.png")
     with av.open(str(path), "w") as file:
-        shown = file.add_stream("libx264", rate=NTSC, options={"crf": "10"})
-        shown.width, shown.height, shown.pix_fmt = 64, 48, "yuv420p"
+        out_stream = file.add_stream("libx264", rate=NTSC, options={"crf": "10"})
+        out_stream.width, out_stream.height, out_stream.pix_fmt = 64, 48, "yuv420p"
         for index in range(count):
             part = np.ascontiguousarray(picture[2 * index : 2 * index + 48, 3 * index : 3 * index + 64])
-            file.mux(shown.encode(av.VideoFrame.from_ndarray(part, format="rgb24")))
-        file.mux(shown.encode())
+            file.mux(out_stream.encode(av.VideoFrame.from_ndarray(part, format="rgb24")))
+        file.mux(out_stream.encode())
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
@@ -159,7 +166,8 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, monkeypatch,
     out, straight = tmp_path / f"out.{suffix}", tmp_path / f"straight.{suffix}"
     upscale_video(open_video(tmp_path / "in.mp4"), straight, twice)
     program = f"""if True:
-        import os, signal, video
+        import os, signal
+        from upscaling import video
         video.PIECE, calls = 5, []
         def network(lr):
             calls.append(lr)
@@ -170,9 +178,14 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, monkeypatch,
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -signal.SIGKILL
     assert not out.exists()
     remove_partial_files.cache_clear()  # as in a new process
-    seen, found = [], []
-    upscale_video(open_video(tmp_path / "in.mp4"), out, lambda lr: (seen.append(lr), twice(lr))[1], found=found.append)
-    assert len(seen) == 23 - 15 and found == [5, 5, 5]
+    seen, existing = [], []
+
+    def network(lr):
+        seen.append(lr)
+        return twice(lr)
+
+    upscale_video(open_video(tmp_path / "in.mp4"), out, network, on_existing=existing.append)
+    assert len(seen) == 23 - 15 and existing == [5, 5, 5]
     _, times, frames, _ = content(out)
     _, straight_times, straight_frames, _ = content(straight)
     assert len(frames) == 23 and times == straight_times and np.array_equal(frames, straight_frames)

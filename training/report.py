@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 from easydict import EasyDict
+from tqdm import tqdm
 
 from evaluation.metrics import colour_shift, luma, mesh, psnr
 from pictures import grid, labelled, resize, write_picture
@@ -53,12 +54,10 @@ class Report:
 
         Raises UserError if the log is damaged or cannot be written.
         """
-        self.first = self.game.updates_done()  # the bar counts only this run's updates, or its ETA would be wrong
-        interval = 0.5 if sys.stdout.isatty() else 60  # seconds between two updates of the bar
-        terms = list(self.game.terms)
-        self.bar = keras.utils.Progbar(
-            self.total - self.first, interval=interval, stateful_metrics=terms, unit_name="update"
-        )
+        self.first = self.game.updates_done()
+        # Drawn on a terminal alone: a file gets the lines of the reports and no control characters.
+        hidden = None if self.writes else True
+        self.bar = tqdm(total=self.total, initial=self.first, desc=self.stage.name, unit="update", disable=hidden)
         if keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
             self.tensorboard = keras.callbacks.TensorBoard(self.board, write_graph=False)
             self.tensorboard.set_model(self.game)
@@ -69,9 +68,7 @@ class Report:
         if devices.max_over_processes(not self.lines):  # if one process must validate, all must, or it would wait
             line = {"update": self.first, **self.validate(), "val_psnr_bicubic": float(np.mean(self.bicubic_psnrs))}
             self.lines = self.lines or [line]
-        print(
-            f"{self.stage.name}: val_psnr {self.lines[-1]['val_psnr']:.4g}, bicubic {np.mean(self.bicubic_psnrs):.4g}"
-        )
+        self.say(f"val_psnr {self.lines[-1]['val_psnr']:.4g}, bicubic {np.mean(self.bicubic_psnrs):.4g}")
         self.write_log()
         self.started = time.perf_counter()
 
@@ -95,9 +92,19 @@ class Report:
         if self.writes:
             write_text(self.log, "".join(json.dumps(line) + "\n" for line in self.lines))
 
+    def say(self, text: str) -> None:
+        """Print a line of this stage, above its bar if one is drawn."""
+        tqdm.write(f"{self.stage.name}: {text}")
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """Leave the bar as it is."""
+        self.bar.close()
+
     def progress(self, update: int, terms: Mapping[str, float]) -> None:
         """Move the progress bar to `update`. terms: {name: mean so far in this period}."""
-        self.bar.update(update - self.first, list(terms.items()))
+        self.bar.set_postfix({name: f"{value:.4g}" for name, value in terms.items()}, refresh=False)
+        self.bar.update(update - self.bar.n)
 
     def end_period(self, terms: Mapping[str, float], updates: int) -> dict[str, Any]:
         """Validate, print and log the results of a period, and return its line of the log.
@@ -109,12 +116,12 @@ class Report:
         line["learning_rate"] = float(keras.ops.convert_to_numpy(self.game.optimizer.learning_rate))
         line["updates_per_second"] = updates / seconds
         shown = "  ".join(f"{name} {value:.4g}" for name, value in line.items())
-        print(f"\n{self.stage.name}: {shown}", flush=True)
+        self.say(shown)
         if self.tensorboard:
             self.tensorboard.on_epoch_end(line["update"], line)
         warning = warning_for([*self.lines, line])
         if warning:
-            print(f"{self.stage.name}: warning: {warning}", flush=True)
+            self.say(f"warning: {warning}")
             self.lines.append(line | {"warning": warning})
         else:
             self.lines.append(line)

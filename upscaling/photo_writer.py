@@ -9,56 +9,88 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from upscaling.photo_reader import EXIF_FOLDERS, FORMATS, rounded
+from upscaling.photo_metadata import EXIF_FOLDERS
+from upscaling.photo_reader import PHOTO_FORMATS
+from upscaling.strips import rounded
 from utils import UserError, atomic_write
 
+STRIP_BYTES = 2**20  # of a strip in the files that are written strip by strip
 
-def write_photo(path, photo, frames, scale=1):
-    """Write the frames of `photo`, now `scale` times as large, whole or not at all; decoding starts here.
 
-    frames: an iterable of Strips; in PNG and TIFF a strip is written when it comes, and is in memory alone.
-    Returns what the format loses, a line each. Raises UserError where it cannot hold the picture.
+# kinds of pictures, by Pillow's modes, that no format keeps here
+KINDS_LOST = {"CMYK": "CMYK", "LAB": "LAB", "P": "a palette", "PA": "a palette", "1": "1 bit a pixel"}
+
+
+def write_photo(path, photo, frames, scale=1, quality=None):
+    """Write the frames of `photo`, now `scale` times as large, atomically; decoding starts here.
+
+    frames: an iterable of Strips; in PNG and TIFF a strip is written when it comes, and is alone in memory.
+    quality: 1 to 100, of JPEG and WebP; None: 95, and a WebP without loss for one without loss.
+    Returns what is lost, a line each. Raises UserError where it cannot hold the picture.
     """
     path = Path(path)
-    kind, longest = FORMATS.get(path.suffix.lower()), scale * max(photo.size)
-    if kind is None:
-        raise UserError(f"{path}: no format ends like this; choose from {' '.join(FORMATS)}")
-    if longest > kind.longest:
-        raise UserError(f"{path}: {longest} pixels long, {kind.name} holds {kind.longest}; name it .png or .tiff")
-    if photo.frames > 1 and not (kind.animation if FORMATS[photo.suffix].animation else kind.name == "TIFF"):
-        raise UserError(f"{path}: {kind.name} does not hold such {photo.frames} frames; name it {photo.suffix}")
+    kind = PHOTO_FORMATS.get(path.suffix.lower())
+    check_format(path, kind, photo, scale)
     with atomic_write(path) as temporary:
         if kind.name == "TIFF":
             _write_tiff(temporary, path, frames)
         elif kind.name == "PNG" and photo.frames == 1:
             _write_png(temporary, *frames)
         else:
-            _write_eight_bits(temporary, kind, frames, photo.lossless)
-    lost = ["transparency; it is white now"] if photo.alpha and not kind.alpha else []
-    lost += ["16 bits a channel; it has 8 now"] if photo.sixteen_bits and not kind.sixteen_bits else []
-    return [f"{path}: {kind.name} does not hold {what}" for what in lost]
+            _write_eight_bits(temporary, kind, frames, photo.lossless and quality is None, quality or 95)
+    lost = []
+    if photo.alpha and not kind.alpha:
+        lost.append("transparency; it is white now")
+    if photo.sixteen_bits and not kind.sixteen_bits:
+        lost.append("16 bits a channel; it has 8 now")
+    lines = [f"{path}: {kind.name} does not hold {what}" for what in lost]
+    if photo.mode in KINDS_LOST and kind.name != "GIF":  # which has a palette in any case
+        grey = photo.mode == "1"
+        lines.append(f"{path}: {'grey' if grey else 'RGB'} now; {photo.path} has {KINDS_LOST[photo.mode]}")
+    return lines
 
 
-def _write_eight_bits(path, kind, frames, lossless):
+def check_format(path, kind, photo, scale):
+    """Raise UserError where the format `kind`, or None, cannot hold `photo` when it is `scale` times as large."""
+    if kind is None:
+        raise UserError(f"{path}: no format ends like this; choose from {' '.join(PHOTO_FORMATS)}")
+    longest = scale * max(photo.size)
+    if longest > kind.longest:
+        raise UserError(f"{path}: {longest} pixels long, {kind.name} holds {kind.longest}; name it .png or .tiff")
+    # frames of an animation need a format with animations, pages of a TIFF another TIFF
+    animated = PHOTO_FORMATS[photo.suffix].animation
+    if photo.frames > 1 and not (kind.animation if animated else kind.name == "TIFF"):
+        raise UserError(f"{path}: {kind.name} does not hold such {photo.frames} frames; name it {photo.suffix}")
+
+
+def _write_eight_bits(path, kind, frames, lossless, quality):
     """Write a picture or an animation through Pillow."""
     images, infos = [], []
     for frame in frames:
         images.append(_image(frame, kind))
         infos.append(frame.info)
-    options = infos[0] | {"quality": 95, "subsampling": 0, "lossless": lossless, "exact": True, "optimize": False}
+    options = _save_options(kind, infos[0], lossless, quality)
+    if len(images) > 1:
+        options |= {"save_all": True, "append_images": images[1:]}
+        options["duration"] = [info.get("duration", 0) for info in infos]
+        # A GIF with transparency must clear each frame before the next, or the old one would show through.
+        transparent = any("transparency" in image.info for image in images)
+        options["disposal"] = 2 if kind.name == "GIF" and transparent else 0
+    images[0].save(path, kind.name, **options)
+
+
+def _save_options(kind, info, lossless, quality):
+    """Pillow's options for saving a picture with `info` in the format `kind`."""
+    options = info | {"quality": quality, "subsampling": 0, "lossless": lossless, "exact": True, "optimize": False}
     if kind.name == "PNG":
-        options["pnginfo"] = _png_text(infos[0])
+        options["pnginfo"] = _png_text(info)
     if kind.name == "JPEG":  # a segment of it ends at 64 KB
         options = {name: value for name, value in options.items() if name not in ("exif", "xmp") or len(value) < 65000}
     if kind.name == "WEBP" and options.get("icc_profile", b"")[16:20] == b"GRAY":  # it has colour only
         del options["icc_profile"]
     if kind.name != "GIF":
         options.setdefault("loop", 1)  # a GIF that does not say plays once
-    if len(images) > 1:
-        options |= {"save_all": True, "append_images": images[1:]}
-        options["duration"] = [info.get("duration", 0) for info in infos]
-        options["disposal"] = 2 if kind.name == "GIF" and any("transparency" in image.info for image in images) else 0
-    images[0].save(path, kind.name, **options)
+    return options
 
 
 def _image(frame, kind):
@@ -67,18 +99,24 @@ def _image(frame, kind):
     bands = bands if bands.dtype == np.uint8 else rounded(bands / 257, np.uint8)
     colour = bands[..., 0] if bands.shape[2] < 3 else bands[..., :3]
     alpha = None if bands.shape[2] % 2 else bands[..., -1]
-    if alpha is not None and not kind.alpha:
+    if alpha is not None and not kind.alpha:  # on white
         share = (alpha if colour.ndim == 2 else alpha[..., None]) / 255
         colour, alpha = rounded(colour * share + 255 * (1 - share), np.uint8), None
     image = Image.fromarray(colour).convert("RGB" if kind.name in ("GIF", "WEBP") else None)
     if kind.name == "GIF":
-        hidden = alpha is not None and alpha.min() < 128
-        image = image.quantize(255 if hidden else 256)
-        if hidden:
-            image.paste(255, mask=Image.fromarray(alpha < 128))
-            image.info["transparency"] = 255
-    elif alpha is not None:
+        return _with_palette(image, alpha)
+    if alpha is not None:
         image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+def _with_palette(image, alpha):
+    """A GIF's frame: up to 256 colours, of which the last is transparent where alpha is below one half."""
+    if alpha is None or alpha.min() >= 128:
+        return image.quantize(256)
+    image = image.quantize(255)
+    image.paste(255, mask=Image.fromarray(alpha < 128))
+    image.info["transparency"] = 255
     return image
 
 
@@ -91,10 +129,13 @@ def _png_text(info):
 
 
 def _write_png(path, frame):
-    """Write 8 or 16 bits, strip by strip: Pillow's chunks for one pixel, with the header and the pixels changed."""
+    """Write 8 or 16 bits, strip by strip.
+
+    Pillow writes the chunks for one pixel; the header and the pixels in them are replaced by those of the frame.
+    """
     height, width, channels = frame.shape
-    bits, colours = 8 * frame.dtype.itemsize, {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    header = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
+    bits, colour_type = 8 * frame.dtype.itemsize, {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
     with open(path, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
         options = frame.info | {"pnginfo": _png_text(frame.info)}
@@ -104,47 +145,52 @@ def _write_png(path, frame):
 
 
 def _deflated(frame):
-    """Yield the pixels as PNG holds them, some at a time: differences from what Paeth's filter expects, deflated."""
+    """Yield the pixels as PNG holds them, strip by strip: bytes as differences from Paeth's prediction, deflated.
+
+    Paeth's filter (PNG standard, 9.4) predicts a byte by that of its three neighbours left, up and in the corner
+    between which is nearest to left + up - corner. It suits photographs, and one filter for all rows needs no search.
+    """
     _, width, channels = frame.shape
     step, deflate = channels * frame.dtype.itemsize, zlib.compressobj(strategy=zlib.Z_FILTERED)
-    above = np.zeros((1, step + step * width), np.uint8)
-    for some in frame.in_equal(_rows(frame)):
-        here = some.astype(frame.dtype.newbyteorder(">")).view(np.uint8).reshape(len(some), -1)
-        seen = np.concatenate([above, np.pad(here, ((0, 0), (step, 0)))])
-        above = seen[-1:]
-        left, up, corner = seen[1:, :-step], seen[:-1, step:], seen[:-1, :-step]
+    last_row = np.zeros((1, step + step * width), np.uint8)
+    for chunk in frame.in_equal(_rows_per_strip(frame)):
+        rows = chunk.astype(frame.dtype.newbyteorder(">")).view(np.uint8).reshape(len(chunk), -1)
+        padded = np.concatenate([last_row, np.pad(rows, ((0, 0), (step, 0)))])  # outside the picture all is 0
+        last_row = padded[-1:]
+        left, up, corner = padded[1:, :-step], padded[:-1, step:], padded[:-1, :-step]
         a, b, c = (x.astype(np.int16) for x in (left, up, corner))
         to_left, to_up, to_corner = abs(b - c), abs(a - c), abs(a + b - 2 * c)
-        nearest = (to_left <= to_up) & (to_left <= to_corner)
-        expected = np.where(nearest, left, np.where(to_up <= to_corner, up, corner))
-        yield deflate.compress(np.insert(here - expected, 0, 4, axis=1).tobytes())
+        nearest_is_left = (to_left <= to_up) & (to_left <= to_corner)
+        predicted = np.where(nearest_is_left, left, np.where(to_up <= to_corner, up, corner))
+        filtered = np.insert(rows - predicted, 0, 4, axis=1)  # each row begins with the number of its filter
+        yield deflate.compress(filtered.tobytes())
     yield deflate.flush()
 
 
-def _rows(frame):
-    """Of a megabyte."""
-    return max(1, 2**20 // (frame.shape[1] * frame.shape[2] * frame.dtype.itemsize))
+def _rows_per_strip(frame):
+    return max(1, STRIP_BYTES // (frame.shape[1] * frame.shape[2] * frame.dtype.itemsize))
 
 
-def _write_tiff(path, shown, frames):
-    """Write pages of 8 or 16 bits, strip by strip. shown: the name for messages."""
+def _write_tiff(path, target, frames):
+    """Write pages of 8 or 16 bits, strip by strip, to `path`. target: its name in messages."""
     try:
         with TiffImagePlugin.AppendingTiffWriter(path, new=True) as file:
             for index, frame in enumerate(frames):
-                with tempfile.TemporaryFile(dir=path.parent) as strips:  # before them is written how long each is
+                # A page's fields come before its strips and hold the length of each: the strips wait in another file.
+                with tempfile.TemporaryFile(dir=path.parent) as strips:
                     _page(frame, strips, with_exif=index == 0).save(file)
                     strips.seek(0)
                     shutil.copyfileobj(strips, file)
                 file.newFrame()
     except struct.error as error:
-        raise UserError(f"{shown}: more than 4 GB, which is all that a TIFF holds; name it .png") from error
+        raise UserError(f"{target}: more than 4 GB, which is all that a TIFF holds; name it .png") from error
 
 
 def _page(frame, file, with_exif):
-    """The fields of a page, whose strips go to `file`: a megabyte each, deflated; the first page alone has EXIF."""
+    """Write the strips of a page to `file`, deflated, and return its fields; the first page alone has EXIF."""
     (height, width, channels), info = frame.shape, frame.info
     lengths = []
-    for rows in frame.in_equal(_rows(frame)):
+    for rows in frame.in_equal(_rows_per_strip(frame)):
         differences = np.diff(rows, axis=1, prepend=np.zeros_like(rows[:, :1]))  # to the left; they compress better
         lengths.append(file.write(zlib.compress(differences.astype(frame.dtype.newbyteorder("<")).tobytes())))
     fields = TiffImagePlugin.ImageFileDirectory_v2()
@@ -153,11 +199,11 @@ def _page(frame, file, with_exif):
         exif.load(info["exif"])
         for tag in exif:
             fields[tag] = exif.get_ifd(tag) if tag in EXIF_FOLDERS else exif[tag]
-    starts = tuple(sum(lengths[:index]) for index in range(len(lengths)))  # after the fields
+    starts = tuple(sum(lengths[:index]) for index in range(len(lengths)))  # Pillow adds where the fields end
     fields[256], fields[257], fields[258], fields[277] = width, height, (8 * frame.dtype.itemsize,) * channels, channels
     fields[259], fields[317] = 8, 2  # deflate, differences
     fields[262] = 1 if channels < 3 else 2  # grey, RGB
-    fields[278], fields[273], fields[279] = _rows(frame), starts, tuple(lengths)
+    fields[278], fields[273], fields[279] = _rows_per_strip(frame), starts, tuple(lengths)
     if channels in (2, 4):
         fields[338] = 2  # alpha, not premultiplied
     if "dpi" in info:

@@ -1,4 +1,4 @@
-"""Video: every frame through a network in its turn, at its own time, upright; sound is copied as it is."""
+"""Videos upscaled frame by frame: times and colours are kept, frames are turned upright, sound is copied as it is."""
 
 import contextlib
 import hashlib
@@ -11,20 +11,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils import UserError, atomic_write
+from utils import UserError, atomic_write, reason
 
 try:
     import av
 except ImportError:  # 104 MB that pictures do without
     av = None
 
-# how frames are written: codec and its constant quality, on a scale of its own
+# How frames are written: the codec and its constant quality, on a scale of its own.
 H264, VP9 = ("libx264", {"crf": "16"}), ("libvpx-vp9", {"crf": "20", "b:v": "0", "row-mt": "1"})
-PIECE = 100  # frames that are made again at most when a run was stopped
+PIECE = 100  # frames; what a stopped run has begun of a piece is made again
 CONTAINERS = {".mp4": H264, ".mov": H264, ".m4v": H264, ".mkv": H264, ".webm": VP9}
-# what CONTAINERS are read as; other formats, whatever the file is called, may name further files (concat, HLS)
+# The formats that are read, whatever the file is called. Others could make it read further files (concat, HLS).
 READ = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"}
-MATRICES = {1: "ITU709", 7: "SMPTE240M", 9: "BT2020"}  # of the numbers in H.273; all others are ITU601
+MATRICES = {1: "ITU709", 7: "SMPTE240M", 9: "BT2020"}  # from H.273's numbers; all others are taken for ITU601
 COLOURS = ("colorspace", "color_range", "color_primaries", "color_trc")
 
 
@@ -38,7 +38,10 @@ class Video(NamedTuple):
 
 
 def open_video(path, limit=50_000_000):
-    """The Video at `path`; decodes nothing. Raises UserError where it is none or has frames above `limit` pixels."""
+    """The Video at `path`, by its header; no frame is decoded.
+
+    limit: pixels of a frame. Raises UserError where the file is no video, cannot be read or exceeds the limit.
+    """
     path = Path(path)
     if av is None:
         raise UserError(f"{path}: videos need PyAV; pip install 'av>=18,<19'")
@@ -57,12 +60,13 @@ def open_video(path, limit=50_000_000):
         return Video(path, (stream.width, stream.height), frames, rate)
 
 
-def upscale_video(video, out, network, made_of="", found=lambda frames: None):
-    """Write `out` (mp4, mov, m4v, mkv, webm) with the frames of `video` through `network`; whole or not at all.
+def upscale_video(video, out, network, made_of="", on_existing=lambda frames: None):
+    """Write `out` (mp4, mov, m4v, mkv, webm) with the frames of `video` through `network`, atomically.
 
     It is made in pieces, which stay in a hidden folder beside `out` until it is whole: a stopped run goes on after
-    them. network: maps uint8 (h, w, 3) to uint8 (scale*h, scale*w, 3). made_of: says which network it is; pieces
-    of another, or of another `video`, are made again. found: is called with the frames of each piece that is there.
+    them. network: maps uint8 (h, w, 3) to uint8 (scale*h, scale*w, 3). made_of: a text that identifies the network and
+    its options; pieces of another, or of a changed `video`, are made again. on_existing: is called with the number of
+    frames in each piece that is there already. Raises UserError where `video` cannot be read or `out` written.
     """
     out = Path(out)
     if out.suffix.lower() not in CONTAINERS:
@@ -74,95 +78,101 @@ def upscale_video(video, out, network, made_of="", found=lambda frames: None):
             made_of = (made_of, PIECE, CONTAINERS[out.suffix.lower()], source.st_size, source.st_mtime_ns)
             name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
             for path in folder.glob("*"):
-                if not path.name.startswith((name, ".")):  # . another process writes
+                if not path.name.startswith((name, ".")):  # hidden files are being written by another process
                     path.unlink()
-            _join(temporary, out, video, _pieces(video, out, folder / name, network, found))
+            _join(temporary, out, video, _pieces(video, out, folder / name, network, on_existing))
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         with contextlib.suppress(OSError):
             folder.rmdir()  # if no piece is in it
 
 
-def _pieces(video, out, path, network, found):
+def _pieces(video, out, path, network, on_existing):
     """Yield (path, time of its first frame in seconds) of each piece in turn, made if it is missing."""
     with contextlib.ExitStack() as stack:
         with _one_line(video.path, "unreadable video"):
             source = stack.enter_context(av.open(video.path, options=READ))
-        seen = source.streams.video[0]
-        frames = _items(video.path, source, seen)
+        in_stream = source.streams.video[0]
+        frames = _items(video.path, source, in_stream)
         for index in itertools.count():
             first = next(frames, None)
             if first is None:
                 return
             piece = path.with_name(f"{path.name}-{index:06}.nut")  # NUT keeps the times as they are, mov does not
-            some = itertools.chain([first], itertools.islice(frames, PIECE - 1))
+            chunk = itertools.chain([first], itertools.islice(frames, PIECE - 1))
             if piece.exists():
-                found(sum(1 for _ in some))
+                on_existing(sum(1 for _ in chunk))  # decodes these frames, to come to those behind them
             else:
-                _write_piece(piece, out, video.rate, seen, (_enlarged(frame, network) for frame in some))
+                _write_piece(piece, out, video.rate, in_stream, (_upscaled(frame, network) for frame in chunk))
             yield piece, first.time_base * first.pts
 
 
-def _write_piece(path, out, rate, seen, frames):
-    """Encode `frames`, which came from the stream `seen`, whole or not at all."""
+def _write_piece(path, out, rate, in_stream, frames):
+    """Encode upscaled `frames`, which were decoded from `in_stream`, to `path`, atomically. out: for messages."""
     codec, options = CONTAINERS[out.suffix.lower()]
     writing = f"cannot be written; {codec} holds 16384 pixels a side"
     with atomic_write(path) as temporary, contextlib.ExitStack() as stack:
         with _one_line(out, writing):
             file = av.open(str(temporary), "w")
-            stack.callback(_given_up, file)
-            shown = file.add_stream(codec, rate=rate or None, options=options)
-        context = shown.codec_context
+            stack.callback(_close_quietly, file)
+            out_stream = file.add_stream(codec, rate=rate or None, options=options)
+        context = out_stream.codec_context
         for frame in frames:
             with _one_line(out, writing):
                 if not context.is_open:
                     context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
-                    context.time_base = seen.time_base
+                    context.time_base = in_stream.time_base
                     for name in COLOURS:
-                        setattr(context, name, getattr(seen.codec_context, name))
-                file.mux(shown.encode(frame))
+                        setattr(context, name, getattr(in_stream.codec_context, name))
+                file.mux(out_stream.encode(frame))
         with _one_line(out, writing):
-            file.mux(shown.encode())
+            file.mux(out_stream.encode())  # the frames that the encoder has kept back
             file.close()
 
 
 def _join(temporary, out, video, pieces):
-    """Copy the packets of all pieces and of the sound of `video` into one file."""
+    """Copy the packets of all pieces, and of the sound of `video`, into one file."""
     with contextlib.ExitStack() as stack:
         with _one_line(video.path, "unreadable video"):
             source = stack.enter_context(av.open(video.path, options=READ))
         writing = "cannot be written"
         with _one_line(out, writing):
             target = av.open(str(temporary), "w")
-            stack.callback(_given_up, target)
+            stack.callback(_close_quietly, target)
             target.metadata.update(source.metadata)
-            known = [stream.name for stream in source.streams.audio if stream.codec_context]
-            unheard = [name for name in known if name not in target.supported_codecs]
-        if unheard:  # before the first piece is made
-            raise UserError(f"{out}: does not hold sound in {unheard[0]}; name it .mkv, which holds all")
+        _check_sound(out, source, target)  # before the first piece is made
         first = next(pieces, None)
         if first is None:
             raise UserError(f"{video.path}: no frame of it can be read")
         with _one_line(out, writing), av.open(str(first[0])) as piece:
-            shown = target.add_stream_from_template(piece.streams.video[0])
-            shown.codec_context.framerate = video.rate
-            heard = {stream.index: target.add_stream_from_template(stream) for stream in source.streams.audio}
-        sound = _items(video.path, source, *source.streams.audio) if heard else ()
-        packets = heapq.merge(_in_one(itertools.chain([first], pieces)), sound, key=_decoded_at)
+            out_stream = target.add_stream_from_template(piece.streams.video[0])
+            out_stream.codec_context.framerate = video.rate
+            audio_streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams.audio}
+        sound = _items(video.path, source, *source.streams.audio) if audio_streams else ()
+        packets = heapq.merge(_in_one(itertools.chain([first], pieces)), sound, key=_decoding_time)
         for packet in packets:
             with _one_line(out, writing):
-                packet.stream = heard[packet.stream_index] if packet.stream.type == "audio" else shown
+                is_audio = packet.stream.type == "audio"
+                packet.stream = audio_streams[packet.stream_index] if is_audio else out_stream
                 target.mux(packet)
         with _one_line(out, writing):
             target.close()
 
 
-def _decoded_at(packet):
+def _check_sound(out, source, target):
+    """Raise UserError where the container `target` cannot hold the sound of `source`."""
+    names = [stream.name for stream in source.streams.audio if stream.codec_context]
+    for name in names:
+        if name not in target.supported_codecs:
+            raise UserError(f"{out}: does not hold sound in {name}; name it .mkv, which holds all")
+
+
+def _decoding_time(packet):
     return packet.dts * packet.time_base
 
 
-def _given_up(target):
-    """Close a file that is complete, or that nobody needs."""
+def _close_quietly(target):
+    """Close a file that is complete already, or that nobody needs because of an error that is on its way."""
     with contextlib.suppress(av.FFmpegError):
         target.close()
 
@@ -173,48 +183,60 @@ def _one_line(path, what):
     try:
         yield
     except (av.FFmpegError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(f"{path}: {what} ({reason})") from error
+        raise UserError(f"{path}: {what} ({reason(error)})") from error
 
 
 def _items(path, source, *streams):
-    """Decoded frames, and packets of sound, as they come in the file."""
+    """Yield decoded frames, and packets of sound, as they come in the file; those without a time are left out."""
     packets = source.demux(streams)
-    packet = ()
-    while packet is not None:
+    while True:
         with _one_line(path, "unreadable video"):
             packet = next(packets, None)
-            items = [] if packet is None else packet.decode() if packet.stream.type == "video" else [packet]
-        yield from (item for item in items if (item.pts if isinstance(item, av.VideoFrame) else item.dts) is not None)
+            if packet is None:
+                return
+            items = packet.decode() if packet.stream.type == "video" else [packet]
+        for item in items:
+            time = item.pts if isinstance(item, av.VideoFrame) else item.dts
+            if time is not None:
+                yield item
 
 
 def _in_one(pieces):
-    """The packets of pieces one after the other, at times that go on from one to the next."""
-    earlier = []  # pts of the frames that the next ones may be shown before
+    """Yield the packets of all pieces, one piece after the other, at times that go on from one to the next.
+
+    Packets come in the order in which they are decoded. A frame may be predicted from a later one, which is decoded
+    before it. Each packet therefore has a time to be shown (pts) and an earlier or equal one to be decoded (dts), and
+    dts must grow from packet to packet. Every piece counts dts for itself; here they are counted over all pieces: the
+    sorted pts, delayed by as many frames as the encoder reorders.
+    """
+    delayed = []  # as many of the latest times as the encoder reorders frames
     for path, start in pieces:
         with av.open(str(path)) as file:
             packets = [packet for packet in file.demux() if packet.size]
             times = sorted(packet.pts for packet in packets)
             shift = round(start / packets[0].time_base) - times[0]
             times = [time + shift for time in times]
-            if not earlier:
-                delay = file.streams.video[0].codec_context.reorder_depth
+            if not delayed:  # before the first frame, times go on backwards in steps of one frame
+                count = file.streams.video[0].codec_context.reorder_depth
                 step = times[1] - times[0] if len(times) > 1 else 1
-                earlier = [times[0] - step * count for count in range(delay, 0, -1)]
-            for packet, dts in zip(packets, earlier + times):
+                delayed = [times[0] - step * number for number in range(count, 0, -1)]
+            decoding_times = delayed + times
+            for packet, dts in zip(packets, decoding_times):
                 packet.pts, packet.dts = packet.pts + shift, dts
                 yield packet
-        earlier = (earlier + times)[len(times) :]
+        delayed = decoding_times[len(times) :]
 
 
-def _enlarged(frame, network):
+def _upscaled(frame, network):
     """A frame through the network; the time, the matrix and the range stay those of the original."""
-    matrix, span = MATRICES.get(frame.colorspace, "ITU601"), "JPEG" if frame.color_range == 2 else "MPEG"
-    lr = frame.to_ndarray(format="rgb24", src_colorspace=matrix, src_color_range=span)
-    sr = network(np.ascontiguousarray(np.rot90(lr, frame.rotation // 90)))
-    sr = sr[: len(sr) & ~1, : sr.shape[1] & ~1]  # H.264 takes even sizes alone
-    large = av.VideoFrame.from_ndarray(np.ascontiguousarray(sr), format="rgb24")
-    large = large.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=span)
+    matrix = MATRICES.get(frame.colorspace, "ITU601")
+    value_range = "JPEG" if frame.color_range == 2 else "MPEG"  # 0..255, or 16..235
+    lr = frame.to_ndarray(format="rgb24", src_colorspace=matrix, src_color_range=value_range)
+    upright = np.rot90(lr, frame.rotation // 90)
+    sr = network(np.ascontiguousarray(upright))
+    height, width = (length - length % 2 for length in sr.shape[:2])  # H.264 takes even sizes alone
+    large = av.VideoFrame.from_ndarray(np.ascontiguousarray(sr[:height, :width]), format="rgb24")
+    large = large.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=value_range)
     large.colorspace, large.color_range = frame.colorspace, frame.color_range
     large.pts, large.time_base, large.duration = frame.pts, frame.time_base, frame.duration
     return large

@@ -1,6 +1,6 @@
 """Upscaling on a CPU: upscale.py against the same network in PyTorch, eager, in one run; cold start; bfloat16's price.
 
-    python benchmarks/upscale.py [rounds]
+    python benchmarks/upscale_speed.py [rounds]
 
 Both cut the large picture into the same tiles and take turns, so that a busy machine slows both. Needs torch.
 """
@@ -20,15 +20,15 @@ from train_step import TorchGenerator
 
 from evaluation.metrics import luma, psnr
 from pictures import find_pictures, read_picture, write_picture
-from upscale import LARGEST_TILE, Upscaler, tqdm
 from upscaling.network import load_network
+from upscaling.upscaler import LARGEST_TILE, Upscaler
 
 WEIGHTS = ROOT / "checkpoints/pretrained/srresnet.weights.h5"
 SIZES = [(128, 128), (1000, 750)]  # of lr; 4x gives 512x512 and 12 megapixels
 
 
 class PyTorch:
-    """The generator in PyTorch as a network of inference.py; its weights, here random, do not change its speed."""
+    """The generator in PyTorch in the place of a Network; its weights, here random, do not change its speed."""
 
     scale = 4
 
@@ -42,7 +42,7 @@ class PyTorch:
 
 
 def upscaler(network):
-    return Upscaler(network, 4, LARGEST_TILE, tqdm(disable=True))
+    return Upscaler(network, tile=LARGEST_TILE)
 
 
 def speed(rounds):

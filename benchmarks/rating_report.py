@@ -1,0 +1,112 @@
+"""Simulated raters whose opinions are known: how long a report of a study as large as the paper's takes.
+
+    python benchmarks/rating_report.py
+
+26 raters, 12 methods on Set5 and Set14 and 9 on BSD100 in the paper; here 12 methods on 94 pictures: 1,128 ratings
+each, and the repeats. Nothing is kept. tests/test_study_report.py takes its raters from here.
+"""
+
+import json
+import sqlite3
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from rating.manifest import FORMAT, read_study, showings
+from rating.store import Store
+
+RATER, PICTURE, NOISE = 0.3, 0.4, 0.6  # standard deviations: what people differ by, pictures, single ratings
+
+
+def true_means(levels, spread=(RATER, PICTURE, NOISE)):
+    """(methods,): the mean of all ratings that all raters could give to all pictures, rounded to 1..5 as they are."""
+    ends = np.array([-np.inf, 1.5, 2.5, 3.5, 4.5, np.inf])
+    below = stats.norm.cdf((ends - np.asarray(levels)[:, None]) / np.linalg.norm(spread))
+    return np.diff(below) @ np.arange(1, 6)
+
+
+def simulated_ratings(rng, levels, raters, pictures, spread=(RATER, PICTURE, NOISE)):
+    """(raters, pictures, methods) of whole numbers 1 to 5 about the methods' `levels`.
+
+    Each rater leans to one side, and each method does better on some pictures than on others.
+    """
+    leaning = spread[0] * rng.normal(size=(raters, 1, 1))
+    suited = spread[1] * rng.normal(size=(1, pictures, len(levels)))
+    single = spread[2] * rng.normal(size=(raters, pictures, len(levels)))
+    return np.clip(np.rint(np.asarray(levels) + leaning + suited + single), 1, 5)
+
+
+def write_manifest(folder, kind, methods, sets):
+    """A manifest without picture files, which a report does not read; the Study. sets: {name: how many pictures}."""
+    pictures, items = {}, []
+    for name, count in sets.items():
+        for number in range(count):
+            names = [f"{name}-{number}-{method}" for method in methods]
+            for method, picture in zip(methods, names):
+                facts = {"set": name, "picture": f"{number}", "method": method, "sha256": "", "width": 8, "height": 8}
+                pictures[picture] = facts
+            if kind == "rating":
+                items += [{"name": picture, "shown": [picture]} for picture in names]
+            else:
+                pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+                items += [{"name": f"{a}-{b}", "shown": [a, a, b]} for a, b in pairs]
+    manifest = {"format": FORMAT, "kind": kind, "seed": 0, "methods": methods, "pictures": pictures}
+    Path(folder).mkdir()
+    Path(folder, "study.json").write_text(json.dumps(manifest | {"items": items, "examples": []}))
+    return read_study(folder)
+
+
+def store_ratings(study, judge):
+    """Write what every rater says to everything shown: judge(rater, item, repeat) -> value; raters from 1 on.
+
+    In one transaction, for this is not what the page does. `judge` returns None where a rater has not got that far.
+    """
+    store = Store(study.database)
+    store.add_raters(judge.raters)
+    store.close()
+    with sqlite3.connect(study.database) as connection:
+        for rater in range(1, judge.raters + 1):
+            for item, repeat, _ in showings(study, rater):
+                value = judge(rater, item, repeat)
+                if value is not None:
+                    row = (rater, item.name, repeat, value, 2.5, 1.0, "1920x1080", "1920x900", "2000-01-01")
+                    connection.execute("INSERT INTO ratings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    connection.close()
+
+
+class Judge:
+    """Simulated raters of a study: values {set: (raters, pictures, methods)}; a repeat is at most one step off."""
+
+    def __init__(self, study, values, rng):
+        self.study, self.values, self.rng = study, values, rng
+        self.raters = len(next(iter(values.values())))
+
+    def __call__(self, rater, item, repeat):
+        picture = self.study.pictures[item.shown[0]]
+        method = self.study.methods.index(picture["method"])
+        value = self.values[picture["set"]][rater - 1, int(picture["picture"]), method]
+        return int(np.clip(value + repeat * self.rng.integers(-1, 2), 1, 5))
+
+
+def main():
+    methods = ["nearest", *(f"method {number}" for number in range(2, 12)), "HR"]
+    levels, sets, rng = np.linspace(1.2, 4.6, 12), {"Set5": 5, "Set14": 14, "BSD100": 75}, np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        study = write_manifest(Path(folder, "study"), "rating", methods, sets)
+        values = {name: simulated_ratings(rng, levels, 26, count) for name, count in sets.items()}
+        store_ratings(study, Judge(study, values, rng))
+        started = time.perf_counter()
+        from rating.report import write_report  # matplotlib's start is part of what a user waits for
+
+        print(write_report(study.folder).partition(": ")[2])
+        print(f"report: {time.perf_counter() - started:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

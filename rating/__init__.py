@@ -1,0 +1,1 @@
+"""The rating test: what study.py stands on."""

@@ -1,0 +1,68 @@
+"""The picture of a report: distribution, mean opinion and average rank of each method, a row for each set."""
+
+import io
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+
+COLOURS = ["#b2182b", "#ef8a62", "#dddddd", "#92c5de", "#2166ac"]  # bad to excellent, for colour-blind eyes too
+
+
+def draw(results, kind):
+    """PNG bytes. results: [{"set", "methods": [rows as of rating.report]}]."""
+    heights = [0.9 + 0.32 * len(result["methods"]) for result in results]
+    figure, axes = plt.subplots(
+        len(results), 3, figsize=(11, sum(heights)), squeeze=False, layout="constrained", height_ratios=heights
+    )
+    for (left, middle, right), result in zip(axes, results):
+        rows = result["methods"]
+        names = [row["method"] for row in rows]
+        places = np.arange(len(rows))
+        draw_distribution(left, rows, kind)
+        draw_means(middle, rows, kind)
+        right.barh(places, [row["rank"] or 0 for row in rows], color="#888888", height=0.6)
+        right.set(xlabel="average rank (1 is best)", xlim=(0, len(rows)))
+        for axis in (left, middle, right):
+            axis.set(yticks=places, yticklabels=names if axis is left else [], ylim=(len(rows) - 0.4, -0.6))
+            axis.spines[["top", "right"]].set_visible(False)
+        left.set_title(result["set"], loc="left", fontweight="bold")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def draw_distribution(axis, rows, kind):
+    """A bar a method: the share of each answer, in percent."""
+    shares = np.array([row["distribution"] for row in rows], float)
+    shares = 100 * shares / np.maximum(shares.sum(1, keepdims=True), 1)
+    colours = COLOURS if kind == "rating" else COLOURS[::2]
+    labels = ["1", "2", "3", "4", "5"] if kind == "rating" else ["other closer", "tie", "closer"]
+    start = np.zeros(len(rows))
+    for share, colour, label in zip(shares.T, colours, labels):
+        axis.barh(range(len(rows)), share, left=start, color=colour, label=label, height=0.6)
+        start += share
+    axis.set(xlabel="share of the answers (%)", xlim=(0, 100))
+    axis.legend(ncols=5, fontsize=7, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), handlelength=1)
+
+
+def draw_means(axis, rows, kind):
+    """A point a method: its mean, with its interval and the paper's mean."""
+    places = np.arange(len(rows))
+    for place, row in zip(places, rows):
+        if row["low"] is not None:
+            axis.plot([row["low"], row["high"]], [place, place], color="black", lw=1.5)
+    axis.plot([row["mean"] for row in rows], places, "o", color="black", label="this study")
+    paper = [(row["paper"], place) for row, place in zip(rows, places) if row.get("paper")]
+    if paper:
+        axis.plot(*zip(*paper), "D", mfc="none", color="#2166ac", label="paper")
+        axis.legend(ncols=2, fontsize=7, frameon=False, loc="lower right", bbox_to_anchor=(1, 1))
+    limits = (1, 5) if kind == "rating" else (0, 1)
+    axis.set(xlabel="mean opinion, 95 % interval" if kind == "rating" else "share preferred, 95 % interval")
+    axis.set_xlim(limits[0] - 0.03 * limits[1], limits[1] * 1.03)
+    axis.grid(axis="x", color="#dddddd", lw=0.6)
+    axis.set_axisbelow(True)

@@ -1,0 +1,186 @@
+"""Makes a study: pictures of methods under opaque names, and the manifest that says which is which."""
+
+import functools
+import hashlib
+import itertools
+import json
+import os
+import platform
+import re
+import secrets
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import imageio.v3 as iio
+
+from pictures import cut_to_multiple, find_pictures, read_picture, resize
+from rating.manifest import FORMAT, fraction
+from utils import PARTIAL, UserError, make_folder
+
+EXAMPLES = 20  # pictures to learn the scale from, at most (paper, section 3.3: 20)
+SCALE = 4  # by which the examples of "bad" are reduced and enlarged
+PLAIN = re.compile(r"\w[\w .+()-]{0,59}")  # names that a table, a file and a page can show
+
+
+class Scene(NamedTuple):
+    """One picture of a set by every method; `load` gives {method: uint8 (h, w) or (h, w, 3)}."""
+
+    set: str
+    picture: str
+    load: Callable
+
+
+def scenes_of_folders(folders):
+    """[Scene] of {method: folder}: pictures of one name belong together, whatever their format; subfolders are sets.
+
+    Raises UserError where a method lacks a picture.
+    """
+    found = {}
+    for method, folder in folders.items():
+        folder = Path(folder)
+        found[method] = {}
+        for path in find_pictures(folder):
+            other = found[method].setdefault(path.relative_to(folder).with_suffix(""), path)
+            if other != path:
+                raise UserError(f"{path}: {other.name} has the same name; which of them is meant?")
+    wanted = sorted(set().union(*found.values()))
+    for method, paths in found.items():
+        missing = [name for name in wanted if name not in paths]
+        if missing:
+            raise UserError(f"{folders[method]}: {missing[0]} is missing; each method needs the same pictures")
+    scenes = []
+    for name in wanted:
+        paths = {method: found[method][name] for method in folders}
+        inside = name.parts[0] if len(name.parts) > 1 else "pictures"
+        scenes.append(Scene(inside, "/".join(name.parts[1:] or name.parts), functools.partial(read_all, paths)))
+    return scenes
+
+
+def read_all(paths):
+    """{method: picture} of {method: path}. Raises UserError where they are not of one size."""
+    pictures = {method: read_picture(path, grey=True) for method, path in paths.items()}
+    sizes = {method: picture.shape[1::-1] for method, picture in pictures.items()}
+    for method, size in sizes.items():
+        usual = next(iter(sizes.values()))
+        if size != usual:
+            found = f"{size[0]}x{size[1]}, {next(iter(sizes))} has {usual[0]}x{usual[1]}"
+            raise UserError(f"{paths[method]}: {found}; all methods need one size")
+    return pictures
+
+
+def scenes_of_examples(folder):
+    """[Scene] of pictures to learn the scale from: nearest is bad, HR is excellent (paper, section 3.3)."""
+    return [
+        Scene("examples", path.stem, functools.partial(read_example, path)) for path in find_pictures(folder)[:EXAMPLES]
+    ]
+
+
+def read_example(path):
+    """{"nearest": sr, "HR": hr}, uint8 (h, w, 3), of one example. Raises UserError."""
+    hr = cut_to_multiple(read_picture(path), SCALE)
+    if not hr.size:
+        raise UserError(f"{path}: is too small for an example")
+    return {"nearest": resize(resize(hr, 1 / SCALE), SCALE, "nearest"), "HR": hr}
+
+
+def drawn(scenes, count, seed):
+    """At most `count` scenes of each set, drawn by the seed, in their old order; all of them without a count."""
+    chosen = []
+    for name in dict.fromkeys(scene.set for scene in scenes):
+        members = [scene for scene in scenes if scene.set == name]
+        lots = sorted(members, key=lambda scene: fraction(seed, scene.set, scene.picture))
+        chosen += [scene for scene in members if scene in lots[: count or None]]
+    return chosen
+
+
+def check_new(folder):
+    """Raise UserError where there is something already, for a study is never overwritten."""
+    if os.path.lexists(folder):
+        raise UserError(f"{folder}: exists already and is left as it is; choose another name")
+
+
+def check_names(kind, scenes, methods):
+    """Raise UserError where a name cannot be shown, or where methods are missing that this kind of study needs."""
+    for name in [*methods, *{scene.set for scene in scenes}]:
+        if not PLAIN.fullmatch(name):
+            raise UserError(f"{name}: as a name of a method or a set, only letters, digits, spaces and . _ + - ( )")
+    needed = 2 if kind == "rating" else 3
+    if len(methods) < needed:
+        raise UserError(f"{', '.join(methods)}: a study of this kind needs {needed} methods or more, HR counted")
+    if kind == "pairs" and "HR" not in methods:
+        raise UserError("pairs are compared with the original: add HR=FOLDER")
+
+
+def make_study(folder, kind, seed, scenes, sources, examples):
+    """Write a study to `folder`, all of it or nothing; the number of items.
+
+    sources: {method: where its pictures come from}. Raises UserError where `folder` exists.
+    """
+    folder = Path(folder)
+    check_new(folder)
+    check_names(kind, scenes, sources)
+    make_folder(folder.parent)
+    temporary = folder.with_name(f"{PARTIAL}{os.getpid()}-{folder.name[-60:]}")
+    try:
+        make_folder(temporary / "pictures")
+        pictures, items, shown = {}, [], []
+        for scene in scenes:
+            names = write_scene(temporary, scene, pictures)
+            items += items_of(kind, names)
+        for scene in examples:
+            shown += examples_of(kind, write_scene(temporary, scene, pictures))
+        manifest = {
+            "format": FORMAT,
+            "kind": kind,
+            "seed": seed,
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {"python": platform.python_version()}
+            | {package: version(package) for package in ("keras", "numpy", "pillow", "scipy")},
+            "sources": sources,
+            "methods": [method for method in sources if kind == "rating" or method != "HR"],
+            "pictures": pictures,
+            "items": items,
+            "examples": shown,
+        }
+        (temporary / "study.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        os.rename(temporary, folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return len(items)
+
+
+def write_scene(folder, scene, pictures):
+    """Write the pictures of a scene as PNG under random names and note them in `pictures`; {method: name}."""
+    names = {}
+    for method, picture in scene.load().items():
+        name = names[method] = secrets.token_hex(8)
+        content = iio.imwrite("<bytes>", picture, plugin="pillow", extension=".png")
+        (folder / "pictures" / f"{name}.png").write_bytes(content)
+        height, width = picture.shape[:2]
+        facts = {"set": scene.set, "picture": scene.picture, "method": method}
+        facts["sha256"] = hashlib.sha256(content).hexdigest()
+        pictures[name] = facts | {"width": width, "height": height}
+    return names
+
+
+def items_of(kind, names):
+    """What is judged of a scene: each picture; or each two of them, beside the original. names: {method: name}."""
+    if kind == "rating":
+        return [{"name": name, "shown": [name]} for name in names.values()]
+    rivals = [name for method, name in names.items() if method != "HR"]
+    pairs = itertools.combinations(rivals, 2)
+    return [{"name": f"{first}-{second}", "shown": [first, names["HR"], second]} for first, second in pairs]
+
+
+def examples_of(kind, names):
+    """The examples of a scene with their answers: nearest is 1 and HR 5; of a pair, the original itself is closer."""
+    nearest, hr = names["nearest"], names["HR"]
+    if kind == "rating":
+        return [{"name": nearest, "shown": [nearest], "answer": 1}, {"name": hr, "shown": [hr], "answer": 5}]
+    return [{"name": f"{nearest}-{hr}", "shown": [nearest, hr, hr], "answer": 3}]

@@ -1,0 +1,115 @@
+"""A study on disk: its manifest, its pictures, and the order in which each rater sees them."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from utils import UserError
+
+FORMAT = 1
+REPEATS = 0.08  # of the items are shown twice, to see how steady a rater is
+KINDS = {"rating": "one picture at a time, rated 1 (bad) to 5 (excellent)", "pairs": "which is closer to the original?"}
+
+
+class Item(NamedTuple):
+    """What is judged at once: a picture, or two of them with the original between."""
+
+    name: str
+    shown: list  # names of pictures: [picture], or [first, original, second]
+    answer: int | None = None  # of an example, which is shown with its answer
+
+
+class Showing(NamedTuple):
+    """An item as a rater meets it."""
+
+    item: Item
+    repeat: int  # 0, and 1 for the second time
+    flipped: bool  # first and second of a pair have changed places
+
+
+class Study(NamedTuple):
+    """The manifest of a study, read.
+
+    pictures: {name: {"set", "picture", "method", "sha256", "width", "height"}}.
+    """
+
+    folder: Path
+    kind: str
+    seed: int
+    methods: list
+    pictures: dict
+    items: list
+    examples: list
+
+    def path(self, name):
+        """Where the picture with this opaque name is."""
+        return self.folder / "pictures" / f"{name}.png"
+
+    @property
+    def database(self):
+        """Where the ratings are."""
+        return self.folder / "ratings.sqlite"
+
+
+def read_study(folder):
+    """The Study in `folder`. Raises UserError where there is none, or none that can be read."""
+    path = Path(folder, "study.json")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT or manifest["kind"] not in KINDS:
+            raise ValueError("another format")
+        items, examples = ([Item(**item) for item in manifest[part]] for part in ("items", "examples"))
+        fields = (manifest[name] for name in ("kind", "seed", "methods", "pictures"))
+        kind, seed, methods, pictures = fields
+        for item in items + examples:
+            for name in item.shown:
+                pictures[name]["sha256"]
+        return Study(Path(folder), kind, seed, list(methods), pictures, items, examples)
+    except FileNotFoundError as error:
+        raise UserError(f"{folder}: no study in it; python study.py make {folder}") from error
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error}); restore it") from error
+
+
+def sha256(path):
+    """The SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def check_pictures(study):
+    """Raise UserError where a picture is missing or is not the one that the study was made with."""
+    for name, picture in study.pictures.items():
+        path = study.path(name)
+        if not path.is_file():
+            raise UserError(f"{path}: missing; restore it, or make the study again under another name")
+        if sha256(path) != picture["sha256"]:
+            raise UserError(f"{path}: is not the picture the study was made with; restore it")
+
+
+def fraction(*words):
+    """A number in [0, 1) that follows from `words` alone, on any machine and with any version of any library."""
+    digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def showings(study, rater):
+    """[Showing]: everything that `rater` (a number) is shown, in order; it follows from the seed and the number.
+
+    The examples come first, then all items in random order. A repeat comes in the second half and is of an item of
+    the first third, so that at least a sixth of the study lies between the two.
+    """
+
+    def draw(item, what):
+        return fraction(study.seed, rater, item.name, what)
+
+    def showing(item, repeat=0):
+        return Showing(item, repeat, len(item.shown) > 1 and draw(item, f"side {repeat}") < 0.5)
+
+    order = sorted(study.items, key=lambda item: draw(item, "order"))
+    places = [(number / len(order), showing(item)) for number, item in enumerate(order)]
+    early = sorted(order[: len(order) // 3], key=lambda item: draw(item, "repeated"))
+    for item in early[: round(REPEATS * len(order))]:
+        places.append(((1 + draw(item, "again")) / 2, showing(item, repeat=1)))
+    examples = sorted(study.examples, key=lambda item: draw(item, "order"))
+    return [showing(item) for item in examples] + [seen for _, seen in sorted(places, key=lambda place: place[0])]

@@ -1,0 +1,156 @@
+"""The results of a study as one dict, which the report prints and JSON keeps."""
+
+from collections import Counter
+
+import numpy as np
+
+from rating.answers import collect, keep, opinions, screen, sets
+from rating.statistics import average_rank, compare_methods, mean_with_interval, strengths
+
+# Mean opinion scores of the paper: table 2, and table 1 for the variants of its last four
+PAPER = {
+    "Set5": {
+        "nearest": 1.28,
+        "bicubic": 1.97,
+        "SRCNN": 2.57,
+        "SelfExSR": 2.65,
+        "DRCN": 3.26,
+        "ESPCN": 2.89,
+        "SRResNet": 3.37,
+        "SRGAN": 3.58,
+        "HR": 4.32,
+        "SRResNet-VGG22": 3.46,
+        "SRGAN-MSE": 3.77,
+        "SRGAN-VGG22": 3.78,
+    },
+    "Set14": {
+        "nearest": 1.20,
+        "bicubic": 1.80,
+        "SRCNN": 2.26,
+        "SelfExSR": 2.34,
+        "DRCN": 2.84,
+        "ESPCN": 2.52,
+        "SRResNet": 2.98,
+        "SRGAN": 3.72,
+        "HR": 4.32,
+        "SRResNet-VGG22": 3.15,
+        "SRGAN-MSE": 3.43,
+        "SRGAN-VGG22": 3.57,
+    },
+    "BSD100": {
+        "nearest": 1.11,
+        "bicubic": 1.47,
+        "SRCNN": 1.87,
+        "SelfExSR": 1.89,
+        "DRCN": 2.12,
+        "ESPCN": 2.01,
+        "SRResNet": 2.29,
+        "SRGAN": 3.56,
+        "HR": 4.46,
+    },
+}
+LIMITS = {"rating": (1, 5), "pairs": (0, 1)}
+
+
+def analyse(study, rows, everyone=False):
+    """All results of a study from the rows of its store; without anybody left out where `everyone` is true."""
+    answers = collect(study, rows)
+    screening = screen(study, answers)
+    for line in screening:
+        line["kept"] = everyone or not line["reasons"]
+    used = keep(answers, {line["rater"] for line in screening if line["kept"]})
+    result = {
+        "kind": study.kind,
+        "seed": study.seed,
+        "raters": len(used.raters),
+        "raters_left_out": len(answers.raters) - len(used.raters),
+        "answers": int((~np.isnan(used.first)).sum() + (~np.isnan(used.again)).sum()),
+        "items": len(study.items),
+        "screening": screening,
+        "repeats": repeats(used),
+        "screens": screens(study, rows, used.raters),
+        "sets": [],
+    }
+    for name in sets(study):
+        values = opinions(study, used.first, name)
+        comparison = compare_methods(values, study.methods)
+        methods = methods_of_set(study, used.first, name, values)
+        result["sets"].append({"set": name, "pictures": values.shape[1], "methods": methods, "comparison": comparison})
+    return without_nan(result)
+
+
+def methods_of_set(study, first, name, values):
+    """[{"method", "mean", "low", "high", "rank", "distribution", "paper" or "strength"}], as the methods lie."""
+    mean, low, high = mean_with_interval(values, LIMITS[study.kind], study.seed)
+    rank = average_rank(values)
+    counts, comparisons = distribution(study, first, name)
+    rows = [
+        {"method": method, "mean": mean[i], "low": low[i], "high": high[i], "rank": rank[i], "distribution": counts[i]}
+        for i, method in enumerate(study.methods)
+    ]
+    if study.kind == "rating":
+        for row in rows:
+            row["paper"] = PAPER.get(name, {}).get(row["method"])
+    else:
+        for row, strength in zip(rows, strengths(len(study.methods), comparisons)):
+            row["strength"] = strength
+    return rows
+
+
+def distribution(study, first, name):
+    """(how often each method got each answer, [(first, second, value)] of the comparisons) of one set.
+
+    Of ratings 1 to 5; of pairs: the other was closer, a tie, this one was closer.
+    """
+    counts = np.zeros((len(study.methods), 5 if study.kind == "rating" else 3), int)
+    comparisons = []
+    for number, item in enumerate(study.items):
+        shown = [study.pictures[picture] for picture in item.shown]
+        if shown[0]["set"] != name:
+            continue
+        places = [study.methods.index(picture["method"]) for picture in (shown[0], shown[-1])]
+        for value in first[~np.isnan(first[:, number]), number].astype(int):
+            if study.kind == "rating":
+                counts[places[0], value - 1] += 1
+            else:
+                counts[places[0], 3 - value] += 1
+                counts[places[1], value - 1] += 1
+                comparisons.append((*places, value))
+    return counts.tolist(), comparisons
+
+
+def repeats(answers):
+    """How the second answers to an item differ from the first ones: {"count", "same", "difference", "mean_shift"}."""
+    shift = (answers.again - answers.first)[~np.isnan(answers.again - answers.first)]
+    if not len(shift):
+        return {"count": 0, "same": None, "difference": None, "mean_shift": None}
+    return {
+        "count": len(shift),
+        "same": float((shift == 0).mean()),
+        "difference": float(abs(shift).mean()),
+        "mean_shift": float(shift.mean()),
+    }
+
+
+def screens(study, rows, raters):
+    """What the page was seen on: pixel ratios and screens with their numbers of answers, and the share cropped."""
+    rows = [row for row in rows if row["rater"] in raters]
+    shown = {item.name: study.pictures[item.shown[0]] for item in study.items + study.examples}
+    cropped = 0
+    for row in rows:
+        width, height = map(int, row["room"].split("x"))
+        picture = shown[row["item"]]
+        cropped += picture["width"] > width or picture["height"] > height
+    ratios, sizes = (Counter(str(row[name]) for row in rows) for name in ("pixel_ratio", "screen"))
+    return {"pixel_ratios": dict(ratios), "screens": dict(sizes), "cropped": cropped / max(len(rows), 1)}
+
+
+def without_nan(value):
+    """The same with None for NaN, which JSON does not know, and numbers as Python's."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(inner) for inner in value]
+    if isinstance(value, (float, np.floating)):
+        return None if np.isnan(value) else float(value)
+    return value

@@ -1,0 +1,193 @@
+"""The page for raters: an address for each, which shows its pictures one after another and takes the answers."""
+
+import contextlib
+import functools
+import json
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rating.manifest import check_pictures, read_study, showings
+from rating.store import Store
+from utils import UserError
+
+PAUSE_EVERY = 60  # answers between breaks
+LARGEST_ANSWER = 1000  # bytes
+HIGHEST = {"rating": 5, "pairs": 3}
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+HEADERS = {  # nothing from elsewhere, and the address, which is the rater's key, is told to nobody
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Session:
+    """What one rater sees of a study: `step` counts from 0 through the examples and all showings."""
+
+    def __init__(self, study, store, rater):
+        self.study, self.store, self.rater = study, store, rater
+        self.showings = showings(study, rater)
+
+    def state(self):
+        """What the page shows next; of the items, nothing but how many there are."""
+        step, examples, steps = self.store.count(self.rater), len(self.study.examples), len(self.showings)
+        rated, card = step - examples, None
+        if step == steps:
+            card = "end"
+        elif step == 0:
+            card = "begin"
+        elif rated == 0:
+            card = "examples over"
+        elif rated > 0 and rated % PAUSE_EVERY == 0:
+            card = "pause"
+        answer = self.showings[step].item.answer if step < examples else None
+        if answer and self.showings[step].flipped:
+            answer = HIGHEST[self.study.kind] + 1 - answer
+        facts = {"kind": self.study.kind, "step": step, "steps": steps, "examples": examples}
+        return facts | {"answer": answer, "card": card}
+
+    def picture(self, step, place):
+        """The path of a picture of a step; None beyond the next one, which the page loads ahead."""
+        if step > min(self.store.count(self.rater) + 1, len(self.showings) - 1):
+            return None
+        showing = self.showings[step]
+        shown = showing.item.shown[::-1] if showing.flipped else showing.item.shown
+        return self.study.path(shown[place]) if place < len(shown) else None
+
+    def answer(self, step, value, seen):
+        """Keep an answer. Raises HTTPException where it is not the step's turn, or another answer is kept already."""
+        due, examples = self.store.count(self.rater), len(self.study.examples)
+        if step > due or step >= len(self.showings):
+            raise HTTPException(409, f"step {step} has not been shown; the next one is {due}")
+        item, repeat, flipped = self.showings[step]
+        if flipped:
+            value = HIGHEST[self.study.kind] + 1 - value
+        if step < examples and value != item.answer:
+            raise HTTPException(409, "an example, whose answer is on the page")
+        if self.store.add(self.rater, item.name, repeat, value, seen) != value:
+            raise HTTPException(409, f"step {step} has another answer already, which is kept")
+
+
+def read_answer(body, kind):
+    """(step, value, seen) of what the page sent. Raises HTTPException where it is not of that form."""
+    try:
+        sent = json.loads(body)
+        step, value = sent["step"], sent["value"]
+        numbers = [sent["seconds"], sent["pixel_ratio"], *sent["screen"], *sent["room"]]
+        whole = all(type(number) is int for number in (step, value, *sent["screen"], *sent["room"]))
+        plain = all(type(number) in (int, float) and 0 <= number < 1e6 for number in numbers)
+        if not whole or not plain or step < 0 or len(sent["screen"]) != 2 or len(sent["room"]) != 2:
+            raise ValueError("a number out of range")
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise HTTPException(422, "not an answer of this page; reload it") from error
+    if not 1 <= value <= HIGHEST[kind]:
+        raise HTTPException(422, f"{value}: an answer is a whole number from 1 to {HIGHEST[kind]}")
+    sizes = {name: "{}x{}".format(*sent[name]) for name in ("screen", "room")}
+    return step, value, {"seconds": round(sent["seconds"], 3), "pixel_ratio": sent["pixel_ratio"]} | sizes
+
+
+def reply(content, kind="text/plain", status=200, cache="no-store"):
+    """A reply with the headers that all have: nothing from elsewhere, nothing kept."""
+    return Response(content, status, HEADERS | {"Cache-Control": cache}, media_type=kind)
+
+
+def application(study, store):
+    """The Starlette application that serves a study."""
+
+    @functools.cache
+    def session_of(rater):
+        return Session(study, store, rater)
+
+    def session(request):
+        rater = store.find_rater(request.path_params["token"])
+        if rater is None:
+            raise HTTPException(404, "no such address; ask whoever invited you for yours")
+        return session_of(rater)
+
+    def page(request):
+        session(request)
+        return asset("page.html")
+
+    def asset(name):
+        path = Path(__file__).parent / name
+        return reply(path.read_bytes(), TYPES[path.suffix])
+
+    def state(request):
+        return reply(json.dumps(session(request).state()), "application/json")
+
+    def picture(request):
+        path = session(request).picture(request.path_params["step"], request.path_params["place"])
+        if path is None:
+            raise HTTPException(404, "not shown yet")
+        return reply(path.read_bytes(), "image/png", cache="private, max-age=86400, immutable")
+
+    async def answer(request):
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > LARGEST_ANSWER:
+                raise HTTPException(413, "too long for an answer")
+        return await run_in_threadpool(take, request, body)
+
+    def take(request, body):
+        current = session(request)
+        current.answer(*read_answer(body, study.kind))
+        return reply(json.dumps(current.state()), "application/json")
+
+    def refused(request, error):
+        return reply(f"{error.detail}\n", status=error.status_code)
+
+    def broken(request, error):
+        print(f"study.py: {error}", file=sys.stderr, flush=True)  # it names files: not for raters
+        return reply("the server cannot keep ratings at the moment; this page tries until it can\n", status=507)
+
+    routes = [
+        Route("/page.js", lambda request: asset("page.js")),
+        Route("/page.css", lambda request: asset("page.css")),
+        Route("/r/{token}", page),
+        Route("/r/{token}/state", state),
+        Route("/r/{token}/picture/{step:int}/{place:int}", picture),
+        Route("/r/{token}/answer", answer, methods=["POST"]),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: refused, UserError: broken})
+
+
+def listen(host, port):
+    """A socket that listens there. Raises UserError where that is not allowed, or the port taken."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--host {host} --port {port}: {reason}; choose another") from error
+
+
+def serve(folder, host, port, raters):
+    """Serve the study in `folder` until Ctrl-C, to `raters` raters or as many as there are. Raises UserError."""
+    study = read_study(folder)
+    check_pictures(study)
+    with listen(host, port) as server_socket:
+        store = Store(study.database)
+        store.add_raters(raters)
+        port = server_socket.getsockname()[1]
+        everywhere = host in ("0.0.0.0", "::")  # these are no address that a browser could open
+        name = socket.gethostname() if everywhere else f"[{host}]" if ":" in host else host
+        for number, token, count in store.raters():
+            total = len(showings(study, number))
+            print(f"rater {number}: http://{name}:{port}/r/{token}  {count} of {total}", flush=True)
+        print("Each address is one person's: it goes on where it was left. Ctrl-C ends the server.", flush=True)
+        config = uvicorn.Config(
+            application(study, store), http="h11", ws="none", access_log=False, log_level="warning", server_header=False
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[server_socket])
+        store.close()
+    return 0

@@ -1,0 +1,107 @@
+"""The raters of a study and their ratings, in SQLite: what was acknowledged is on the disk, and there once."""
+
+import contextlib
+import secrets
+import sqlite3
+import threading
+from datetime import UTC, datetime
+
+from utils import UserError
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS raters (
+    number INTEGER PRIMARY KEY,
+    token TEXT NOT NULL UNIQUE
+);
+CREATE TABLE IF NOT EXISTS ratings (
+    rater INTEGER NOT NULL REFERENCES raters (number),
+    item TEXT NOT NULL,
+    repeat INTEGER NOT NULL CHECK (repeat IN (0, 1)),
+    value INTEGER NOT NULL CHECK (value BETWEEN 1 AND 5),
+    seconds REAL NOT NULL,
+    pixel_ratio REAL NOT NULL,
+    screen TEXT NOT NULL,
+    room TEXT NOT NULL,
+    rated TEXT NOT NULL,
+    PRIMARY KEY (rater, item, repeat)
+) WITHOUT ROWID;
+"""
+
+
+class Store:
+    """The file `path`, made where there is none; may be used by several threads and processes at once.
+
+    Every method raises UserError where the file cannot be read or written.
+    """
+
+    def __init__(self, path):
+        self.path, self.lock = path, threading.Lock()
+        with self._errors():
+            self.connection = sqlite3.connect(path, check_same_thread=False)
+            self.connection.execute("PRAGMA journal_mode = WAL")  # a report can be made while people rate
+            self.connection.execute("PRAGMA synchronous = FULL")  # a commit returns when the disk has it
+            self.connection.executescript(TABLES)
+
+    @contextlib.contextmanager
+    def _errors(self):
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise UserError(f"{self.path}: {error}") from error
+
+    @contextlib.contextmanager
+    def _transaction(self):
+        """Commit what the block does, or undo it."""
+        with self._errors(), self.lock, self.connection:
+            yield self.connection
+
+    def close(self):
+        """Close the database."""
+        with self._errors(), self.lock:
+            self.connection.close()
+
+    def raters(self):
+        """[(number, token, how many ratings)], the first rater first."""
+        query = "SELECT number, token, COUNT(item) FROM raters LEFT JOIN ratings ON rater = number GROUP BY number"
+        with self._transaction() as connection:
+            return connection.execute(query).fetchall()
+
+    def add_raters(self, total):
+        """Add raters until there are `total`, each with a random token of 128 bits."""
+        with self._transaction() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            (count,) = connection.execute("SELECT COUNT(*) FROM raters").fetchone()
+            for number in range(count + 1, total + 1):
+                connection.execute("INSERT INTO raters VALUES (?, ?)", (number, secrets.token_urlsafe(16)))
+
+    def find_rater(self, token):
+        """The number of the rater with this token, or None."""
+        with self._transaction() as connection:
+            found = connection.execute("SELECT number FROM raters WHERE token = ?", (token,)).fetchone()
+        return found and found[0]
+
+    def count(self, rater):
+        """How many ratings a rater has given, examples among them."""
+        with self._transaction() as connection:
+            return connection.execute("SELECT COUNT(*) FROM ratings WHERE rater = ?", (rater,)).fetchone()[0]
+
+    def add(self, rater, item, repeat, value, seen):
+        """Keep a rating unless there is one of this item already; the value that is kept, once it is on the disk.
+
+        seen: {"seconds", "pixel_ratio", "screen", "room"}, of the page.
+        """
+        facts = [seen[name] for name in ("seconds", "pixel_ratio", "screen", "room")]
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self._transaction() as connection:
+            row = (rater, item, repeat, value, *facts, now)
+            connection.execute("INSERT INTO ratings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
+            query = "SELECT value FROM ratings WHERE (rater, item, repeat) = (?, ?, ?)"
+            (kept,) = connection.execute(query, (rater, item, repeat)).fetchone()
+        return kept
+
+    def ratings(self):
+        """All ratings as dicts with the table's columns, by rater and time."""
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT * FROM ratings ORDER BY rater, rated, item, repeat")
+            columns = [column[0] for column in rows.description]
+            return [dict(zip(columns, row)) for row in rows]

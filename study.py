@@ -1,0 +1,153 @@
+"""The paper's rating test (section 3.3), for any methods: which pictures do people find better?
+
+python study.py make study                          pictures of --mode=evaluate's methods, under hidden names
+python study.py make study ours=a theirs=b HR=c     pictures of any methods, a folder each
+python study.py serve study --raters 5              a page with an address for each of five people
+python study.py report study                        means with intervals, ranks and tests: study/report
+"""
+
+import functools
+import importlib.util
+import sys
+from pathlib import Path
+
+from config import Parser, configuration, load_keras, prepare_environment
+from rating.make import Scene, check_new, drawn, make_study, scenes_of_examples, scenes_of_folders
+from rating.manifest import KINDS, sha256
+from utils import UserError, exit_status
+
+EXAMPLES = Path(__file__).parent / "data/valid"
+
+
+def commands_parser():
+    """The parser of the three commands."""
+    parser = Parser(prog="study.py", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="make|serve|report")
+    make_parser = commands.add_parser("make", help="write a new study")
+    make_parser.add_argument("folder", type=Path, help="of the study; it must not exist")
+    make_parser.add_argument("methods", nargs="*", default=[], metavar="NAME=FOLDER", help="default: evaluate's")
+    kinds = "; ".join(f"{kind}: {question}" for kind, question in KINDS.items())
+    make_parser.add_argument("--kind", choices=KINDS, default="rating", help=f"{kinds} (default: rating)")
+    make_parser.add_argument("--count", type=int, default=0, help="pictures of each set, drawn (default: all)")
+    make_parser.add_argument("--examples", default=EXAMPLES, help="HR pictures to learn the scale from")
+    make_parser.add_argument("--seed", type=int, default=0, help="of the pictures drawn and of each rater's order")
+    make_parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of train.py")
+    serve_parser = commands.add_parser("serve", help="show it to raters, until Ctrl-C")
+    serve_parser.add_argument("folder", type=Path)
+    serve_parser.add_argument("--raters", type=int, default=1, help="how many people have an address (default: 1)")
+    serve_parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
+    serve_parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any that is free")
+    report_parser = commands.add_parser("report", help="write FOLDER/report")
+    report_parser.add_argument("folder", type=Path)
+    report_parser.add_argument("--everyone", action="store_true", help="keep raters who would be left out")
+    return parser
+
+
+def command_line(argv=None):
+    """The parsed options; a mistake is one line and exit 2."""
+    parser = commands_parser()
+    options, more = parser.parse_known_args(argv)
+    if more and (options.command != "make" or any(word.startswith("-") for word in more)):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:  # argparse takes positional arguments before an option only
+        options.methods += more
+    if options.command == "make" and options.count < 0:
+        parser.error(f"--count {options.count}: must be 0 (all) or more")
+    if options.command == "make" and options.methods and options.set:
+        parser.error("--set goes with the methods of --mode=evaluate, not with NAME=FOLDER")
+    if options.command == "serve" and not 1 <= options.raters <= 1000:
+        parser.error(f"--raters {options.raters}: must be 1 to 1000")
+    if options.command == "serve" and not 0 <= options.port < 65536:
+        parser.error(f"--port {options.port}: must be 0 to 65535")
+    return options
+
+
+def need(*packages):
+    """Raise UserError where a package is missing that this command alone needs."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(f"needs {', '.join(missing)}; pip install -r requirements-study.txt")
+
+
+def folders_of_methods(methods):
+    """{name: folder} of NAME=FOLDER."""
+    folders = {}
+    for method in methods:
+        name, equals, folder = method.partition("=")
+        if not equals or not folder:
+            raise UserError(f"{method}: write NAME=FOLDER")
+        if name in folders:
+            raise UserError(f"{method}: there are two methods called {name}")
+        folders[name] = folder
+    return folders
+
+
+def scenes_of_benchmarks(config):
+    """([Scene], {method: where its pictures come from}) of --mode=evaluate's methods on its sets."""
+    prepare_environment()
+    load_keras()  # only here: the other commands do without
+    from evaluate import KERNELS, benchmark_sets, every_method, load_networks, weights_of
+    from training.stages import STAGES
+
+    scale = config.MODEL.scale
+    networks, remarks = load_networks(config)
+    sources = {kernel: f"MATLAB's imresize, x{scale}" for kernel in KERNELS}
+    for stage in STAGES:
+        if stage.network in networks:
+            path = weights_of(stage, config)
+            sources[stage.network] = f"{path.name}, SHA-256 {sha256(path)}"
+    scenes = []
+    for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, scale, remarks):
+        for path, lr, hr in pictures:
+            load = functools.partial(every_method, lr, scale, networks, hr)
+            scenes.append(Scene(name, path.stem, load))
+    for remark in remarks:
+        print(remark)
+    return scenes, sources | {"HR": "the original"}
+
+
+def make(options):
+    """Write a new study; 0. Raises UserError."""
+    check_new(options.folder)  # before the networks have done their work
+    examples = scenes_of_examples(options.examples)
+    if options.methods:
+        sources = folders_of_methods(options.methods)
+        scenes = scenes_of_folders(sources)
+    else:
+        try:
+            config = configuration(overrides=options.set, training=False)
+        except ValueError as error:
+            raise UserError(error) from error
+        scenes, sources = scenes_of_benchmarks(config)
+    chosen = drawn(scenes, options.count, options.seed)
+    count = make_study(options.folder, options.kind, options.seed, chosen, sources, examples)
+    print(f"{options.folder}: {count} to judge, of {len(chosen)} pictures by {len(sources)} methods")
+    print(f"next: python study.py serve {options.folder} --raters 5")
+    return 0
+
+
+def serve(options):
+    """Show a study to raters until Ctrl-C; the exit status. Raises UserError."""
+    need("starlette", "uvicorn")
+    from rating import server
+
+    return server.serve(options.folder, options.host, options.port, options.raters)
+
+
+def report(options):
+    """Write the report of a study; 0. Raises UserError."""
+    need("choix", "matplotlib", "markdown")
+    from rating.report import write_report
+
+    print(write_report(options.folder, options.everyone))
+    return 0
+
+
+def main(options):
+    """Run the command; the exit status, 2 for the user's mistake."""
+    commands = {"make": make, "serve": serve, "report": report}
+    return exit_status("study.py", lambda: commands[options.command](options))
+
+
+if __name__ == "__main__":
+    sys.exit(main(command_line()))

@@ -1,0 +1,49 @@
+"""Files upscaled: photographs and videos, each read, enlarged and written back."""
+
+from upscaling.photo_reader import PHOTO_FORMATS, open_photo
+from upscaling.photo_writer import write_photo
+from upscaling.video import CONTAINERS, Video, open_video, upscale_video
+
+FILE_SUFFIXES = [*PHOTO_FORMATS, *CONTAINERS]
+
+
+def open_file(path):
+    """The Video at `path`, by its suffix, or else the Photo; by its header. Raises UserError where it is neither."""
+    return open_video(path) if path.suffix.lower() in CONTAINERS else open_photo(path)
+
+
+def upscale_file(opened, target, upscaler, progress=None, made_of="", quality=None):
+    """Write the Photo or Video `opened`, upscaled by an Upscaler, to `target`, atomically.
+
+    progress: is called with (tiles done, tiles in all) of the whole file; what an earlier run has made of a video is
+    in neither. made_of: as of upscale_video. quality: as of write_photo.
+    Returns what is lost, a line each. Raises UserError where it cannot be read or written.
+    """
+    tiles = FileProgress(progress, opened.frames, upscaler.tile_count(*opened.size))
+    if isinstance(opened, Video):
+        upscale_video(opened, target, lambda lr: upscaler(lr, tiles.of_frame), made_of, tiles.leave_out)
+        return []
+    frames = (frame.upscaled(upscaler, tiles.of_frame) for frame in opened)
+    return write_photo(target, opened, frames, upscaler.scale, quality)
+
+
+class FileProgress:
+    """Counts the tiles of one frame after another for a callback that wants those of all frames."""
+
+    def __init__(self, progress, frames, tiles_each):
+        """progress: called with (tiles done, tiles in all), or None. tiles_each: how many a frame takes, about."""
+        self.progress, self.frames_left, self.tiles_each = progress, frames, tiles_each
+        self.done = 0  # tiles of the frames that are complete
+
+    def of_frame(self, done, total):
+        """The callback for an Upscaler: `done` of the `total` tiles of the present frame."""
+        if self.progress:
+            later = max(0, self.frames_left - 1) * self.tiles_each
+            self.progress(self.done + done, self.done + total + later)
+        if done == total:
+            self.done += total
+            self.frames_left -= 1
+
+    def leave_out(self, frames):
+        """Count `frames` no longer: they are there already."""
+        self.frames_left -= frames

@@ -1,0 +1,134 @@
+"""What a command of upscale.py has to do: which files, at which factor, and which results are there already."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from upscaling.files import open_file
+from upscaling.photo_reader import Photo
+from upscaling.records import Records, state
+from upscaling.targets import choose_targets, counted, drop_closed_folders, find_files, leave_out_results
+from upscaling.upscaler import Upscaler
+from upscaling.video import Video
+from utils import UserError
+from weights import model_path
+
+METHOD = 2  # a new number where the same weights and options give other pixels: older results are then made again
+QUICK = 300_000  # pixels of sources that take less than half a minute anywhere: no time is measured for them
+
+
+class Job(NamedTuple):
+    """A file to upscale."""
+
+    opened: Photo | Video
+    target: Path
+    upscaler: Upscaler  # with the factor for this file
+
+    def source_pixels(self):
+        """Of all frames."""
+        return self.opened.frames * self.opened.size[0] * self.opened.size[1]
+
+    def megapixels(self):
+        """Of the result, all frames."""
+        return self.source_pixels() * self.upscaler.scale**2 / 1e6
+
+    def tiles(self):
+        """Of all frames."""
+        return self.opened.frames * self.upscaler.tile_count(*self.opened.size)
+
+    def line(self):
+        """Source and result, with width and height in pixels."""
+        (width, height), factor = self.opened.size, self.upscaler.scale
+        return f"{self.opened.path} {width}x{height} -> {self.target} {width * factor:.0f}x{height * factor:.0f}"
+
+
+class Plan(NamedTuple):
+    """What make_plan gives."""
+
+    jobs: list
+    skipped: list  # of texts that say, in numbers, what is not upscaled
+    failed: list  # of lines about what cannot be read or written; others are added while the jobs are done
+    records: Records
+
+
+def make_plan(options, upscaler):
+    """The Plan for the parsed `options` of upscale.py. Raises UserError where an input or --output cannot be."""
+    found, records = find_files(options.inputs), Records()
+    results = leave_out_results(found, records)
+    suffix, rename = name_suffix(options, upscaler), options.suffix is not None
+    targets = choose_targets(found, options.output, suffix, rename, options.format)
+    to_make, there, remade = {}, 0, 0
+    for path, target in targets.items():
+        exists = target.exists() and not options.overwrite
+        made_of = records.made_of(target) if exists else None
+        # A result without a record may be anybody's, or was edited since: it is not overwritten.
+        if exists and made_of in (None, ingredients(options, path)):
+            there += 1
+        else:
+            to_make[path] = target
+            remade += exists
+    skipped = []
+    if there:
+        skipped.append(f"{there} there already (--overwrite makes them again)")
+    if remade:
+        skipped.append(f"{remade} made of something else before and now again")
+    if results:
+        skipped.append(f"{len(results)} left out as results of earlier runs")
+    if found.foreign:
+        skipped.append(f"not read: {counted(found.foreign)}")
+    return Plan(open_jobs(to_make, options, upscaler, found.failed), skipped, found.failed, records)
+
+
+def name_suffix(options, upscaler):
+    """What the names of results have behind those of their sources: "_x4", "_3840x2160" or --suffix."""
+    if options.suffix is not None:
+        return options.suffix
+    if options.size:
+        width, height = options.size
+        return f"_{width}" if width == height else f"_{width}x{height}"
+    return f"_x{upscaler.scale:g}"
+
+
+def ingredients(options, path):
+    """What the result of the file at `path` is made of, a dict as records keep it."""
+    weights = model_path(options.model)
+    return {
+        "source": path.name,
+        "source_state": state(path),
+        "model": [weights.name, *state(weights)],
+        "outscale": options.outscale,
+        "size": options.size and list(options.size),
+        "quality": options.quality,
+        "self_ensemble": options.self_ensemble,
+        "method": METHOD,
+    }
+
+
+def open_jobs(targets, options, upscaler, failed):
+    """The Jobs for {path: its result}; a line in `failed` for each file or folder that cannot be read or written."""
+    opened = []
+    for path, target in targets.items():
+        try:
+            opened.append((open_file(path), target))
+        except UserError as error:
+            failed.append(str(error))
+    if not options.dry_run:
+        opened = drop_closed_folders(opened, failed)
+    jobs = []
+    for file, target in opened:
+        factor = upscaler.scale
+        if options.size:
+            factor = min(most / length for most, length in zip(options.size, file.size))
+        jobs.append(Job(file, target, upscaler.with_scale(factor)))
+    return jobs
+
+
+def summary(jobs, upscaler):
+    """(what the jobs come to, in words; about how many seconds, 0 where it is little)."""
+    text = f"{len(jobs)} to upscale, {sum(job.megapixels() for job in jobs):.1f} megapixels of results"
+    pixels = sum(job.source_pixels() for job in jobs)
+    seconds = upscaler.seconds(pixels) if pixels > QUICK else 0
+    if seconds < 30:
+        return f"{text}, less than half a minute", seconds
+    minutes = seconds / 60
+    time = f"{minutes / 60:.1f} hours" if minutes > 90 else f"{minutes:.1f} minutes"
+    return f"{text}, about {time}", seconds

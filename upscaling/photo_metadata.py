@@ -1,0 +1,46 @@
+"""The metadata of photographs that stays true when they are larger: EXIF, colour profile, XMP, resolution, timing."""
+
+import contextlib
+import re
+
+from PIL import Image
+
+from pictures import DAMAGED
+
+# EXIF: title, camera's maker and model, software, date, author, rights
+EXIF_KEPT = (0x10E, 0x10F, 0x110, 0x131, 0x132, 0x13B, 0x8298)
+# EXIF's folders on exposure and GPS, with what is left out of them: the width and height in pixels
+EXIF_FOLDERS = {0x8769: (0xA002, 0xA003), 0x8825: ()}
+
+
+def read_exif(image):
+    """The EXIF of Pillow's image; an empty one where it is damaged."""
+    try:
+        return image.getexif()
+    except DAMAGED:
+        return Image.Exif()
+
+
+def lasting_info(image, exif, grey):
+    """What there is of duration, loop, icc_profile, xmp, dpi and exif in Pillow's image, as Pillow saves them.
+
+    A colour profile is kept if it is one for grey pictures or for RGB, whichever `grey` says. Orientation is dropped,
+    because the pixels are turned upright. What is damaged is left out.
+    """
+    info = {name: image.info[name] for name in ("duration", "loop") if name in image.info}
+    profile, xmp, dpi = (image.info.get(name) for name in ("icc_profile", "xmp", "dpi"))
+    if isinstance(profile, bytes) and profile[16:20] == (b"GRAY" if grey else b"RGB "):
+        info["icc_profile"] = profile
+    if isinstance(xmp, bytes):
+        info["xmp"] = re.sub(rb'(tiff:Orientation(?:="|>))\d', rb"\g<1>1", xmp)
+    with contextlib.suppress(*DAMAGED):
+        if dpi and all(1 <= value <= 65535 for value in dpi):
+            info["dpi"] = tuple(map(float, dpi))
+        kept = Image.Exif()
+        kept.update({tag: exif[tag] for tag in EXIF_KEPT if tag in exif})
+        for tag, left_out in EXIF_FOLDERS.items():
+            if fields := {key: value for key, value in exif.get_ifd(tag).items() if key not in left_out}:
+                kept[tag] = fields
+        if kept:
+            info["exif"] = kept.tobytes()
+    return info

@@ -1,0 +1,70 @@
+"""Which results were made, and of what: a result is made again when its source, the model or an option changed.
+
+Each folder of results has a hidden file with one JSON object a line: the name of a result, its size and time when it
+was written, and what it was made of. A record beside the results survives where they are moved together, serves every
+format and leaves the pictures themselves as they are. Lines are only ever appended, in one write each, so that two runs
+may work in one folder; of two lines about a file the later one counts.
+"""
+
+import json
+from pathlib import Path
+
+from utils import UserError, reason
+
+RECORD = ".upscaled.jsonl"
+
+
+class Records:
+    """The records of all folders, each read when it is first asked for."""
+
+    def __init__(self):
+        self.folders = {}  # folder: {name of a result: its line}
+
+    def made_of(self, path):
+        """What the result at `path` was made of, a dict; None where it is unknown or was changed since."""
+        line = self._folder(path.parent).get(path.name)
+        return line["made_of"] if line and line["state"] == state(path) else None
+
+    def add(self, path, made_of):
+        """Record that the result at `path` has just been made of `made_of`, a dict. Raises UserError."""
+        line = {"result": path.name, "state": state(path), "made_of": made_of}
+        try:
+            with open(path.with_name(RECORD), "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise UserError(f"{path.with_name(RECORD)}: cannot be written: {reason(error)}") from error
+        self._folder(path.parent)[path.name] = line
+
+    def _folder(self, folder):
+        """{name: line} of one folder; what is damaged in its record is left out."""
+        folder = folder.resolve()
+        if folder not in self.folders:
+            self.folders[folder] = read_record(folder / RECORD)
+        return self.folders[folder]
+
+
+def read_record(path):
+    """{name of a result: its line} of a record; empty where there is none."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    found = {}
+    for line in text.splitlines():
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        fields = content if isinstance(content, dict) else {}
+        if isinstance(fields.get("result"), str) and isinstance(fields.get("made_of"), dict) and "state" in fields:
+            found[fields["result"]] = fields
+    return found
+
+
+def state(path):
+    """[size in bytes, time of the last change in ns] of a file; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]

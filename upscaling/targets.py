@@ -1,0 +1,150 @@
+"""Which files are upscaled, and where their results go."""
+
+import glob
+import os
+import re
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pictures import walk
+from upscaling.files import FILE_SUFFIXES
+from upscaling.photo_reader import PHOTO_FORMATS
+from utils import UserError, make_folder, reason
+
+# Pictures and videos that are not read: they are counted, no folder is called like this, and no such file is written.
+FOREIGN = [".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".avi", ".wmv"]
+
+
+@dataclass
+class Found:
+    """What find_files found."""
+
+    files: dict = field(default_factory=dict)  # {path of a picture or video: the folder it was found in, or None}
+    named: set = field(default_factory=set)  # those of `files` that were named one by one
+    foreign: Counter = field(default_factory=Counter)  # {suffix: how many files in folders are of a kind not read}
+    failed: list = field(default_factory=list)  # lines about folders that may not be read
+
+
+def find_files(inputs):
+    """What there is for files, folders and patterns. Raises UserError where one is nothing, or a folder has nothing."""
+    found = Found()
+    for source in inputs:
+        exists = Path(source).exists()
+        matches = [Path(source)] if exists else [Path(match) for match in sorted(glob.glob(source))]
+        if not matches:
+            raise UserError(f"{source}: no such file or folder")
+        for match in matches:
+            if match.is_dir():
+                find_in_folder(match, found)
+                continue
+            found.files.setdefault(match, None)
+            if exists:
+                found.named.add(match)
+    return found
+
+
+def find_in_folder(folder, found):
+    """Add all pictures and videos below `folder` to `found`. Raises UserError where there is none."""
+    unreadable = []
+    paths = sorted(Path(root, name) for root, _, names in walk(folder, unreadable.append) for name in names)
+    found.failed += [f"{error.filename}: cannot be read: {error.strerror}" for error in unreadable]
+    paths = [path for path in paths if path.name[0] != "." and path.is_file()]
+    files = [path for path in paths if path.suffix.lower() in FILE_SUFFIXES]
+    foreign = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in FOREIGN)
+    if not files and not unreadable:
+        others = f"; {counted(foreign)} cannot be read" if foreign else ""
+        raise UserError(f"{folder}: no pictures in it ({' '.join(FILE_SUFFIXES)}){others}")
+    found.foreign += foreign
+    for path in files:
+        found.files.setdefault(path, folder)
+
+
+def counted(suffixes):
+    """{".heic": 3, ".avi": 1} as "3 .heic, 1 .avi"."""
+    return ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common())
+
+
+def leave_out_results(found, records):
+    """Take results of earlier runs out of `found` and return them; one that is named without its source stays in."""
+    results = []
+    for path in list(found.files):
+        sources = sources_of(path, records)
+        if sources and (path not in found.named or any(source in found.files for source in sources)):
+            del found.files[path]
+            results.append(path)
+    return results
+
+
+def sources_of(path, records):
+    """The files beside `path` of which it is a result, as its record says, or as its name does; mostly none."""
+    made_of = records.made_of(path)
+    if made_of:
+        return [path.with_name(str(made_of.get("source")))]
+    named = re.fullmatch(r"(.+)_x\d+(\.\d+)?", path.stem)  # results of earlier versions have no record
+    beside = [path.with_name(named[1] + suffix) for suffix in FILE_SUFFIXES] if named else []
+    return [source for source in beside if source.is_file()]
+
+
+def choose_targets(found, output=None, suffix="_x4", rename=False, photo_format=None):
+    """{path: its result} for the files of `found`; two that would get the same result go to found.failed instead.
+
+    output: --output, a Path or None. suffix: for the names of results beside their sources, such as "_x4".
+    rename: have `suffix` in `output`, too. photo_format: of the results of pictures, as "png"; None: their own.
+    Raises UserError where `output` cannot be, or a source would be overwritten.
+    """
+    is_file_name = output and output.suffix.lower() in FILE_SUFFIXES and not output.is_dir()
+    if output and not output.is_dir() and (len(found.files) > 1 and is_file_name or output.suffix.lower() in FOREIGN):
+        raise UserError(f"{output}: one file for one picture, of {' '.join(FILE_SUFFIXES)}; else name a folder")
+    sources = {}  # of each result
+    for path, folder in found.files.items():
+        target = output if is_file_name else target_of(path, folder, output, suffix, rename, photo_format)
+        sources.setdefault(os.path.abspath(target), []).append((path, target))
+    targets = {}
+    for clashing in sources.values():
+        # what is a result of this very command was made by an earlier run of it, in the same folder
+        clashing = [
+            (path, target) for path, target in clashing if os.path.abspath(path) not in sources or path == target
+        ]
+        if len(clashing) > 1:
+            names = ", ".join(str(path) for path, _ in clashing)
+            found.failed.append(f"{names}: would all become {clashing[0][1]}; upscale them one by one")
+        elif clashing:
+            ((path, target),) = clashing
+            if target.exists() and target.samefile(path):
+                raise UserError(f"{path}: would be overwritten; choose another --output or --suffix")
+            targets[path] = target
+    return targets
+
+
+def target_of(path, folder, output, suffix, rename, photo_format):
+    """Where the result of the file at `path`, found in `folder` or None, goes; arguments as of choose_targets."""
+    if output is None and folder is None:
+        target = path.with_stem(path.stem + suffix)
+    else:
+        here = folder and folder.resolve()  # "." has no name
+        root = output or here.with_name(here.name + suffix)
+        target = root / path.relative_to(folder or path.parent)
+        target = target.with_stem(target.stem + suffix) if rename and output else target
+    if photo_format and path.suffix.lower() in PHOTO_FORMATS:
+        target = target.with_suffix(f".{photo_format}")
+    return target
+
+
+def drop_closed_folders(work, failed):
+    """The part of `work`, [(source, result), ...], whose folders can be written; a line in `failed` for each other."""
+    closed = {}
+    for folder in {target.parent for _, target in work}:
+        try:
+            make_folder(folder)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            closed[folder] = f"cannot be written: {reason(error)}"
+        except UserError as error:
+            closed[folder] = str(error).removeprefix(f"{folder}: ")
+    for folder, why in closed.items():
+        count = sum(target.parent == folder for _, target in work)
+        failed.append(f"{folder}: {why}; left out: {count}, choose another --output")
+    return [(opened, target) for opened, target in work if target.parent not in closed]

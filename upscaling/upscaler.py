@@ -1,0 +1,222 @@
+"""Arrays upscaled by a network: the Python interface, on which upscale.py and demo.py stand.
+
+from upscale import load
+
+upscaler = load("srgan")  # or "srresnet", or a file of your own
+sr = upscaler(lr)  # uint8 (h, w, 3) -> uint8 (4*h, 4*w, 3)
+"""
+
+import copy
+import time
+
+import numpy as np
+import psutil
+from scipy.ndimage import distance_transform_edt
+
+from pictures import resize, to_float, to_uint8, turned, turned_back
+from upscaling.network import load_network
+from upscaling.strips import rounded
+from upscaling.tiles import by_tiles, windows
+from utils import UserError
+from weights import model_path
+
+HALO = 16  # pixels beyond a tile's core; with the shipped weights more of them change no value by more than a level
+BORDER = 8  # pixels by which a picture is continued beyond its edge; more change no value by more than a level
+LARGEST_TILE = 512  # side in pixels; larger ones are no faster
+BYTES_PER_PIXEL = 6_000  # of a tile, while the network works on it
+TRIAL = 128  # side in pixels of the tile on which time is measured
+REACH = 2  # pixels of lr on either side that bicubic resampling looks at
+
+
+def load(model="srgan", scale=None, engine="auto", tile=None, trust_pickle=False, self_ensemble=False):
+    """The Upscaler of a trained network.
+
+    model: "srgan" (sharp, invents), "srresnet" (soft, true) or the path of a weights file or of what export.py wrote.
+    scale: factor of the result, above 0; default: the network's own. Another one is resampled.
+    engine: "auto", "openvino", "keras" or "onnxruntime", as load_network takes it.
+    tile: side of a tile in pixels, above 32; default: what free memory allows.
+    trust_pickle: read a pickled g_srgan.npz of TensorLayer 1 or 2.
+    self_ensemble: average the results for all flips and turns of a picture; better, and takes 8 times as long.
+    Raises UserError where the model is missing, damaged or no generator.
+    """
+    network = load_network(model_path(model), engine, trust_pickle=trust_pickle)
+    return Upscaler(SelfEnsemble(network) if self_ensemble else network, scale, tile)
+
+
+class SelfEnsemble:
+    """A Network whose result is the mean over the eight flips and quarter turns of lr, each turned back.
+
+    Source: Timofte et al. 2016, "Seven ways to improve example-based single image super resolution".
+    """
+
+    def __init__(self, network):
+        self.network, self.scale = network, network.scale
+
+    def __call__(self, lr):
+        """lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3), both in [-1, 1]."""
+        total = 0
+        for turn in range(8):
+            srs = self.network(np.stack([turned(picture, turn) for picture in lr]))
+            total = total + np.stack([turned_back(sr, turn) for sr in srs])
+        return total / np.float32(8)
+
+
+def largest_tile():
+    """Side in pixels of a tile that takes at most half of the free memory."""
+    affordable = psutil.virtual_memory().available / 2 / BYTES_PER_PIXEL  # pixels
+    return int(np.clip(affordable**0.5, 4 * HALO, LARGEST_TILE))
+
+
+class Upscaler:
+    """A network over whole pictures, tile by tile, with fewer pixels at a time where memory runs out.
+
+    Call it with lr, of shape (h, w) or (h, w, 1) for grey, (h, w, 2) for grey with alpha, (h, w, 3) for RGB or
+    (h, w, 4) for RGB with alpha; uint8, uint16, or floats in 0..1. It returns sr, of the same dtype and range, and of
+    the same shape but for h and w, which are `scale` times as large and rounded up. Alpha is resized bicubically and
+    does not touch the colour. The network sees the picture continued by repetition of its edge; the zeros that its
+    convolutions would find there, which are grey, would show in the result's borders.
+
+    progress: is called with (tiles done, tiles in all) at the start and after every few tiles.
+    Raises ValueError for other arrays, UserError where memory is too little even for the smallest tiles.
+    """
+
+    def __init__(self, network, scale=None, tile=None):
+        """network: a Network of network.py. scale, tile: as of load()."""
+        self.network = network
+        self.scale = network.scale if scale is None else scale
+        self.tile = largest_tile() if tile is None else tile
+        if not self.scale > 0 or self.tile <= 2 * HALO:
+            raise ValueError(f"scale must be above 0 and tile above {2 * HALO}. Received: scale={scale}, tile={tile}")
+        self.batch = max(1, largest_tile() ** 2 // self.tile**2)  # tiles at a time
+
+    def tile_count(self, width, height):
+        """How many tiles a picture of `width` x `height` pixels takes."""
+        across, down = (len(windows(length, self.tile, HALO, BORDER)) for length in (width, height))
+        return across * down
+
+    def with_scale(self, scale):
+        """The same Upscaler for another factor of the result."""
+        other = copy.copy(self)
+        other.scale = scale
+        return other
+
+    def seconds(self, pixels):
+        """About how many seconds `pixels` of lr take, extrapolated from one tile."""
+        side = min(self.tile, TRIAL)
+        tile = np.zeros((1, side, side, 3), np.float32)
+        self.network(tile)  # an engine prepares itself for a size when it first meets it
+        start = time.perf_counter()
+        self.network(tile)
+        # tiles overlap: only their cores count
+        overlap = (self.tile / (self.tile - 2 * HALO)) ** 2
+        return (time.perf_counter() - start) / side**2 * pixels * overlap
+
+    def __call__(self, lr, progress=None):
+        """lr -> sr, as the class describes."""
+        return np.concatenate(list(self.strips(lr, progress)))
+
+    def strips(self, lr, progress=None):
+        """Yield the same sr in strips (rows, scale*w, ...) from top to bottom; in one where it is resampled."""
+        lr = np.asarray(lr)
+        check_picture(lr)
+        bands = lr if lr.ndim == 3 else lr[..., None]
+        alpha = None if bands.shape[2] % 2 else bands[..., -1]
+        colour = visible_colour(bands, alpha)
+        grey = colour.shape[2] == 1
+        if grey:
+            colour = np.repeat(colour, 3, axis=2)
+        top = 0
+        for sr in self._colour_strips(colour, progress):
+            sr = as_dtype(sr.mean(2, keepdims=True) if grey else sr, lr.dtype)
+            if alpha is not None:
+                sr = np.dstack([sr, self._alpha_strip(alpha, top, top + len(sr))])
+            top += len(sr)
+            yield sr if lr.ndim == 3 else sr[..., 0]
+
+    def _colour_strips(self, lr, progress):
+        """Strips of sr for RGB: uint8 for uint8; else float32 on the scale of lr's dtype."""
+        white = np.iinfo(np.uint16).max if lr.dtype == np.uint16 else 1
+        if lr.dtype != np.uint8:
+            lr = lr.astype(np.float32) / white
+        strips = self._network_strips(lr, progress)
+        if self.scale != self.network.scale:
+            strips = [resize(np.concatenate(list(strips)), self.scale / self.network.scale)]
+        return strips if lr.dtype == np.uint8 else (strip * white for strip in strips)
+
+    def _network_strips(self, lr, progress):
+        """Yield strips of sr at the network's own scale, for RGB as uint8, or as float32 in 0..1.
+
+        Where memory runs out, what has been yielded is kept, and the rest is made with less memory.
+        """
+        eight_bits = lr.dtype == np.uint8
+        scale = self.network.scale
+        rows_done = tiles_done = 0
+        tiles_in_all = self.tile_count(lr.shape[1], len(lr))
+
+        def network(tiles):
+            nonlocal tiles_done
+            sr = self.network(to_float(tiles) if eight_bits else tiles * 2 - 1)
+            tiles_done += len(tiles)
+            if progress:
+                progress(tiles_done, tiles_in_all)
+            return to_uint8(sr) if eight_bits else ((sr + 1) / 2).clip(0, 1)
+
+        if progress:
+            progress(0, tiles_in_all)
+        while rows_done < len(lr):
+            row = max(0, rows_done - HALO)  # the rest begins a halo earlier, since its first rows are no border
+            try:
+                for strip in by_tiles(network, lr[row:], self.tile, HALO, self.batch, BORDER):
+                    new = strip[scale * max(0, rows_done - row) :]
+                    row += len(strip) // scale
+                    rows_done = max(rows_done, row)
+                    yield new
+            except MemoryError:
+                self._use_less_memory()
+                rest = len(lr) - max(0, rows_done - HALO)
+                tiles_in_all = tiles_done + self.tile_count(lr.shape[1], rest)
+
+    def _use_less_memory(self):
+        """Take half as many tiles at a time, or tiles half as long."""
+        if self.batch > 1:
+            self.batch //= 2
+        elif self.tile // 2 > 2 * HALO:
+            self.tile //= 2
+        else:
+            raise UserError(f"too little memory, even for tiles of {self.tile} pixels") from None
+
+    def _alpha_strip(self, alpha, top, bottom):
+        """Rows `top` to `bottom` of the resized alpha, (rows, scale*w)."""
+        first = max(0, int(top / self.scale) - REACH)  # rows of lr that these rows depend on
+        last = int(bottom / self.scale) + REACH + 1
+        resized = as_dtype(resize(alpha[first:last], self.scale), alpha.dtype)
+        return resized[round(top - self.scale * first) :][: bottom - top]
+
+
+def check_picture(lr):
+    """Raise ValueError where the array `lr` is none that an Upscaler takes."""
+    if lr.ndim not in (2, 3) or 0 in lr.shape or lr.ndim == 3 and lr.shape[2] > 4:
+        raise ValueError(f"lr must be (h, w) or (h, w, 1 to 4). Received: shape={lr.shape}")
+    if lr.dtype not in (np.uint8, np.uint16) and lr.dtype.kind != "f":
+        raise ValueError(f"lr must be uint8, uint16 or floating point. Received: dtype={lr.dtype}")
+    if lr.dtype.kind == "f" and not (lr.min() >= 0 and lr.max() <= 1):  # so that NaN is refused, too
+        raise ValueError(f"lr must be in 0..1. Received: values from {lr.min()} to {lr.max()}")
+
+
+def visible_colour(bands, alpha):
+    """The colour of (h, w, 1 to 4) without its alpha; where nothing is visible, that of the nearest visible pixel.
+
+    The network would otherwise mix hidden colours, which are often black, into the visible border.
+    """
+    if alpha is None:
+        return bands
+    colour = bands[..., :-1]
+    if alpha.any() and not alpha.all():
+        nearest = distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
+        colour = colour[tuple(nearest)]
+    return colour
+
+
+def as_dtype(values, dtype):
+    """Values on the scale of `dtype` as that dtype: integers rounded and clipped, floats clipped to 0..1."""
+    return values.clip(0, 1).astype(dtype) if dtype.kind == "f" else rounded(values, dtype)
