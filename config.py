@@ -239,7 +239,10 @@ def check_together(values: dict[str, Any]) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports a mistake in one line, exits with 2, and accepts no abbreviated options."""
+    """An argument parser that reports a mistake in one line, exits with 2, and accepts no abbreviated options.
+
+    options: those of argparse.ArgumentParser.
+    """
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -302,12 +305,12 @@ def prepare_environment() -> None:
         sys.exit(2)
 
 
-def load_keras():
-    """Import Keras and its backend, without the notices that TensorFlow prints meanwhile.
+def load_keras() -> None:
+    """Import Keras and its backend, and hide the messages that TensorFlow prints during its import.
 
-    They come from C++ (2.21), of the processor and of missing GPU drivers, before any of its settings is heeded, so
-    the descriptor itself points elsewhere. Where the import fails they are shown.
+    The messages, about the processor and missing GPU drivers, are shown after all if the import fails with ImportError.
     """
+    # C++ writes them (TensorFlow 2.21) before it reads any setting, so the file descriptor itself is redirected.
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as notices:
         os.dup2(notices.fileno(), 2)
@@ -317,7 +320,7 @@ def load_keras():
             if keras.backend.backend() == "tensorflow":
                 import tensorflow as tf
 
-                tf.config.list_physical_devices()  # looks for GPUs now, and says here what it misses
+                tf.config.list_physical_devices()  # searches for GPUs now, while its messages are hidden
                 tf.get_logger().setLevel("ERROR")
         except ImportError:
             notices.seek(0)

@@ -111,7 +111,10 @@ def weights_of(stage: Stage, config: EasyDict) -> Path | None:
 def every_method(
     lr: np.ndarray, scale: int, networks: Mapping[str, keras.Model], hr: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return {method: picture} for a uint8 lr, colour or grey: of the kernels and the networks, and "HR"."""
+    """Upscale lr with all kernels and networks; return {method: picture}, with hr as "HR".
+
+    lr, hr and the results: uint8, all grey (h, w) or all colour (h, w, 3). networks: {method: generator}.
+    """
     srs = {kernel: resize(lr, scale, kernel) for kernel in KERNELS}
     srs |= {method: super_resolve_any(network, lr) for method, network in networks.items()}
     return srs | {"HR": hr}

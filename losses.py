@@ -32,9 +32,9 @@ def mse_loss(sr: Tensor, hr: Tensor) -> Tensor:
 def vgg_loss(sr_features: Tensor, hr_features: Tensor) -> Tensor:
     """Feature loss, a scalar: mean((VGG19(G(lr)) - VGG19(hr))^2) over all features.
 
-    Computed in float32 at least, whatever the precision of VGG19. Source: paper, eq. 5.
+    Computed in float32 or better, whatever the precision of VGG19. Source: paper, eq. 5.
     """
-    dtype = keras.backend.result_type(sr_features.dtype, "float32")  # a mean in bfloat16 would have three digits
+    dtype = keras.backend.result_type(sr_features.dtype, "float32")  # a mean in bfloat16 would have only three digits
     return ops.mean(ops.square(ops.cast(sr_features, dtype) - ops.cast(hr_features, dtype)))
 
 

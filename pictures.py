@@ -170,10 +170,10 @@ KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # name: 
 def _resampling(size: int, scale: float, kernel: str) -> sparse.csr_array:
     """Return the sparse matrix (out, size) that resamples an axis of `size` pixels by `scale`, as MATLAB's imresize."""
     function, support = KERNELS[kernel]
-    # When a picture is reduced, the kernel is stretched by 1 / scale: it then averages over all source pixels that fall
-    # into an output pixel, where the plain kernel would skip some and cause aliasing.
+    # When a picture is reduced, the kernel is stretched by 1 / scale. It then averages over all source pixels that fall
+    # into an output pixel; the plain kernel would skip some of them, which causes aliasing.
     shrink = min(scale, 1)
-    # The margin keeps an exact quotient such as 9 * (1 / 3) from being rounded up to one more pixel.
+    # The margin absorbs rounding errors, which would add a pixel: 100 * 0.07 is 7.000000000000001.
     out = int(np.ceil(size * scale - 1e-9))
     # The centre of each output pixel in source coordinates, where pixel i covers i - 0.5 to i + 0.5.
     centre = (np.arange(out)[:, None] + 0.5) / scale - 0.5

@@ -23,11 +23,12 @@ def frozen(model: keras.Model) -> keras.StatelessScope:
 
 
 def set_graph_optimizer(two_players: bool) -> None:
-    """Turn off two passes of TensorFlow's graph optimizer (2.21) that do harm here; JAX has no such passes.
+    """Turn off the passes of TensorFlow's graph optimizer (2.21) that do harm here; JAX has no such passes.
 
-    One removes the control edges that make the discriminator's update wait until its weights have been read for the
-    generator's loss, so that on a busy machine the generator is sometimes judged by a partly updated discriminator. The
-    other fails on the graph of two players, and says so on stderr. The setting holds for the whole process.
+    Dependency optimization removes the control edges that make the discriminator's update wait until the generator's
+    loss has read its weights; on a busy machine the generator is then sometimes judged by a partly updated
+    discriminator. Remapping fails on the graph of two players, and prints an error. The settings hold for the whole
+    process.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -83,7 +84,7 @@ class SRGAN(keras.Model):
         return self.average(self.to_float(lr))
 
     def to_float(self, picture: Any) -> Tensor:
-        """Convert uint8 in 0..255 to [-1, 1] in the variables' type, which is float32 in mixed precision too."""
+        """Convert uint8 in 0..255 to [-1, 1] in the type of the variables, which in mixed precision is float32."""
         return to_float(picture, self.variable_dtype)
 
     def fix_statistics(self) -> None:
@@ -152,7 +153,7 @@ class SRGAN(keras.Model):
 
 
 def to_float(picture: Any, dtype: str = "float32") -> Tensor:
-    """Convert pictures of any shape from uint8 in 0..255 to a tensor in [-1, 1]."""
+    """Convert pictures of any shape from uint8 in 0..255 to a tensor of `dtype` in [-1, 1]."""
     return ops.cast(picture, dtype) / 127.5 - 1.0
 
 

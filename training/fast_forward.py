@@ -56,7 +56,8 @@ def fast_forward(generator: keras.Model, lr: Tensor, fixed_statistics: bool) -> 
     x = activation(x, slopes[-1], copies=4)  # (N, scale*h/2, scale*w/2, 4*filters)
     kernel, bias = before_depth_to_space(convolutions[-1].kernel), ops.tile(convolutions[-1].bias, 4)
     x = convolve(x, kernel, bias, dtype)  # (N, scale*h/2, scale*w/2, 4*3)
-    return ops.depth_to_space(ops.tanh(ops.cast(x, generator.layers[-1].compute_dtype)), 2)  # as losses want it
+    x = ops.cast(x, generator.layers[-1].compute_dtype)  # float32 even in mixed precision, because of the losses
+    return ops.depth_to_space(ops.tanh(x), 2)
 
 
 def convolve(x: Tensor, kernel: Tensor, bias: Tensor, dtype: str) -> Tensor:

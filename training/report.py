@@ -55,7 +55,7 @@ class Report:
         Raises UserError if the log is damaged or cannot be written.
         """
         self.first = self.game.updates_done()
-        # Drawn on a terminal alone: a file gets the lines of the reports and no control characters.
+        # tqdm draws the bar only on a terminal (None), so that a log file has no control characters in it.
         hidden = None if self.writes else True
         self.bar = tqdm(total=self.total, initial=self.first, desc=self.stage.name, unit="update", disable=hidden)
         if keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
@@ -93,12 +93,12 @@ class Report:
             write_text(self.log, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     def say(self, text: str) -> None:
-        """Print a line of this stage, above its bar if one is drawn."""
+        """Print `text` after the stage's name in a line of its own, above the progress bar if one is drawn."""
         tqdm.write(f"{self.stage.name}: {text}")
         sys.stdout.flush()
 
     def end(self) -> None:
-        """Leave the bar as it is."""
+        """Finish the progress bar, and leave it on the screen. Call this after the last period."""
         self.bar.close()
 
     def progress(self, update: int, terms: Mapping[str, float]) -> None:
