@@ -112,6 +112,9 @@ OPTIONS = {
         "last fraction of the warm-up, and if not 0 all of stage 2, with fixed batch-norm statistics (paper: 0)",
     ),
     "TRAIN.lr_decay": Option(0.1, between(0.0, 1.0), "factor on the rate halfway through stage 2 (paper, TensorLayer)"),
+    "TRAIN.d_lr_ratio": Option(1.0, at_least(0.0), "the discriminator's part of TRAIN.learning_rate"),
+    "TRAIN.d_head_start": Option(0, at_least(0), "updates of stage 2 in which the discriminator learns alone"),
+    "TRAIN.label_smoothing": Option(0.0, between(0.0, 0.5), "by how much the discriminator's label of HR is below 1"),
     "TRAIN.content_loss": Option(
         "tensorlayer",
         one_of("tensorlayer", "paper", "vgg22", "mse"),
@@ -148,6 +151,7 @@ OPTIONS = {
         "read the pickle in g_srgan.npz of TensorLayer 1 or 2; it can contain code, but only arrays are loaded",
     ),
     "VGG.weights": Option("imagenet", TEXT, "'imagenet' (Keras downloads it once), a vgg19 *_notop.h5 file, or 'none'"),
+    "VGG.reduce": Option(1.0, between(0.05, 1.0), "pictures are reduced by this before VGG19 (TensorLayer: 224/384)"),
 }
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -4,6 +4,7 @@ Pictures are (N, h, w, 3) in [-1, 1].
 """
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -46,12 +47,31 @@ def g_gan_loss(logits_fake: Tensor) -> Tensor:
     return ops.mean(ops.softplus(-logits_fake))
 
 
-def d_loss(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+def d_loss(logits_real: Tensor, logits_fake: Tensor, smoothing: float = 0.0) -> Tensor:
     """Loss of the discriminator: mean(sigmoid_cross_entropy(D(hr), 1)) + mean(sigmoid_cross_entropy(D(G(lr)), 0)).
 
-    logits_real, logits_fake: (N, 1), the discriminator's outputs before the sigmoid. Source: paper, eq. 2.
+    logits_real, logits_fake: (N, 1), the discriminator's outputs before the sigmoid. smoothing: by how much the label
+    of HR is below 1 (one-sided label smoothing, Salimans et al. 2016). Source: paper, eq. 2.
     """
-    return ops.mean(ops.softplus(-logits_real)) + ops.mean(ops.softplus(logits_fake))
+    real = ops.mean(ops.softplus(-logits_real))
+    if smoothing:  # cross entropy with the label 1 - smoothing
+        real += smoothing * ops.mean(logits_real)
+    return real + ops.mean(ops.softplus(logits_fake))
+
+
+def on_reduced(features: Callable[[Tensor], Tensor], factor: float) -> Callable[[Tensor], Tensor]:
+    """Return `features`, which take pictures (N, h, w, 3), for pictures that are first reduced by `factor`, bilinearly.
+
+    TensorLayer's main.py, from which the slides' loss comes, reduces crops of 384 to the 224 that VGG19 was made for.
+    """
+    if factor == 1:
+        return features
+
+    def of_reduced(picture: Tensor) -> Tensor:
+        height, width = (max(1, round(factor * length)) for length in picture.shape[1:3])
+        return features(ops.image.resize(picture, (height, width), "bilinear"))
+
+    return of_reduced
 
 
 def VGG19(layer: str | list[str], weights: str | os.PathLike | None) -> keras.Model:

@@ -46,7 +46,8 @@ class SRGAN(keras.Model):
     player the gradient of its own loss.
 
     vgg: callable that maps pictures (N, h, w, 3) in [-1, 1] to features, or None. weights: of pixel MSE, feature MSE
-    and the generator's GAN loss. ema: decay of the running average per update.
+    and the generator's GAN loss. ema: decay of the running average per update. head_start: updates in which the
+    discriminator learns alone. smoothing: as of losses.d_loss.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class SRGAN(keras.Model):
         vgg: Callable[[Tensor], Tensor] | None = None,
         weights: tuple[float, float, float] = (1.0, 0.0, 0.0),
         ema: float = 0.999,
+        head_start: int = 0,
+        smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         set_graph_optimizer(two_players=discriminator is not None)
@@ -66,7 +69,7 @@ class SRGAN(keras.Model):
         # In a lambda Keras does not see VGG19 as a part of this model, and does not save its weights.
         self.vgg = vgg if vgg is None else lambda picture: vgg(picture)
         self.mse_weight, self.vgg_weight, self.gan_weight = weights
-        self.ema = ema
+        self.ema, self.head_start, self.smoothing = ema, head_start, smoothing
         self.fixed_statistics = False
         self.replicas = replicas()
         self.updates = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="updates")
@@ -132,9 +135,12 @@ class SRGAN(keras.Model):
             fake = self.discriminator(ops.stop_gradient(sr), training=True)
             with frozen(self.discriminator):
                 judged = self.discriminator(sr, training=True)
-            terms |= {"gan": g_gan_loss(judged), "d_loss": d_loss(real, fake)}
+            terms |= {"gan": g_gan_loss(judged), "d_loss": d_loss(real, fake, self.smoothing)}
             terms |= {"d_real": ops.mean(ops.sigmoid(real)), "d_fake": ops.mean(ops.sigmoid(fake))}
-            loss += self.gan_weight * terms["gan"] + terms["d_loss"]
+            loss += self.gan_weight * terms["gan"]
+            if self.head_start:  # without a gradient Adam leaves the generator as it is
+                loss *= ops.cast(self.updates >= self.head_start, loss.dtype)
+            loss += terms["d_loss"]
 
         for name, value in terms.items():
             self.terms[name].update_state(value)

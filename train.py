@@ -26,7 +26,7 @@ from easydict import EasyDict
 import upscale
 from dataset import Crops, Pair, Pictures, load_pictures, name_skipped, validation_pictures
 from evaluate import best_weights, evaluate
-from losses import CONTENT_LOSSES
+from losses import CONTENT_LOSSES, on_reduced
 from model import SRGAN_d, SRGAN_g
 from srgan import JIT, SRGAN
 from training import devices
@@ -55,7 +55,9 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     # Whatever may raise an error that the user has to correct comes before anything is trained or written.
     valid = validation_pictures(config.VALID.hr_img_path, config.VALID.count, config.VALID.crop, config.MODEL.scale)
     mse_weight, layer, vgg_weight = CONTENT_LOSSES[settings.content_loss]
-    vgg = load_vgg19(layer, config.VGG.weights) if layer and ADVERSARIAL in stages else None
+    vgg = None
+    if layer and ADVERSARIAL in stages:
+        vgg = on_reduced(load_vgg19(layer, config.VGG.weights), config.VGG.reduce)
     teacher = None
     if settings.teacher and WARM_UP in stages:
         teacher = Teacher(settings.teacher, config.MODEL.scale, settings.teacher_ensemble == "yes")
@@ -85,7 +87,15 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
         # The game: generator against discriminator.
         if ADVERSARIAL in stages:
             weights = (mse_weight, vgg_weight, settings.adversarial_weight)
-            game = SRGAN(generator, discriminator, vgg, weights, settings.ema)
+            game = SRGAN(
+                generator,
+                discriminator,
+                vgg,
+                weights,
+                settings.ema,
+                head_start=settings.d_head_start,
+                smoothing=settings.label_smoothing,
+            )
             if not train_stage(ADVERSARIAL, game, pictures, valid, config, stops):
                 return False
     return True
@@ -111,7 +121,7 @@ def train_stage(
     fixed = fixed_from(stage, settings)
     taught = taught_until(stage, settings)
     decayed = decays_from(stage, settings)
-    optimizer = warm_up_optimizer(settings) if stage is WARM_UP else adversarial_optimizer(settings)
+    optimizer = warm_up_optimizer(settings) if stage is WARM_UP else adversarial_optimizer(settings, game.discriminator)
     game.compile(optimizer=optimizer, jit_compile=JIT)
     build(game, pictures.crop // pictures.scale)
     if load_state(stage, game, config) and settings.initial_generator:

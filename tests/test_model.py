@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numerics import CLOSE
 
-from losses import VGG19, d_loss, g_gan_loss, mse_loss
+from losses import VGG19, d_loss, g_gan_loss, mse_loss, on_reduced
 from model import SRGAN_d, SRGAN_g, upsample
 from pictures import read_picture
 from srgan import JIT, SRGAN, frozen, to_float
@@ -27,7 +27,11 @@ def layers_of(model, kind):
 
 
 def arrays(model):
-    return [np.asarray(variable).copy() for variable in model.variables]
+    return values_of(model.variables)
+
+
+def values_of(variables):
+    return [np.asarray(variable).copy() for variable in variables]
 
 
 # Generator
@@ -115,7 +119,38 @@ def test_the_feature_extractor_does_not_learn():
     assert VGG19("block1_pool", None).trainable_variables == []
 
 
+def test_features_of_reduced_pictures_are_those_of_tensorflows_bilinear_resize():
+    """As TensorLayer's main.py reduces 384 to 224: without smoothing."""
+    tf = pytest.importorskip("tensorflow")
+    picture = np.random.default_rng(0).uniform(-1, 1, (2, 96, 48, 3)).astype(np.float32)
+    reduced = on_reduced(lambda x: x, 224 / 384)(picture)
+    expected = tf.image.resize(picture, (56, 28), "bilinear", antialias=False)
+    assert np.allclose(reduced, expected, atol=1e-6)
+    assert on_reduced(len, 1.0) is len
+
+
 # The game
+
+
+def test_a_smoothed_label_is_that_of_keras_cross_entropy(random):
+    real, fake = random.normal(size=(2, 8, 1)).astype(np.float32)
+    entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+    expected = entropy(np.full((8, 1), 0.9, np.float32), real) + entropy(np.zeros((8, 1), np.float32), fake)
+    assert float(d_loss(real, fake, smoothing=0.1)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_with_a_head_start_the_discriminator_learns_alone(random):
+    game, lr, hr = tiny_game(random, 1e-3)
+    game.head_start = 2
+    game.compile(keras.optimizers.Adam(1e-3), jit_compile=JIT)
+    start, judges = values_of(game.generator.trainable_variables), [values_of(game.discriminator.trainable_variables)]
+    for _ in range(2):
+        game.train_on_batch(lr, hr)
+        judges.append(values_of(game.discriminator.trainable_variables))
+    assert all(np.array_equal(*pair) for pair in zip(start, values_of(game.generator.trainable_variables), strict=True))
+    assert all(any(not np.array_equal(*pair) for pair in zip(*two)) for two in zip(judges, judges[1:]))
+    game.train_on_batch(lr, hr)
+    assert not np.array_equal(start[0], values_of(game.generator.trainable_variables)[0])
 
 
 def tiny_game(random, gan_weight):

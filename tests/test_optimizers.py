@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numerics import CLOSE
 
-from training.optimizers import Muon, Stable
+from training.optimizers import Muon, Stable, TwoRatesAdam
 
 UPDATES = 5
 
@@ -87,3 +87,18 @@ def test_a_stable_rate_rises_stays_and_falls_to_nothing():
 def test_a_longer_stable_run_has_the_same_rate_until_the_shorter_one_decays():
     short, long = Stable(1e-3, 10, decay_from=80, total=100), Stable(1e-3, 10, decay_from=170, total=200)
     assert rates(short, range(81)) == rates(long, range(81)) and rates(short, [81]) < rates(long, [81])
+
+
+def test_one_of_two_networks_learns_at_a_rate_of_its_own():
+    """As by two Adams, one for each."""
+    slow, fast = (keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)]) for _ in range(2))
+    starts = [np.array(variable) for network in (slow, fast) for variable in network.trainable_variables]
+    gradients = [random(UPDATES, *start.shape) for start in starts]
+    variables = slow.trainable_variables + fast.trainable_variables
+    together = TwoRatesAdam(1e-2, slow, 0.1)
+    together.build(variables)
+    for update in range(UPDATES):
+        together.apply([keras.ops.convert_to_tensor(gradient[update]) for gradient in gradients])
+    rates = [1e-3] * 2 + [1e-2] * 2
+    for variable, start, gradient, rate in zip(variables, starts, gradients, rates, strict=True):
+        assert np.allclose(variable, trained(keras.optimizers.Adam(rate), start, gradient), atol=1e-6)

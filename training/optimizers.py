@@ -19,7 +19,7 @@ def warm_up_optimizer(settings: EasyDict) -> keras.optimizers.Optimizer:
     return plain_optimizer(settings, rate)
 
 
-def adversarial_optimizer(settings: EasyDict) -> keras.optimizers.Optimizer:
+def adversarial_optimizer(settings: EasyDict, discriminator: keras.Model) -> keras.optimizers.Optimizer:
     """Return the optimizer of the second stage, which both players share. settings: TRAIN of the configuration.
 
     Its learning rate falls once, halfway. Source: the paper, after 1e5 of 2e5 updates; TensorLayer, decay_every =
@@ -27,7 +27,9 @@ def adversarial_optimizer(settings: EasyDict) -> keras.optimizers.Optimizer:
     """
     rates = [settings.learning_rate, settings.learning_rate * settings.lr_decay]
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([settings.n_updates // 2], rates)
-    return plain_optimizer(settings, schedule)
+    if settings.optimizer == "sgd" or settings.d_lr_ratio == 1:
+        return plain_optimizer(settings, schedule)
+    return TwoRatesAdam(schedule, discriminator, settings.d_lr_ratio, beta_1=settings.beta1)
 
 
 def plain_optimizer(
@@ -96,6 +98,25 @@ class Muon(keras.optimizers.Muon):
         update = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
         update = ops.transpose(ops.reshape(update, (filters, height, width, inputs)), (1, 2, 3, 0))
         self.assign_sub(variable, update)
+
+
+class TwoRatesAdam(keras.optimizers.Adam):
+    """Adam with `ratio` of the learning rate for the weights of one network (Heusel et al. 2017: two time scales)."""
+
+    def __init__(self, learning_rate: Any, network: keras.Model, ratio: float, **options: Any) -> None:
+        super().__init__(learning_rate, **options)
+        self.paths = {variable.path for variable in network.trainable_variables}
+        self.ratio = ratio
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Make the optimizer's variables, and remember which of `variables` are the network's."""
+        super().build(variables)
+        self.of_network = [variable.path in self.paths for variable in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable, at its network's rate."""
+        factor = self.ratio if self.of_network[self._get_variable_index(variable)] else 1.0
+        super().update_step(gradient, variable, factor * learning_rate)
 
 
 @keras.saving.register_keras_serializable("srgan")
