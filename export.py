@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def write_onnx(generator, path, texts):
     """Write `generator` to `path` as ONNX, `texts` as its properties."""
     import onnx
 
-    generator.export(str(path), format="onnx", verbose=False)
+    with warnings.catch_warnings():  # Keras asks NumPy for names that it will have one day
+        warnings.simplefilter("ignore", FutureWarning)
+        generator.export(str(path), format="onnx", verbose=False)
     network = onnx.load(path)
     onnx.helper.set_model_props(network, texts)
     onnx.save(network, path)

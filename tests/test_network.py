@@ -217,3 +217,11 @@ def test_a_gpu_that_keras_cannot_use_is_no_reason_for_keras(monkeypatch):
     assert not network_module.gpu_in_keras()
     monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: ["gpu:0"])
     assert network_module.gpu_in_keras()
+
+
+def test_a_gpu_beside_no_keras_is_left_alone(monkeypatch):
+    """As in an environment of requirements-upscale.txt."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in UNWANTED else found(name))
+    assert not network_module.gpu_in_keras()

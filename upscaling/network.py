@@ -77,9 +77,10 @@ def load_network(path, engine="auto", precision="auto", trust_pickle=False):
 
 
 def gpu_in_keras():
-    """Is there a GPU here that Keras can use?"""
-    # Importing Keras takes seconds, so first: is there any GPU?
-    if not Path("/dev/nvidia0").exists():
+    """True where a GPU is here that Keras can use. To import Keras takes seconds: first, is there one at all?"""
+    backends = ("tensorflow", "jax")
+    installed = importlib.util.find_spec("keras") and any(map(importlib.util.find_spec, backends))
+    if not Path("/dev/nvidia0").exists() or not installed:
         return False
     from config import load_keras, prepare_environment
 
