@@ -4,9 +4,10 @@ PYTHON ?= python3
 evaluate: .venv/ready  ## the paper's table and grids
 	.venv/bin/python train.py --mode=evaluate
 
-test: .venv/ready  ## all tests, on TensorFlow
+test: .venv/ready  ## lint, types and all tests, on TensorFlow
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 	.venv/bin/python -m pytest -q -n auto --dist=loadfile
 
 test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not installed, and one backend against the other
