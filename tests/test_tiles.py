@@ -8,7 +8,7 @@ import pytest
 from model import SRGAN_g
 from pictures import read_picture
 from srgan import super_resolve
-from upscaling.tiles import by_tiles, windows
+from upscaling.tiles import by_tiles, smallest_size, windows
 from weights import load_generator
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +50,17 @@ def test_the_shipped_weights_need_less_halo(path, picture, tile):
     assert np.abs(whole.astype(int) - tiled).max() <= 1
 
 
-@pytest.mark.parametrize("tile", [34, 200])
+@pytest.mark.parametrize("length", [1, 19, 20, 21, 47, 99, 100, 1234])
+@pytest.mark.parametrize("border", [0, 4])
+def test_the_smallest_size_needs_as_many_windows_and_no_smaller_one_does(length, border, size=20, halo=4):
+    count = len(windows(length, size, halo, border))
+    smallest = smallest_size(length, size, halo, border)
+    assert smallest <= size and len(windows(length, smallest, halo, border)) == count
+    assert smallest - 1 <= 2 * halo or len(windows(length, smallest - 1, halo, border)) > count
+    assert smallest_size(1000, 512, 16) == 355
+
+
+@pytest.mark.parametrize("tile", [34, 200, (47, 34)])
 def test_a_border_is_what_a_network_with_replicated_padding_gives(tile):
     generator = SRGAN_g(blocks=1, filters=8)
     lr = read_picture(ROOT / "data/benchmark/Set5/LRx4/img_005.png")[:40, :50] / np.float32(127.5) - 1

@@ -364,7 +364,7 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(run, capsys):
 def test_a_long_job_is_announced(run, monkeypatch, capsys, seconds, said):
     picture("a.png")
     monkeypatch.setattr("upscaling.jobs.QUICK", 0)
-    monkeypatch.setattr(Upscaler, "seconds", lambda upscaler, pixels: seconds * pixels / 200)
+    monkeypatch.setattr(Upscaler, "seconds", lambda upscaler, pixels: seconds * pixels / (36 * 26))
     assert run("a.png") == 0
     announced = capsys.readouterr().err
     assert (

@@ -95,6 +95,18 @@ def test_progress_counts_tiles_from_none_to_all():
     assert calls == [(done, 6) for done in (0, 2, 3, 5, 6)]
 
 
+def test_tiles_see_little_more_than_the_picture():
+    seen = []
+
+    def network(lr):
+        seen.append(lr[..., 0].size)
+        return lr
+
+    upscaler = Upscaler(Network(network, 1), tile=512)
+    upscaler(np.zeros((750, 1000, 3), np.uint8))
+    assert sum(seen) == upscaler.network_pixels(1000, 750) < 1.2 * 750 * 1000
+
+
 def test_load_gives_what_its_network_gives_and_refuses_what_it_cannot_read(tmp_path):
     lr = read_picture(PICTURE)[:20, :30]
     upscaler = load("srresnet", engine="openvino")
@@ -157,8 +169,8 @@ def test_where_memory_runs_out_tiles_become_fewer_and_then_smaller():
     first, *others = upscaler.strips(lr, lambda *counts: progress.append(counts))
     assert np.array_equal(np.concatenate([first, *others]), repeated(lr))
     assert (upscaler.tile, upscaler.batch) == (62, 1)
-    assert network.calls[0] == (3, 250, 250, 3) and len(first) == 2 * 200  # is kept
-    assert [shape[:2] for shape in network.calls[1:5]] == [(3, 250), (2, 232), (1, 232), (1, 125)]
+    assert network.calls[0] == (3, 224, 194, 3) and len(first) == 2 * 200  # is kept
+    assert [shape[:2] for shape in network.calls[1:5]] == [(3, 224), (2, 232), (1, 232), (1, 99)]
     assert progress[0] == (0, 6) and progress[-1][0] == progress[-1][1] > 6
     network.pixels = 100
     for upscaler.tile in (62, 65):

@@ -13,7 +13,7 @@ from utils import UserError
 from weights import model_path
 
 METHOD = 2  # a new number where the same weights and options give other pixels: older results are then made again
-QUICK = 300_000  # pixels of sources that take less than half a minute anywhere: no time is measured for them
+QUICK = 300_000  # pixels that any machine upscales in less than half a minute: no time is measured for fewer
 
 
 class Job(NamedTuple):
@@ -23,13 +23,14 @@ class Job(NamedTuple):
     target: Path
     upscaler: Upscaler  # with the factor for this file
 
-    def source_pixels(self):
-        """Of all frames."""
-        return self.opened.frames * self.opened.size[0] * self.opened.size[1]
+    def network_pixels(self):
+        """Of all frames, as an Upscaler counts them."""
+        return self.opened.frames * self.upscaler.network_pixels(*self.opened.size)
 
     def megapixels(self):
         """Of the result, all frames."""
-        return self.source_pixels() * self.upscaler.scale**2 / 1e6
+        (width, height), factor = self.opened.size, self.upscaler.scale
+        return self.opened.frames * width * height * factor**2 / 1e6
 
     def tiles(self):
         """Of all frames."""
@@ -125,7 +126,7 @@ def open_jobs(targets, options, upscaler, failed):
 def summary(jobs, upscaler):
     """(what the jobs come to, in words; about how many seconds, 0 where it is little)."""
     text = f"{len(jobs)} to upscale, {sum(job.megapixels() for job in jobs):.1f} megapixels of results"
-    pixels = sum(job.source_pixels() for job in jobs)
+    pixels = sum(job.network_pixels() for job in jobs)
     seconds = upscaler.seconds(pixels) if pixels > QUICK else 0
     if seconds < 30:
         return f"{text}, less than half a minute", seconds

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from upscaling.graph import body_graph, import_openvino, read_layers, tail_graph
-from upscaling.tiles import windows
+from upscaling.tiles import smallest_size, windows
 from utils import UserError, reason
 from weights import load_generator
 
@@ -151,6 +151,7 @@ def openvino_network(path, options):
         features = body(lr, share_inputs=True, share_outputs=True)[0]  # (N, h, w, filters)
         sr = np.empty((count, scale * height, scale * width, 3), np.float32)
         rows = max(4 * TAIL_HALO, TAIL_PIXELS // (count * width))
+        rows = smallest_size(height, rows, TAIL_HALO)
         for start, first, last in windows(height, rows, TAIL_HALO):
             strip = tail(features[:, start : start + rows], share_inputs=True, share_outputs=True)[0]
             sr[:, scale * first : scale * last] = strip[:, scale * (first - start) : scale * (last - start)]

@@ -13,14 +13,29 @@ def windows(length, size, halo, border=0):
 
     All windows have one size, because an engine prepares itself anew for each size that it meets.
     """
-    padded = length + 2 * border
-    if padded <= size:
+    count = window_count(length + 2 * border, size, halo)
+    if count == 1:
         return [(-border, 0, length)]
-    count = 1 + int(np.ceil((padded - size) / (size - 2 * halo)))
     starts = np.linspace(-border, length + border - size, count).astype(int)
     # Two neighbours overlap from the start of the second to the end of the first: cut in the middle of that.
     cuts = [0, *((starts[1:] + starts[:-1] + size) // 2), length]
     return list(zip(starts, cuts, cuts[1:]))
+
+
+def window_count(length, size, halo):
+    """How many windows of `size` pixels cover `length` pixels, when neighbours share 2 * `halo` pixels or more."""
+    return 1 + max(0, int(np.ceil((length - size) / (size - 2 * halo))))
+
+
+def smallest_size(length, size, halo, border=0):
+    """The smallest size of a window, at most `size`, with which windows() needs no more windows than with `size`.
+
+    With `size` itself the windows may overlap far more than they must: 1000 pixels take three windows of 512, but three
+    of 355 do as well.
+    """
+    padded = length + 2 * border
+    count = window_count(padded, size, halo)
+    return max(2 * halo + 1, int(np.ceil((padded + 2 * halo * (count - 1)) / count)))
 
 
 def cut_out(lr, y, x, height, width):
@@ -33,17 +48,22 @@ def cut_out(lr, y, x, height, width):
 def by_tiles(network, lr, tile=256, halo=40, batch=1, border=0):
     """lr (h, w, 3) -> strips of sr from top to bottom, each (rows, scale*w, 3), in the network's dtype and range.
 
-    network: (N, h, w, 3) -> (N, scale*h, scale*w, 3). tile: side of a tile in pixels of lr. batch: tiles that the
-    network takes at a time; memory grows with tile * tile * batch. halo: pixels beyond its core that a tile sees; 16
-    residual blocks and the paper's 9x9 ends reach 40 pixels, so that with 40 no seam is possible. border: pixels by
-    which the network sees the picture continued on all sides, by repetition of its edge; at most `halo`.
+    network: (N, h, w, 3) -> (N, scale*h, scale*w, 3).
+    tile: side of a tile in pixels of lr, or (height, width).
+    halo: pixels beyond its core that a tile sees; 16 residual blocks and the paper's 9x9 ends reach 40 pixels, so that
+    with 40 no seam is possible.
+    batch: tiles that the network takes at a time; memory grows with the pixels of a tile, times batch.
+    border: pixels by which the network sees the picture continued on all sides, by repetition of its edge; at most
+    `halo`.
     Raises ValueError where a tile would be all halo.
     """
-    if tile <= 2 * halo:
+    if np.min(tile) <= 2 * halo:
         raise ValueError(f"tile={tile}: must be more than twice the halo of {halo}")
-    height, width = (min(tile, length + 2 * border) for length in lr.shape[:2])  # of every tile
-    columns = windows(lr.shape[1], tile, halo, border)
-    for y, top, bottom in windows(lr.shape[0], tile, halo, border):
+    tile_height, tile_width = np.broadcast_to(tile, 2)
+    height = min(tile_height, lr.shape[0] + 2 * border)  # of every tile; less where all of the picture is less
+    width = min(tile_width, lr.shape[1] + 2 * border)
+    columns = windows(lr.shape[1], tile_width, halo, border)
+    for y, top, bottom in windows(lr.shape[0], tile_height, halo, border):
         cores = []
         for chunk in (columns[n : n + batch] for n in range(0, len(columns), batch)):
             tiles = np.stack([cut_out(lr, y, x, height, width) for x, _, _ in chunk])

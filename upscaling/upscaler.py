@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt
 from pictures import resize, to_float, to_uint8, turned, turned_back
 from upscaling.network import load_network
 from upscaling.strips import rounded
-from upscaling.tiles import by_tiles, windows
+from upscaling.tiles import by_tiles, smallest_size, window_count
 from utils import UserError
 from weights import model_path
 
@@ -91,8 +91,18 @@ class Upscaler:
 
     def tile_count(self, width, height):
         """How many tiles a picture of `width` x `height` pixels takes."""
-        across, down = (len(windows(length, self.tile, HALO, BORDER)) for length in (width, height))
+        across, down = (window_count(length + 2 * BORDER, self.tile, HALO) for length in (width, height))
         return across * down
+
+    def network_pixels(self, width, height):
+        """How many pixels the network sees for a picture of `width` x `height`: tiles overlap, borders are added."""
+        tile_height, tile_width = self._tile_size(width, height)
+        seen = min(tile_height, height + 2 * BORDER) * min(tile_width, width + 2 * BORDER)  # of each tile
+        return self.tile_count(width, height) * seen
+
+    def _tile_size(self, width, height):
+        """(height, width) of the tiles of a picture of `width` x `height`, with which they overlap least."""
+        return tuple(smallest_size(length, self.tile, HALO, BORDER) for length in (height, width))
 
     def with_scale(self, scale):
         """The same Upscaler for another factor of the result."""
@@ -101,15 +111,13 @@ class Upscaler:
         return other
 
     def seconds(self, pixels):
-        """About how many seconds `pixels` of lr take, extrapolated from one tile."""
+        """About how many seconds the network takes for `pixels` (see network_pixels), extrapolated from one tile."""
         side = min(self.tile, TRIAL)
         tile = np.zeros((1, side, side, 3), np.float32)
         self.network(tile)  # an engine prepares itself for a size when it first meets it
         start = time.perf_counter()
         self.network(tile)
-        # tiles overlap: only their cores count
-        overlap = (self.tile / (self.tile - 2 * HALO)) ** 2
-        return (time.perf_counter() - start) / side**2 * pixels * overlap
+        return (time.perf_counter() - start) / side**2 * pixels
 
     def __call__(self, lr, progress=None):
         """lr -> sr, as the class describes."""
@@ -166,7 +174,8 @@ class Upscaler:
         while rows_done < len(lr):
             row = max(0, rows_done - HALO)  # the rest begins a halo earlier, since its first rows are no border
             try:
-                for strip in by_tiles(network, lr[row:], self.tile, HALO, self.batch, BORDER):
+                tile = self._tile_size(lr.shape[1], len(lr) - row)
+                for strip in by_tiles(network, lr[row:], tile, HALO, self.batch, BORDER):
                     new = strip[scale * max(0, rows_done - row) :]
                     row += len(strip) // scale
                     rows_done = max(rows_done, row)
