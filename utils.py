@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+CPU = Path("/proc/cpuinfo")  # where Linux describes the processor
 PARTIAL = f".half-{platform.node()[:30]}-"  # prefix of the name of a file that is still being written
 
 
@@ -115,3 +116,22 @@ def exit_status(program: str, work: Callable[[], int], interrupted: str = "inter
     except KeyboardInterrupt:
         print(f"\n{program}: {interrupted}", file=sys.stderr)
         return 130
+
+
+# The processor
+
+
+def processor() -> str:
+    """Return the processor's name, "?" if it is unknown, followed by its instruction sets for bfloat16."""
+    text = CPU.read_text() if CPU.exists() else ""
+    name = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), "?")
+    return " ".join([name, *(flag for flag in ("avx512_bf16", "amx_bf16") if flag in text.split())])
+
+
+def bfloat16_is_fast() -> bool:
+    """Return whether this processor computes faster in bfloat16 than in float32; measured, see docs/BENCHMARKS.md.
+
+    Intel's with AMX and AMD's with AVX512_BF16 do; Intel's with AVX512_BF16 and without AMX are slower with it.
+    """
+    words = set(CPU.read_text().split()) if CPU.exists() else set()
+    return "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= words

@@ -22,9 +22,10 @@ from keras import ops
 
 from model import SRGAN_g
 from srgan import JIT, SRGAN, to_float
-from training.devices import precision, processor
+from training.devices import precision
 from training.fast_forward import fast_forward
 from training.optimizers import Muon
+from utils import processor
 
 BATCH, SIDE, ROUNDS = 16, 24, 15
 

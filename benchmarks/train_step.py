@@ -26,7 +26,8 @@ from torch.nn import functional
 from losses import VGG19
 from model import SRGAN_d, SRGAN_g
 from srgan import JIT, SRGAN
-from training.devices import precision, processor
+from training.devices import precision
+from utils import processor
 
 BATCH, CROP, SCALE, UPDATES, ROUNDS = 16, 96, 4, 4, 5
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

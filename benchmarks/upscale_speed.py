@@ -22,6 +22,7 @@ from evaluation.metrics import luma, psnr
 from pictures import find_pictures, read_picture, write_picture
 from upscaling.network import load_network
 from upscaling.upscaler import LARGEST_TILE, Upscaler
+from utils import processor
 
 WEIGHTS = ROOT / "checkpoints/pretrained/srresnet.weights.h5"
 SIZES = [(128, 128), (1000, 750)]  # of lr; 4x gives 512x512 and 12 megapixels
@@ -95,7 +96,7 @@ def price():
 
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    print(f"{torch.get_num_threads()} threads")
+    print(f"{processor()}, {torch.get_num_threads()} threads")
     speed(count)
     print(f"cold start, 64x64: {cold_start(count + 2):.2f} s")
     print("Set14: {:.3f} dB in float32, {:.3f} dB as upscale.py computes here".format(*price()))

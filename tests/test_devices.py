@@ -185,9 +185,10 @@ def test_several_processes_need_the_option(monkeypatch):
     ],
 )
 def test_the_precision_is_chosen_by_the_processor(monkeypatch, tmp_path, words, precision):
-    monkeypatch.setattr(devices, "CPU", tmp_path / "cpuinfo")
+    """In training, where a GPU decides first, and in upscaling."""
+    monkeypatch.setattr("utils.CPU", tmp_path / "cpuinfo")
     if words:
-        devices.CPU.write_text(words)
+        (tmp_path / "cpuinfo").write_text(words)
     monkeypatch.setattr(devices, "gpu", lambda: False)
     assert devices.precision("auto") == precision and devices.precision("float32") == "float32"
     monkeypatch.setattr(devices, "gpu", lambda: True)

@@ -12,10 +12,9 @@ from typing import Any, NoReturn
 import keras
 import numpy as np
 
-from utils import UserError, reason
+from utils import UserError, bfloat16_is_fast, reason
 
 JAX = keras.backend.backend() == "jax"
-CPU = Path("/proc/cpuinfo")
 SEVERAL = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 abort_handlers: list[Any] = []  # keeps the callback of exit_on_abort alive
 
@@ -52,21 +51,11 @@ def gpu() -> bool:
 def precision(wanted: str) -> str:
     """Return the Keras dtype policy for TRAIN.precision: for "auto", mixed_bfloat16 if that is faster, else float32.
 
-    It is faster on GPUs, on Intel processors with AMX and on AMD processors with AVX512_BF16. Intel processors with
-    AVX512_BF16 but without AMX are slower with it.
+    It is faster on GPUs and on the processors that utils.bfloat16_is_fast names.
     """
     if wanted != "auto":
         return wanted
-    words = set(CPU.read_text().split()) if CPU.exists() else set()
-    fast = gpu() or "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= words
-    return "mixed_bfloat16" if fast else "float32"
-
-
-def processor() -> str:
-    """Return the processor's name, "?" if it is unknown, followed by its instruction sets for bfloat16."""
-    text = CPU.read_text() if CPU.exists() else ""
-    name = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), "?")
-    return " ".join([name, *(flag for flag in ("avx512_bf16", "amx_bf16") if flag in text.split())])
+    return "mixed_bfloat16" if gpu() or bfloat16_is_fast() else "float32"
 
 
 def warn_of_unused_gpu() -> None:

@@ -12,12 +12,12 @@ import numpy as np
 
 from upscaling.graph import body_graph, import_openvino, read_layers, tail_graph
 from upscaling.tiles import smallest_size, windows
-from utils import UserError, reason
+from utils import UserError, bfloat16_is_fast, reason
 from weights import load_generator
 
 ENGINES = ("auto", "openvino", "keras", "onnxruntime")
 HINT = "INFERENCE_PRECISION_HINT"
-PRECISIONS = {"auto": {}, "float32": {HINT: "f32"}, "bfloat16": {HINT: "bf16"}}
+PRECISIONS = {"float32": {HINT: "f32"}, "bfloat16": {HINT: "bf16"}}
 SHARING = {"ENABLE_CPU_PINNING": False}  # a thread bound to a core would wait for what else runs there: half the speed
 OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|OOM|out of memory|failed to allocate|bad_alloc", re.IGNORECASE)
 TAIL_HALO = 3  # pixels of lr that the layers behind the residual blocks reach, whatever the scale
@@ -49,9 +49,11 @@ def load_network(path, engine="auto", precision="auto", trust_pickle=False):
 
     engine: "openvino", "keras" (weights), "onnxruntime" (*.onnx), or "auto": OpenVINO where it is installed, can read
     the file, and Keras has no GPU to use instead.
-    precision: "float32", "bfloat16", or "auto": what OpenVINO finds fastest on this processor; float32 in Keras.
+    precision: "float32", "bfloat16", or "auto": the faster one on this processor; float32 in Keras.
     trust_pickle: read a pickled g_srgan.npz. Raises UserError where the file is missing, damaged or no generator.
     """
+    if precision == "auto":  # OpenVINO itself takes bfloat16 even where it is slower
+        precision = "bfloat16" if bfloat16_is_fast() else "float32"
     path, options = Path(path), PRECISIONS[precision] | SHARING
     if not path.is_file():
         raise UserError(f"{path}: no such file")
