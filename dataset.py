@@ -210,14 +210,13 @@ class Crops(keras.utils.PyDataset):
         """
         picture, pair = chosen[n], self.pictures[chosen[n]]
         if pair is None:
-            picture = self.replacement(index, n, chosen)
-            pair = self.pictures[picture]
-        lr, hr = pair  # type: ignore[misc]  # never None: replacement() has just read it
+            picture, pair = self.replacement(index, n, chosen)
+        lr, hr = pair
         if self.targets is None:
             return lr, hr
         return lr, self.targets[picture]  # type: ignore[return-value]  # None only for a broken picture
 
-    def replacement(self, index: int, n: int, chosen: np.ndarray) -> int:
+    def replacement(self, index: int, n: int, chosen: np.ndarray) -> tuple[int, Pair]:
         """Draw another picture for position `n`, where a broken one was drawn, with the same probabilities.
 
         Each position has a random order of all pictures and takes the first usable one. The result therefore does not
@@ -229,4 +228,4 @@ class Crops(keras.utils.PyDataset):
         # another with these chances.
         arrivals = random.exponential(size=len(self.pictures)) / self.pictures.chances
         arrivals[chosen] += arrivals.max()  # pictures that are already in the batch come last
-        return next(picture for picture in np.argsort(arrivals) if self.pictures[picture])
+        return next((int(picture), pair) for picture in np.argsort(arrivals) if (pair := self.pictures[picture]))
