@@ -30,6 +30,18 @@ def random(*more):
     return np.random.default_rng([SEED, *more])
 
 
+def leave_start(network):
+    """Give every layer weights that are not its trivial start, and under which a signal keeps its size (He 2015)."""
+    draw = random()
+    for weight in network.weights:
+        if len(weight.shape) == 4:
+            spread = (6 / np.prod(weight.shape[:-1])) ** 0.5
+            spread /= 3 if weight.shape[-1] == 3 else 1  # the last one: tanh would hide what is large
+            weight.assign(draw.uniform(-spread, spread, weight.shape))
+        else:
+            weight.assign_add(draw.uniform(-0.15, 0.15, weight.shape))
+
+
 @contextlib.contextmanager
 def float64():
     """A scope in which Keras builds and trains networks in float64."""
@@ -46,5 +58,5 @@ def float64():
         stack.callback(keras.config.set_floatx, floatx)
         keras.config.set_floatx("float64")  # of inputs
         keras.config.set_dtype_policy("float64")  # of layers
-        assert keras.ops.tanh(np.zeros(1)).dtype == "float64"
+        assert keras.backend.result_type("float64", float) == "float64"
         yield

@@ -10,7 +10,7 @@ import keras
 import numerics
 import numpy as np
 import pytest
-from numerics import CLOSE, CLOSE_IN_FLOAT32, SEED
+from numerics import CLOSE, CLOSE_IN_FLOAT32
 
 import export
 from evaluation.metrics import luma, psnr
@@ -30,8 +30,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, re
 
 def saved(model, path, **metadata):
     """`model` with no layer at its trivial start, written to `path`."""
-    for seed, weight in enumerate(model.weights):
-        weight.assign_add(keras.random.uniform(weight.shape, -0.15, 0.15, seed=1000 * SEED + seed))
+    numerics.leave_start(model)
     save_weights(model, path, {"model": metadata})
     return path
 
@@ -48,11 +47,14 @@ def test_openvino_gives_what_keras_gives(variant, scale, tmp_path, monkeypatch):
     path = saved(generator, tmp_path / "g.weights.h5")
     network = load_network(path, "openvino", "float32")
     assert network.scale == scale
+    spreads = []
     for strip, shape in [(2**16, (2, 13, 9, 3)), (1, (1, 41, 7, 3)), (1, (2, 30, 3, 3)), (1, (1, 1, 2, 3))]:
         monkeypatch.setattr(network_module, "TAIL_PIXELS", strip)
         sr = network(pictures(*shape))
-        assert sr.dtype == np.float32 and sr.std() > 0.03 and np.abs(sr).mean() < 0.9
+        assert sr.dtype == np.float32 and np.abs(sr).mean() < 0.9
+        spreads.append(sr.std())
         assert np.abs(sr - keras.ops.convert_to_numpy(generator(pictures(*shape)))).max() < CLOSE_IN_FLOAT32
+    assert max(spreads) > 0.1  # a difference would show
 
 
 @pytest.mark.numerical
