@@ -81,23 +81,30 @@ def upscaled(path, method, methods, folder, progress):
     return target
 
 
+def compare(path, left, right, methods, folder, progress):
+    """(pictures for the slider, download button, line above) for the picture at `path` by the methods left and right.
+
+    A picture that cannot be read or is too large gives no pictures, and the line says why.
+    """
+    import gradio as gr
+
+    try:
+        pair = [upscaled(path, method, methods, folder, progress) for method in (left, right)]
+    except UserError as error:
+        mistake = html.escape(str(error).replace(f"{path.parent}{os.sep}", ""))
+        return None, gr.DownloadButton("Download", value=None, interactive=False), f"<p role=alert>{mistake}</p>"
+    width, height = open_photo(pair[1]).size
+    ends = f"<b>{left}</b><span>{width}x{height}, {html.escape(path.name)}</span><b>{right}</b>"
+    button = gr.DownloadButton(f"Download {right} (PNG)", value=pair[1], interactive=True)
+    return tuple(pair), button, f"<div class=ends>{ends}</div>"
+
+
 def page(methods, folder):
     """The page as Gradio's Blocks; results are kept in `folder`."""
     import gradio as gr
 
-    def show(path, left, right, progress=gr.Progress()):
-        if path is None:
-            return [gr.skip()] * 3
-        path = Path(path)
-        try:
-            pair = [upscaled(path, method, methods, folder, progress) for method in (left, right)]
-        except UserError as error:
-            mistake = html.escape(str(error).replace(f"{path.parent}{os.sep}", ""))
-            return None, gr.DownloadButton("Download", value=None, interactive=False), f"<p role=alert>{mistake}</p>"
-        width, height = open_photo(pair[1]).size
-        ends = f"<b>{left}</b><span>{width}x{height}, {html.escape(path.name)}</span><b>{right}</b>"
-        button = gr.DownloadButton(f"Download {right} (PNG)", value=pair[1], interactive=True)
-        return tuple(pair), button, f"<div class=ends>{ends}</div>"
+    def show(path, left, right, progress=gr.Progress()):  # Gradio finds its Progress by this default
+        return compare(Path(path), left, right, methods, folder, progress) if path else [gr.skip()] * 3
 
     names = list(methods)
     with gr.Blocks(title="SRGAN", analytics_enabled=False) as blocks, gr.Row():

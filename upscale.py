@@ -16,14 +16,13 @@ from tqdm import tqdm
 
 from config import Parser
 from upscaling.files import upscale_file
-from upscaling.jobs import ingredients, make_plan, summary
+from upscaling.jobs import LONG, ingredients, make_plan, summary
 from upscaling.network import ENGINES
 from upscaling.photo_reader import PHOTO_FORMATS
 from upscaling.upscaler import HALO, load
 from utils import UserError, exit_status
 
 __all__ = ["load"]  # the Python interface: upscaling/upscaler.py
-LONG = 30  # seconds; what takes longer is announced
 
 
 def command_line(argv=None):
@@ -41,7 +40,9 @@ def command_line(argv=None):
     formats = [suffix[1:] for suffix in PHOTO_FORMATS]
     add("--format", "--ext", choices=formats, metavar="FORMAT", help=f"{', '.join(formats)} (default: the picture's)")
     add("--quality", type=int, help="of JPEG and WebP, 1 to 100 (default: 95)")
-    add("--self-ensemble", action="store_true", help="average over eight flips and turns: better, 8 times as long")
+    add(
+        "-x", "--self-ensemble", action="store_true", help="average over eight flips and turns: better, 8 times as long"
+    )
     add("--overwrite", action="store_true", help="make again what exists")
     add("--dry-run", action="store_true", help="say what would be made, how large and how long, and stop")
     add("-t", "--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
@@ -50,6 +51,7 @@ def command_line(argv=None):
     add("--trust-pickle", action="store_true", help="read a pickled g_srgan.npz of TensorLayer 1 or 2")
     options = parser.parse_args(argv)
     options.inputs += options.input
+    options.tile = options.tile or None  # in Real-ESRGAN 0 is the default
     mistake = wrong_option(options)
     if mistake:
         parser.error(mistake)
@@ -72,8 +74,6 @@ def wrong_option(options):
         return f"--outscale {options.outscale:g}: must be above 0, at most 16"
     if options.outscale is not None and options.size:
         return "--outscale and --size exclude each other"
-    if options.tile == 0:  # Real-ESRGAN's "no tiles"
-        options.tile = None
     if options.tile is not None and options.tile <= 2 * HALO:
         return f"--tile {options.tile}: must be above {2 * HALO}"
     if options.quality is not None and not 1 <= options.quality <= 100:

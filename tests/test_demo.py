@@ -15,6 +15,8 @@ from PIL import Image
 
 import demo
 import upscale
+from upscaling.network import Network
+from upscaling.upscaler import Upscaler
 
 ROOT = Path(__file__).parents[1]
 FLAGS = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
@@ -186,6 +188,20 @@ def test_a_wrong_port_is_one_line(capsys):
     with pytest.raises(SystemExit) as stop:
         demo.command_line(["--port=70000"])
     assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_picture_is_upscaled_once_with_progress_in_tiles(tmp_path):
+    path, calls = picture(tmp_path / "a.png", "RGBA"), []
+    methods = {"bicubic": Upscaler(Network(demo.bicubic, demo.SCALE))}
+
+    def progress(counts, **options):
+        calls.append((*counts, options))
+
+    results = [demo.upscaled(path, "bicubic", methods, tmp_path / "results", progress) for _ in range(2)]
+    options = {"desc": "bicubic", "unit": "tiles"}
+    assert calls == [(0, 1, options), (1, 1, options)] and results[0] == results[1]
+    with Image.open(results[0]) as found:
+        assert found.size == (120, 80) and found.mode == "RGBA"
 
 
 def test_its_bicubic_is_ours():

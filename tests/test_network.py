@@ -170,9 +170,15 @@ def test_keras_is_not_imported_and_nobody_is_told(tmp_path):
     assert list(tmp_path.iterdir()) == []  # OpenVINO's telemetry keeps a number for the user in ~/intel
 
 
+REFUSED_BY_NAME = ("missing", "tflite", "onnx alone")
+
+
 def wrong_file(kind, folder):
     path = folder / ("g.onnx" if kind == "no onnx" else "g.weights.h5")
-    if kind == "truncated":
+    if kind == "tflite":
+        path = folder / "g.tflite"
+        path.write_bytes(b"\x1c\0\0\0TFL3")
+    elif kind == "truncated":
         path.write_bytes(SHIPPED.read_bytes()[:100_000])
     elif kind == "no hdf5":
         path.write_text("weights")
@@ -187,13 +193,13 @@ def wrong_file(kind, folder):
 
 
 @pytest.mark.parametrize(
-    "kind", ["missing", "truncated", "no hdf5", "no onnx", "onnx alone", "discriminator", "other layers"]
+    "kind", ["missing", "tflite", "truncated", "no hdf5", "no onnx", "onnx alone", "discriminator", "other layers"]
 )
 def test_a_wrong_file_is_one_line(kind, tmp_path):
     path = wrong_file(kind, tmp_path)
     with pytest.raises(UserError, match=path.name) as error:
         load_network(path, "onnxruntime" if kind == "onnx alone" else "openvino")
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and ("damaged" in str(error.value)) == (kind not in REFUSED_BY_NAME)
     if kind == "no onnx" and importlib.util.find_spec("onnxruntime"):
         with pytest.raises(UserError, match="g.onnx: damaged"):
             load_network(path, "onnxruntime")

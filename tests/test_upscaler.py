@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pictures import read_picture, resize
+from pictures import read_picture, resize, to_float, to_uint8
 from upscale import load
 from upscaling.network import Network, load_network
 from upscaling.upscaler import Upscaler
@@ -30,6 +30,14 @@ def repeating(scale=2, **options):
 def random_picture(shape, dtype, lowest=0.0):
     values = np.random.default_rng(0).uniform(lowest, 1, shape) * KINDS[dtype]
     return values.astype(dtype)
+
+
+def test_bytes_become_floats_and_the_same_bytes_again():
+    values = np.arange(256, dtype=np.uint8)
+    floats = to_float(values)
+    assert floats.dtype == np.float32 and floats[0] == -1 and floats[-1] == pytest.approx(1)
+    assert np.array_equal(to_uint8(floats), values) and to_uint8(floats).dtype == np.uint8
+    assert np.array_equal(to_uint8(np.array([-3, 3, 0.003])), [0, 255, 128])
 
 
 @pytest.mark.parametrize("channels", [(), (1,), (2,), (3,), (4,)])

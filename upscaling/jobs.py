@@ -13,7 +13,8 @@ from utils import UserError
 from weights import model_path
 
 METHOD = 2  # a new number where the same weights and options give other pixels: older results are then made again
-QUICK = 300_000  # pixels that any machine upscales in less than half a minute: no time is measured for fewer
+LONG = 30  # seconds; a job that takes longer is announced
+QUICK = 300_000  # pixels that any machine upscales in less than LONG: no time is measured for fewer
 
 
 class Job(NamedTuple):
@@ -116,10 +117,10 @@ def open_jobs(targets, options, upscaler, failed):
         opened = drop_closed_folders(opened, failed)
     jobs = []
     for file, target in opened:
-        factor = upscaler.scale
+        fitted = upscaler  # one for all: it keeps the smaller tiles that it may have learnt to take
         if options.size:
-            factor = min(most / length for most, length in zip(options.size, file.size))
-        jobs.append(Job(file, target, upscaler.with_scale(factor)))
+            fitted = upscaler.with_scale(min(most / length for most, length in zip(options.size, file.size)))
+        jobs.append(Job(file, target, fitted))
     return jobs
 
 
@@ -128,7 +129,7 @@ def summary(jobs, upscaler):
     text = f"{len(jobs)} to upscale, {sum(job.megapixels() for job in jobs):.1f} megapixels of results"
     pixels = sum(job.network_pixels() for job in jobs)
     seconds = upscaler.seconds(pixels) if pixels > QUICK else 0
-    if seconds < 30:
+    if seconds < LONG:
         return f"{text}, less than half a minute", seconds
     minutes = seconds / 60
     time = f"{minutes / 60:.1f} hours" if minutes > 90 else f"{minutes:.1f} minutes"

@@ -57,6 +57,8 @@ def load_network(path, engine="auto", precision="auto", trust_pickle=False):
     path, options = Path(path), PRECISIONS[precision] | SHARING
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    if path.suffix == ".tflite":
+        raise UserError(f"{path}: TensorFlow Lite's files are for other programs; name a weights file, *.onnx or *.xml")
     exported = path.suffix in (".onnx", ".xml")
     installed = importlib.util.find_spec("onnxruntime" if engine == "onnxruntime" else "openvino") is not None
     if engine == "auto":

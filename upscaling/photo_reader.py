@@ -1,6 +1,7 @@
 """Photographs of every kind: opened by their header, read frame by frame; photo_writer.py writes them."""
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -40,6 +41,8 @@ PHOTO_FORMATS = {
     ".bmp": Format("BMP", False, False, False, 2**31 - 1),
 }
 NAMES = sorted({kind.name for kind in PHOTO_FORMATS.values()})
+# Where nobody has set up logging, Pillow's errors would be printed; its exceptions say the same.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # Pillow reduces 16 bits a channel to 8, but for grey. These are the layouts that it reduces, in its own spelling.
 TWO_BYTES = re.compile("(LA|RGB|RGBX|RGBA);16([BLN])")
