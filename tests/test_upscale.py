@@ -190,20 +190,9 @@ def test_help_reads_on_one_screen():
 
 
 def test_the_letters_of_real_esrgan_do_what_they_do_there():
-    known = upscale.command_line(
-        ["-i", "a.png", "-o", "out", "-n", "srresnet", "-s", "3", "-t", "0", "-x", "--suffix", "out", "--ext", "jpg"]
-    )
-    ours = [
-        "a.png",
-        "--output=out",
-        "--model=srresnet",
-        "--outscale=3",
-        "--self-ensemble",
-        "--suffix=out",
-        "--format=jpg",
-    ]
-    ours = vars(upscale.command_line(ours))
-    assert vars(known) | {"input": []} == ours
+    known = upscale.command_line("-i a.png -o out -n srresnet -s 3 -t 0 -x --suffix out --ext jpg".split())
+    ours = "a.png --output=out --model=srresnet --outscale=3 --self-ensemble --suffix=out --format=jpg".split()
+    assert vars(known) | {"input": []} == vars(upscale.command_line(ours))
 
 
 # Results that are there already
