@@ -2,6 +2,7 @@
 
 python export.py --format onnx                                    srgan_x4.onnx
 python export.py --format tflite --model srresnet -o small.tflite
+python export.py --format half --model checkpoints/g_srgan.weights.h5   weights for this program, half the size
 """
 
 import json
@@ -17,9 +18,9 @@ import numpy as np
 from config import Parser, load_keras, prepare_environment
 from upscaling.network import import_openvino
 from utils import UserError, exit_status, make_folder, reason
-from weights import load_generator, model_path, read_metadata
+from weights import load_generator, metadata_path, model_path, read_metadata
 
-EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite"}
+EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite", "half": ".weights.h5"}
 
 
 def command_line(argv=None):
@@ -31,7 +32,7 @@ def command_line(argv=None):
     parser.add_argument("--trust-pickle", action="store_true", help="read the pickle in an old g_srgan.npz")
     options = parser.parse_args(argv)
     suffix = EXPORT_SUFFIXES[options.format]
-    if options.output and suffix and options.output.suffix != suffix:
+    if options.output and not options.output.name.endswith(suffix):
         parser.error(f"{options.output}: must end with {suffix}")
     return options
 
@@ -96,7 +97,31 @@ def write_tflite(generator, path, texts):
         archive.writestr("srgan.json", json.dumps(texts, indent=2) + "\n")
 
 
-WRITERS = {"onnx": write_onnx, "openvino": write_openvino, "saved_model": write_saved_model, "tflite": write_tflite}
+def write_half(generator, path, texts):
+    """Write the weights of `generator` to `path` as half floats, and their metadata beside it."""
+    import h5py
+
+    generator.save_weights(path)
+    with h5py.File(path, "r+") as file:
+        names = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        arrays = {name: file[name][()].astype(np.float16) for name in names}
+    whole = path.with_name("whole.h5")
+    os.replace(path, whole)
+    with h5py.File(whole) as before, h5py.File(path, "w") as file:  # anew, for HDF5 gives no room back
+        before.visititems(lambda name, item: file.create_group(name) if isinstance(item, h5py.Group) else None)
+        for name, array in arrays.items():
+            file[name] = array
+    metadata_path(path).write_text(json.dumps(json.loads(texts["facts"]), indent=2) + "\n")
+
+
+WRITERS = {
+    "onnx": write_onnx,
+    "openvino": write_openvino,
+    "saved_model": write_saved_model,
+    "tflite": write_tflite,
+    "half": write_half,
+}
 
 
 def export(generator, metadata, kind, target):
@@ -104,7 +129,8 @@ def export(generator, metadata, kind, target):
 
     metadata: of its weights. kind: of EXPORT_SUFFIXES. Raises UserError where a file exists.
     """
-    targets = [target, target.with_suffix(".bin")] if kind == "openvino" else [target]
+    beside = {"openvino": target.with_suffix(".bin"), "half": metadata_path(target)}  # the second file of two
+    targets = [target, beside[kind]] if kind in beside else [target]
     for path in targets:
         if path.exists():
             raise UserError(f"{path}: exists; delete it or name another --output")

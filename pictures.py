@@ -132,16 +132,21 @@ def read_picture(path: str | Path, grey: bool = False) -> np.ndarray:
             picture = file.read(index=0, rotate=True, mode=wanted)  # type: ignore[call-arg]
     if deep:
         picture = np.nan_to_num(picture)
-        # These files do not say which number is white, but their range shows it.
-        if mode == "F" and picture.max() <= 1:
-            white = 1
-        elif mode in ("I", "F") and picture.max() <= 255:
-            white = 255
-        else:
-            white = 65535
-        picture = np.clip(picture * (255 / white), 0, 255).round()
+        picture = np.clip(picture * (255 / white_level(mode, picture)), 0, 255).round()
     picture = np.ascontiguousarray(picture, np.uint8)
     return picture if grey else as_colour(picture)
+
+
+def white_level(mode: str, grey: np.ndarray) -> int:
+    """Return what stands for white in grey (h, w) of more than 8 bits, in Pillow's `mode`: 1, 255 or 65535.
+
+    Pillow's modes I;16 are 16 bits. I and F are 32 bits, and such files do not say it: the largest value decides.
+    """
+    if mode not in ("I", "F"):
+        return 65535
+    if mode == "F" and grey.max() <= 1:
+        return 1
+    return 255 if grey.max() <= 255 else 65535
 
 
 def write_picture(path: str | Path, picture: np.ndarray) -> None:

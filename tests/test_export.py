@@ -13,7 +13,7 @@ import export
 import upscale
 from model import SRGAN_g
 from pictures import read_picture, write_picture
-from upscaling.network import import_openvino
+from upscaling.network import import_openvino, load_network
 from weights import metadata_path, save_weights
 
 METADATA = {"model": {"scale": 2}, "updates": 7}
@@ -54,11 +54,25 @@ def run_tflite(path, lr):
         return network.get_tensor(back["index"]), json.loads(archive.read("srgan.json"))
 
 
+def test_half_floats_give_the_picture_within_their_digits_in_both_engines(tmp_path):
+    generator = SRGAN_g(blocks=2, filters=8)
+    numerics.leave_start(generator)
+    metadata = {"model": {"blocks": 2, "filters": 8}, "updates": 7}
+    save_weights(generator, tmp_path / "g.weights.h5", metadata)
+    assert export.export(generator, metadata, "half", tmp_path / "half.weights.h5")[1] == tmp_path / "half.json"
+    assert json.loads((tmp_path / "half.json").read_text()) == metadata
+    lr = numerics.random().uniform(-1, 1, (1, 12, 9, 3)).astype(np.float32)
+    expected = keras.ops.convert_to_numpy(generator(lr))
+    for engine in ("keras", "openvino"):
+        sr = load_network(tmp_path / "half.weights.h5", engine, "float32")(lr)
+        assert 0 < np.abs(sr - expected).max() < 20 * 2**-11  # ten layers, each with weights of 11 digits
+
+
 RUNS = {"onnx": run_onnx, "openvino": run_openvino, "saved_model": run_saved_model, "tflite": run_tflite}
 
 
 @pytest.mark.numerical
-@pytest.mark.parametrize("kind", export.EXPORT_SUFFIXES)
+@pytest.mark.parametrize("kind", RUNS)
 @pytest.mark.filterwarnings("ignore")
 def test_the_file_gives_what_keras_gives_and_says_what_it_is(kind, tmp_path):
     generator = SRGAN_g(scale=2, blocks=2, filters=8)

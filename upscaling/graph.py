@@ -62,7 +62,7 @@ def read_layers(path):
         for name in sorted(file["layers"], key=lambda name: [int(n) for n in re.findall(r"_(\d+)$", name)]):
             arrays = file["layers"][name]["vars"]
             kind = re.sub(r"_\d+$", "", name)
-            found.setdefault(kind, []).append([arrays[n][()] for n in sorted(arrays)])
+            found.setdefault(kind, []).append([arrays[n][()].astype(np.float32) for n in sorted(arrays)])
     layers = Layers(found["conv2d"], found["batch_normalization"], found["p_re_lu"])
     slopes_fit = len(layers.slopes) in (0, 1 + layers.blocks + layers.doublings)
     if layers.doublings not in (1, 2, 3) or not slopes_fit or layers.kernels[-1][0].shape[-1] != 3:

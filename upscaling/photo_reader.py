@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from pictures import DAMAGED
+from pictures import DAMAGED, white_level
 from upscaling.photo_metadata import lasting_info, read_exif
 from upscaling.strips import Strips, rounded
 from utils import UserError, reason
@@ -207,7 +207,7 @@ def _as_pillow_reads(image):
     """uint8, or uint16 for grey of more than 8 bits, (h, w, 1 to 4): with alpha where there is transparency."""
     if image.mode[0] in "IF":
         grey = np.nan_to_num(np.asarray(image).astype(np.float64))
-        grey = rounded(grey * (65535 / _white_level(image.mode, grey)), np.uint16)
+        grey = rounded(grey * (65535 / white_level(image.mode, grey)), np.uint16)
         return _with_key(grey[..., None], image.info.get("transparency"))
     if image.mode == "CMYK":
         image = _without_inks(image)
@@ -217,18 +217,6 @@ def _as_pillow_reads(image):
         mode += "A"
     bands = np.asarray(image.convert(mode))
     return bands if bands.ndim == 3 else bands[..., None]
-
-
-def _white_level(mode, grey):
-    """What stands for white in grey (h, w) of more than 8 bits: 1, 255 or 65535.
-
-    Pillow's modes I;16 are 16 bits; I and F are 32 bits, whose files do not say it, so that the largest value decides.
-    """
-    if mode not in ("I", "F"):
-        return 65535
-    if mode == "F" and grey.max() <= 1:
-        return 1
-    return 255 if grey.max() <= 255 else 65535
 
 
 def _without_inks(image):
