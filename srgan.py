@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+import pictures
 from config import jit_compile
 from losses import Tensor, d_loss, g_gan_loss, mse_loss, vgg_loss
 from training.devices import replicas
@@ -164,9 +165,8 @@ def to_float(picture: Any, dtype: str = "float32") -> Tensor:
 
 
 def to_uint8(picture: Tensor) -> np.ndarray:
-    """Convert pictures of any shape from float in [-1, 1] to a uint8 array in 0..255, rounded and clipped."""
-    picture = ops.convert_to_numpy(picture)
-    return ((picture + 1.0) * 127.5).round().clip(0, 255).astype("uint8")
+    """Convert pictures of any shape from a tensor in [-1, 1] to a uint8 array in 0..255, rounded and clipped."""
+    return pictures.to_uint8(ops.convert_to_numpy(picture))
 
 
 def super_resolve(generator: keras.Model, lr: np.ndarray, **tiling: int) -> np.ndarray:

@@ -43,7 +43,7 @@ class Report:
         self.samples = Path(config.TRAIN.samples_dir, stage.grids)
         self.log = Path(config.TRAIN.checkpoint_dir, f"log_{stage.name}.jsonl")
         self.board = Path(config.TRAIN.checkpoint_dir, "tensorboard", stage.name)
-        self.writes = devices.process()[0] == 0
+        self.writes = devices.is_first()
         self.bicubics = [resize(lr, self.scale) for lr, _ in valid]
         self.bicubic_psnrs = [psnr(luma(sr), luma(hr), self.scale) for sr, (_, hr) in zip(self.bicubics, valid)]
         self.lines: list[dict[str, Any]] = []
