@@ -1,9 +1,10 @@
 """Thousands of damaged pictures: each must be upscaled or refused in one line, in little time and memory.
 
-    python benchmarks/fuzz_upscale.py [CASES] [SEED]
+    python benchmarks/fuzz_upscale.py [CASES] [SEED] [ENDING ...]
 
 Files of every kind are cut, overwritten, shuffled and given wild numbers (half of the PNGs get right checksums
-again), then read, enlarged and written as their own kind or another. Exits with 1 if a case ends otherwise than
+again), then read, enlarged and written as their own kind or another; ENDING, such as heif, asks for files of some kinds
+alone. Exits with 1 if a case ends otherwise than
 with a picture or a UserError, takes longer than SECONDS or more than MEGABYTES; its file stays in samples/fuzz.
 """
 
@@ -24,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+import pillow_heif
 from PIL import Image, ImageCms
 
 from upscaling.files import upscale_file
@@ -76,6 +78,14 @@ def originals():
     add("grey.gif", colour.convert("L"), transparency=3)
     for name in ("moving.gif", "moving.png", "moving.webp"):
         add(name, clear, **moving, **{} if "gif" in name else metadata)
+    for mode in ("L", "RGB", "RGBA"):
+        add(f"{mode}.avif", clear.convert(mode), **metadata)
+        add(f"{mode}.heif", clear.convert(mode), **metadata)
+    add("moving.avif", clear, **moving)
+    add("two.heif", clear, save_all=True, append_images=[colour], primary_index=1)
+    deep_heif = BytesIO()
+    pillow_heif.from_bytes("RGB;16", colour.size, (rgb.astype(np.uint16) * 257).tobytes()).save(deep_heif, quality=90)
+    files["deep.heif"] = deep_heif.getvalue()
     add("pages.tiff", clear, save_all=True, append_images=[colour.convert("L"), *frames])
     with tempfile.TemporaryDirectory() as folder:
         for channels in (1, 2, 3, 4):
@@ -183,13 +193,18 @@ def run_cases(target, files, seed, cases, folder, current, outcomes):
     outcomes.put((found, longest, used))
 
 
+class OutOfTime(Exception):
+    pass
+
+
 def out_of_time(signal_number, stack):
-    raise RuntimeError(f"takes more than {SECONDS} s")
+    raise OutOfTime(f"takes more than {SECONDS} s")
 
 
-def main(cases=5000, seed=0, target=read_enlarge_write, batch=100):
+def main(cases=5000, seed=0, *endings, target=read_enlarge_write, batch=100):
     """Run `target(path, output or "")` on damaged files; 0 if each case ended well, else 1."""
     cases, folder, files = int(cases), Path("samples/fuzz"), originals()
+    files = {name: data for name, data in files.items() if not endings or Path(name).suffix[1:] in endings}
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     context, start = multiprocessing.get_context("fork"), time.perf_counter()

@@ -159,6 +159,7 @@ def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_pat
         (["a.png", "-o", "a.png"], "overwritten"),
         (["a.png", "--model=best"], "best"),
         (["a.png", "-o", "b.heic"], "b.heic"),
+        (["a.png", "-o", "b.jxl"], "b.jxl"),
         (["a.png", "a.bmp", "-o", "both.jpg"], "both.jpg"),
     ],
 )
@@ -253,13 +254,13 @@ def test_own_results_are_not_upscaled_again(run, capsys):
 
 def test_what_is_not_read_is_counted(run, capsys):
     picture("in/a.png")
-    for name in ("b.heic", "c.HEIC", "d.avif", "notes.txt"):
+    for name in ("b.dng", "c.DNG", "d.jxl", "notes.txt"):
         Path("in", name).touch()
     assert run("in") == 0
-    assert "not read: 2 .heic, 1 .avif" in capsys.readouterr().out
+    assert "not read: 2 .dng, 1 .jxl" in capsys.readouterr().out
     Path("in/a.png").unlink()
     assert run("in") == 2
-    assert "2 .heic, 1 .avif cannot be read" in capsys.readouterr().err
+    assert "2 .dng, 1 .jxl cannot be read" in capsys.readouterr().err
 
 
 def test_a_clash_of_names_concerns_its_pictures_alone(run, capsys):

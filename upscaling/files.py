@@ -1,10 +1,11 @@
 """Files upscaled: photographs and videos, each read, enlarged and written back."""
 
-from upscaling.photo_reader import PHOTO_FORMATS, open_photo
+from upscaling.photo_reader import PHOTO_FORMATS, PHOTO_SUFFIXES, open_photo
 from upscaling.photo_writer import write_photo
 from upscaling.video import CONTAINERS, Video, open_video, upscale_video
 
-FILE_SUFFIXES = [*PHOTO_FORMATS, *CONTAINERS]
+FILE_SUFFIXES = [*PHOTO_SUFFIXES, *CONTAINERS]  # that are read
+RESULT_SUFFIXES = [*PHOTO_FORMATS, *CONTAINERS]  # that are written
 
 
 def open_file(path):

@@ -28,6 +28,8 @@ def lasting_info(image, exif, grey):
     because the pixels are turned upright. What is damaged is left out.
     """
     info = {name: image.info[name] for name in ("duration", "loop") if name in image.info}
+    if image.format == "AVIF":  # repeats for ever unless it says otherwise, which Pillow does not tell
+        info["loop"] = 0
     profile, xmp, dpi = (image.info.get(name) for name in ("icc_profile", "xmp", "dpi"))
     if isinstance(profile, bytes) and profile[16:20] == (b"GRAY" if grey else b"RGB "):
         info["icc_profile"] = profile

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import re
-import sys
 import warnings
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,8 +15,14 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from pictures import DAMAGED, white_level
 from upscaling.photo_metadata import lasting_info, read_exif
+from upscaling.sixteen_bits import has_hidden_bits, read_sixteen_bits, with_key
 from upscaling.strips import Strips, rounded
 from utils import UserError, reason
+
+try:
+    import pillow_heif
+except ImportError:  # 26 MB that other pictures do without
+    pillow_heif = None
 
 
 class Format(NamedTuple):
@@ -40,12 +45,18 @@ PHOTO_FORMATS = {
     ".gif": Format("GIF", True, False, True, 65535),
     ".bmp": Format("BMP", False, False, False, 2**31 - 1),
 }
-NAMES = sorted({kind.name for kind in PHOTO_FORMATS.values()})
+# AVIF and HEIC are read alone; a PNG holds all that is in them.
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+PHOTO_SUFFIXES = [*PHOTO_FORMATS, ".avif", *HEIF_SUFFIXES]
+NAMES = [*sorted({kind.name for kind in PHOTO_FORMATS.values()}), "AVIF"]
+if pillow_heif:
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+    NAMES.append("HEIF")
+# Pillow calls a JPEG that holds further pictures MPO; its first picture is a plain JPEG.
+SUFFIX_OF = {"AVIF": ".png", "HEIF": ".png", "MPO": ".jpg"}
+SUFFIX_OF |= {kind.name: suffix for suffix, kind in reversed(PHOTO_FORMATS.items())}
 # Where nobody has set up logging, Pillow's errors would be printed; its exceptions say the same.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-# Pillow reduces 16 bits a channel to 8, but for grey. These are the layouts that it reduces, in its own spelling.
-TWO_BYTES = re.compile("(LA|RGB|RGBX|RGBA);16([BLN])")
 
 # TIFF's tags, by their numbers in the standard; EXIF has the same ones
 BITS_PER_SAMPLE, ORIENTATION, SAMPLES_PER_PIXEL, PLANAR_CONFIGURATION = 258, 274, 277, 284
@@ -75,13 +86,13 @@ class Photo:
     """What the header of a picture says. Iterating gives its frames, each decoded when its turn comes."""
 
     path: Path
-    suffix: str  # of the format inside, whatever the file is called
+    suffix: str  # of the format inside, whatever the file is called; ".png" for one that is read alone
     size: tuple  # width, height, upright
     frames: int
     alpha: bool
     sixteen_bits: bool
     lossless: bool  # of a WebP, which may be either
-    first: int  # 1 where a still picture, which viewers do not show, stands before an animation
+    first: int  # index of the first frame; 1 where a still picture, which viewers do not show, precedes an animation
     limit: int
     mode: str = "RGB"  # Pillow's, of the first frame
 
@@ -105,16 +116,18 @@ def open_photo(path, limit=200_000_000):
     with _one_line(path, limit):
         if not path.is_file():
             raise UserError(f"{path}: {'a folder or a device' if path.exists() else 'no such file'}; name a picture")
+        if path.suffix.lower() in HEIF_SUFFIXES and pillow_heif is None:
+            raise UserError(f"{path}: HEIC needs pillow-heif; pip install 'pillow-heif>=1.8,<1.9'")
         with Image.open(path, formats=NAMES) as image:
-            # Pillow calls a JPEG that holds further pictures MPO; its first picture is a plain JPEG
-            suffix = next((suffix for suffix, kind in PHOTO_FORMATS.items() if kind.name == image.format), ".jpg")
-            first = int(bool(image.info.get("default_image")))
+            suffix, first = SUFFIX_OF[image.format], int(bool(image.info.get("default_image")))
             frames = 1 if suffix == ".jpg" else getattr(image, "n_frames", 1) - first
+            if image.format == "HEIF":  # of several pictures one is the photograph
+                first, frames = image.tell(), 1
             frames_in_memory = frames if PHOTO_FORMATS[suffix].animation else 1
             if frames_in_memory * image.width * image.height > limit:
                 raise Image.DecompressionBombError
             alpha = image.has_transparency_data
-            sixteen_bits = image.mode[0] in "IF" or _two_bytes(image) is not None
+            sixteen_bits = image.mode[0] in "IF" or has_hidden_bits(image)
             # Where a PNG has no EXIF in front of its pixels, Pillow would decode them to look behind them.
             has_exif = image.format != "PNG" or "exif" in image.info
             on_its_side = has_exif and read_exif(image).get(ORIENTATION) in ON_ITS_SIDE
@@ -140,8 +153,8 @@ def _one_line(path, limit):
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: claims more than {limit / 1e6:g} megapixels, which is the limit") from error
     except UnidentifiedImageError as error:
-        raise UserError(f"{path}: damaged, or no picture that can be read ({' '.join(PHOTO_FORMATS)})") from error
-    except DAMAGED as error:
+        raise UserError(f"{path}: damaged, or no picture that can be read ({' '.join(PHOTO_SUFFIXES)})") from error
+    except (*DAMAGED, RuntimeError) as error:  # the latter from libheif and libavif
         raise UserError(f"{path}: unreadable picture ({reason(error)})") from error
     finally:
         Image.MAX_IMAGE_PIXELS = before
@@ -167,14 +180,6 @@ def _silent_libtiff(image):
         os.close(nowhere)
 
 
-def _two_bytes(image):
-    """The match of TWO_BYTES for a frame that Pillow would reduce to 8 bits, else None."""
-    if not image.tile or image.format == "PNG" and image.is_animated:
-        return None
-    args = image.tile[0].args
-    return TWO_BYTES.fullmatch(str(args[0] if isinstance(args, tuple) else args))
-
-
 def _frame(image, index, limit):
     """Frame `index` of an opened file, turned upright as its EXIF says."""
     with _silent_libtiff(image):
@@ -185,8 +190,7 @@ def _frame(image, index, limit):
         in_planes = tags.get(PLANAR_CONFIGURATION) == 2 and tags.get(SAMPLES_PER_PIXEL, 1) > 1
         if in_planes and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
             raise ValueError("16 bits a channel in separate planes; save it with interleaved channels")
-        two_bytes = _two_bytes(image)
-        bands = _sixteen_bits(image, *two_bytes.groups()) if two_bytes else _as_pillow_reads(image)
+        bands = read_sixteen_bits(image) if has_hidden_bits(image) else _as_pillow_reads(image)
         exif = read_exif(image)
         bands = _upright(bands, exif.get(ORIENTATION))
         return Frame(np.ascontiguousarray(bands), lasting_info(image, exif, grey=bands.shape[2] < 3))
@@ -208,7 +212,7 @@ def _as_pillow_reads(image):
     if image.mode[0] in "IF":
         grey = np.nan_to_num(np.asarray(image).astype(np.float64))
         grey = rounded(grey * (65535 / white_level(image.mode, grey)), np.uint16)
-        return _with_key(grey[..., None], image.info.get("transparency"))
+        return with_key(grey[..., None], image.info.get("transparency"))
     if image.mode == "CMYK":
         image = _without_inks(image)
     grey = image.mode in ("1", "L", "LA", "La") and image.format != "GIF"
@@ -226,33 +230,3 @@ def _without_inks(image):
         return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (*DAMAGED, ImageCms.PyCMSError):
         return image.convert("RGB")
-
-
-def _sixteen_bits(image, layout, order):
-    """uint16 (h, w, 2 to 4), for which Pillow has no mode.
-
-    Pillow takes the high byte of each value. Told that the order of bytes is the other one, it takes the low byte.
-    """
-    if layout == "LA":  # two bytes each for grey and alpha are decoded as the four bytes of an 8-bit RGBA
-        return _decoded(image, "RGBA").view(">u2").astype(np.uint16)
-    order = sys.byteorder[0].upper() if order == "N" else order
-    high = _decoded(image, f"{layout};16{order}")
-    with Image.open(image.filename, formats=NAMES) as again:
-        again.seek(image.tell())
-        low = _decoded(again, f"{layout};16{'B' if order == 'L' else 'L'}")
-    return _with_key(high.astype(np.uint16) << 8 | low, image.info.get("transparency"))
-
-
-def _decoded(image, rawmode):
-    """uint8 (h, w, c): the file's bytes unpacked as `rawmode`."""
-    for index, tile in enumerate(image.tile):
-        image.tile[index] = tile._replace(args=rawmode if isinstance(tile.args, str) else (rawmode, *tile.args[1:]))
-    return np.array(image)
-
-
-def _with_key(bands, key):
-    """The bands, with alpha that is 0 at PNG's transparent colour `key` if there is one."""
-    if key is None:
-        return bands
-    alpha = np.where((bands == key).all(-1), 0, 65535).astype(np.uint16)
-    return np.dstack([bands, alpha])

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pictures import walk
-from upscaling.files import FILE_SUFFIXES
-from upscaling.photo_reader import PHOTO_FORMATS
+from upscaling.files import FILE_SUFFIXES, RESULT_SUFFIXES
+from upscaling.photo_reader import PHOTO_FORMATS, PHOTO_SUFFIXES
 from utils import UserError, make_folder, reason
 
-# Pictures and videos that are not read: they are counted, no folder is called like this, and no such file is written.
-FOREIGN = [".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".avi", ".wmv"]
+# Pictures and videos that are not read: they are counted.
+FOREIGN = [".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".avi", ".wmv"]
 
 
 @dataclass
@@ -91,12 +91,13 @@ def choose_targets(found, output=None, suffix="_x4", rename=False, photo_format=
     """{path: its result} for the files of `found`; two that would get the same result go to found.failed instead.
 
     output: --output, a Path or None. suffix: for the names of results beside their sources, such as "_x4".
-    rename: have `suffix` in `output`, too. photo_format: of the results of pictures, as "png"; None: their own.
+    rename: have `suffix` in `output`, too. photo_format: of the results of pictures, as "png"; None: their own, or PNG
+    for those that are read alone (AVIF, HEIC).
     Raises UserError where `output` cannot be, or a source would be overwritten.
     """
-    is_file_name = output and output.suffix.lower() in FILE_SUFFIXES and not output.is_dir()
-    if output and not output.is_dir() and (len(found.files) > 1 and is_file_name or output.suffix.lower() in FOREIGN):
-        raise UserError(f"{output}: one file for one picture, of {' '.join(FILE_SUFFIXES)}; else name a folder")
+    is_file_name = output and output.suffix.lower() in [*FILE_SUFFIXES, *FOREIGN] and not output.is_dir()
+    if is_file_name and (len(found.files) > 1 or output.suffix.lower() not in RESULT_SUFFIXES):
+        raise UserError(f"{output}: one file for one picture, of {' '.join(RESULT_SUFFIXES)}; else name a folder")
     sources = {}  # of each result
     for path, folder in found.files.items():
         target = output if is_file_name else target_of(path, folder, output, suffix, rename, photo_format)
@@ -127,9 +128,9 @@ def target_of(path, folder, output, suffix, rename, photo_format):
         root = output or here.with_name(here.name + suffix)
         target = root / path.relative_to(folder or path.parent)
         target = target.with_stem(target.stem + suffix) if rename and output else target
-    if photo_format and path.suffix.lower() in PHOTO_FORMATS:
-        target = target.with_suffix(f".{photo_format}")
-    return target
+    if path.suffix.lower() not in PHOTO_SUFFIXES or not photo_format and path.suffix.lower() in PHOTO_FORMATS:
+        return target
+    return target.with_suffix(f".{photo_format or 'png'}")
 
 
 def drop_closed_folders(work, failed):

@@ -1,0 +1,68 @@
+"""The pixels of pictures with more than 8 bits a channel, which Pillow would reduce to 8, but for grey."""
+
+import re
+import sys
+
+import numpy as np
+from PIL import Image
+
+from upscaling.strips import rounded
+
+# The layouts of 16 bits that Pillow reduces, in its own spelling
+TWO_BYTES = re.compile("(LA|RGB|RGBX|RGBA);16([BLN])")
+
+
+def has_hidden_bits(image):
+    """True where Pillow would reduce the present frame of its `image` to 8 bits, and read_sixteen_bits reads all."""
+    if image.format == "HEIF":
+        return image.info["bit_depth"] > 8 and image.mode != "RGBa"
+    return _two_bytes(image) is not None
+
+
+def read_sixteen_bits(image):
+    """uint16 (h, w, 1 to 4) of the present frame of Pillow's `image`, with alpha where there is transparency."""
+    if image.format == "HEIF":
+        return _read_heif(image.filename, image.tell())
+    layout, order = _two_bytes(image).groups()
+    if layout == "LA":  # two bytes each for grey and alpha are decoded as the four bytes of an 8-bit RGBA
+        return _decoded(image, "RGBA").view(">u2").astype(np.uint16)
+    # Pillow takes the high byte of each value. Told that the order of bytes is the other one, it takes the low byte.
+    order = sys.byteorder[0].upper() if order == "N" else order
+    high = _decoded(image, f"{layout};16{order}")
+    with Image.open(image.filename, formats=[image.format]) as again:
+        again.seek(image.tell())
+        low = _decoded(again, f"{layout};16{'B' if order == 'L' else 'L'}")
+    return with_key(high.astype(np.uint16) << 8 | low, image.info.get("transparency"))
+
+
+def with_key(bands, key):
+    """The bands, with alpha that is 0 at PNG's transparent colour `key` if there is one."""
+    if key is None:
+        return bands
+    alpha = np.where((bands == key).all(-1), 0, 65535).astype(np.uint16)
+    return np.dstack([bands, alpha])
+
+
+def _two_bytes(image):
+    """The match of TWO_BYTES for a frame that Pillow would reduce to 8 bits, else None."""
+    if not image.tile or image.format == "PNG" and image.is_animated:
+        return None
+    args = image.tile[0].args
+    return TWO_BYTES.fullmatch(str(args[0] if isinstance(args, tuple) else args))
+
+
+def _decoded(image, rawmode):
+    """uint8 (h, w, c): the file's bytes unpacked as `rawmode`."""
+    for index, tile in enumerate(image.tile):
+        image.tile[index] = tile._replace(args=rawmode if isinstance(tile.args, str) else (rawmode, *tile.args[1:]))
+    return np.array(image)
+
+
+def _read_heif(path, index):
+    """Picture `index` of a HEIF of 10 or 12 bits, its values stretched to 16."""
+    import pillow_heif  # it is installed: it has opened this file
+
+    picture = pillow_heif.open_heif(path, convert_hdr_to_8bit=False, hdr_to_16bit=False)[index]
+    bands = np.asarray(picture)
+    bands = bands if bands.ndim == 3 else bands[..., None]
+    return rounded(bands * (65535 / (2 ** picture.info["bit_depth"] - 1)), np.uint16)
