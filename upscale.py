@@ -20,7 +20,7 @@ from upscaling.jobs import LONG, ingredients, make_plan, summary
 from upscaling.network import ENGINES
 from upscaling.photo_reader import PHOTO_FORMATS
 from upscaling.upscaler import HALO, load
-from utils import UserError, exit_status
+from utils import UserError, exit_status, sigterm_interrupts
 
 __all__ = ["load"]  # the Python interface: upscaling/upscaler.py
 
@@ -153,9 +153,10 @@ def upscale(options):
 
 
 def main(options):
-    """The exit status: 1 where some failed, 2 for the user's mistake, 130 for Ctrl-C."""
+    """The exit status: 1 where some failed, 2 for the user's mistake, 130 for Ctrl-C, 143 for SIGTERM."""
     again = "interrupted; the same command goes on after what is done"
-    return exit_status("upscale.py", lambda: upscale(options), again)
+    with sigterm_interrupts():
+        return exit_status("upscale.py", lambda: upscale(options), again)
 
 
 if __name__ == "__main__":

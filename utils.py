@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import platform
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,10 @@ class Diverged(UserError):
     """Training has diverged: a loss or a weight is infinite or NaN."""
 
     status = 3
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: it ends the work as Ctrl-C does, so that what is half done is cleared away."""
 
 
 def reason(error: BaseException) -> str:
@@ -103,7 +108,8 @@ def preallocate(path: str | os.PathLike, size: int) -> None:
 def exit_status(program: str, work: Callable[[], int], interrupted: str = "interrupted") -> int:
     """Run `work` and return the exit status of `program`; print an error that the user can correct as one line.
 
-    The status is what `work` returns, 2 after a user's mistake, 3 if training diverged, 130 after Ctrl-C.
+    The status is what `work` returns, 2 after a user's mistake, 3 if training diverged, 130 after Ctrl-C, 143 after
+    Terminated.
     """
     try:
         return work()
@@ -113,9 +119,25 @@ def exit_status(program: str, work: Callable[[], int], interrupted: str = "inter
     except OSError as error:  # for example a folder without permission, or a name that is too long
         print(f"{program}: {error.filename or ''}: {reason(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\n{program}: {interrupted}", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        behind_the_key = "\n" if sys.stderr.isatty() else ""  # a terminal shows ^C where the line would begin
+        print(f"{behind_the_key}{program}: {interrupted}", file=sys.stderr)
+        return 143 if isinstance(stop, Terminated) else 130
+
+
+@contextlib.contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM raise Terminated; in the main thread."""
+
+    def terminate(number: int, stack: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would disturb the clearing away
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 # The processor

@@ -1,6 +1,7 @@
 """upscale.py as a user runs it, with a tiny network that doubles."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -377,6 +378,35 @@ def test_results_are_named_as_they_are_written_into_a_pipe_too(model, tmp_path):
         assert process.stdout.readline() == "a_x2.png\n"
         assert process.stdout.readline() == "b_x2.png\n"
         assert process.stdout.readline().startswith("2 upscaled in ")
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
+def test_a_stopped_run_leaves_nothing_half_done_and_one_line(model, tmp_path, number, status, suffix):
+    picture(tmp_path / f"a.{suffix}", 90, 900)
+    # A signal behind some tiles, when strips of PNG and TIFF are on the disk; the process sends it to itself.
+    program = f"""if True:
+        import os, sys, upscale
+        from upscaling.network import Network
+        whole, calls = Network.__call__, []
+        def stopped(network, lr):
+            calls.append(lr)
+            if len(calls) == 5:
+                print(sum(name.startswith(".half-") for name in os.listdir(".")))
+                os.kill(os.getpid(), {int(number)})
+            return whole(network, lr)
+        Network.__call__ = stopped
+        sys.exit(upscale.main(upscale.command_line(["a.{suffix}", "--tile=90", "--model", {str(model)!r}])))"""
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (found.returncode, found.stdout) == (status, "0\n" if suffix == "jpg" else "1\n")
+    assert found.stderr == "upscale.py: interrupted; the same command goes on after what is done\n"
+    assert [path.name for path in tmp_path.iterdir()] == [f"a.{suffix}"]
 
 
 def test_a_change_of_kind_is_one_line(run, capsys):
