@@ -109,15 +109,21 @@ def say(line, file=None):
     file.flush()
 
 
-def run(jobs, options, records, failed):
-    """Upscale all files: (how many, megapixels of results). A line in `failed` for each that failed."""
+def run(jobs, options, records, failed, seconds):
+    """Upscale all files: (how many, megapixels of results). A line in `failed` for each that failed.
+
+    seconds: that all of them take, about.
+    """
+    pixels = max(1, sum(job.network_pixels() for job in jobs))
     done, megapixels = 0, 0.0
     with tqdm(total=sum(job.tiles() for job in jobs), unit="tile", disable=None if jobs else True) as bar:
         for job in jobs:
             progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
             made_of = ingredients(options, job.opened.path)
             try:
-                lost = upscale_file(job.opened, job.target, job.upscaler, progress, str(made_of), options.quality)
+                made_by = f"{made_of} {options.engine} {options.tile}"
+                keep = seconds * job.network_pixels() / pixels > LONG
+                lost = upscale_file(job.opened, job.target, job.upscaler, progress, made_by, options.quality, keep)
                 records.add(job.target, made_of)
             except UserError as error:
                 failed.append(str(error))
@@ -141,7 +147,7 @@ def upscale(options):
         if seconds > LONG:
             say(text, sys.stderr)
         began = time.perf_counter()
-        done, megapixels = run(plan.jobs, options, plan.records, plan.failed)
+        done, megapixels = run(plan.jobs, options, plan.records, plan.failed, seconds)
         seconds = time.perf_counter() - began
         text = f"{done} upscaled"
         if done:

@@ -1,5 +1,6 @@
 """Files upscaled: photographs and videos, each read, enlarged and written back."""
 
+from upscaling.kept_strips import KeptStrips
 from upscaling.photo_reader import PHOTO_FORMATS, PHOTO_SUFFIXES, open_photo
 from upscaling.photo_writer import write_photo
 from upscaling.video import CONTAINERS, Video, open_video, upscale_video
@@ -13,19 +14,24 @@ def open_file(path):
     return open_video(path) if path.suffix.lower() in CONTAINERS else open_photo(path)
 
 
-def upscale_file(opened, target, upscaler, progress=None, made_of="", quality=None):
+def upscale_file(opened, target, upscaler, progress=None, made_of="", quality=None, keep=False):
     """Write the Photo or Video `opened`, upscaled by an Upscaler, to `target`, atomically.
 
     progress: is called with (tiles done, tiles in all) of the whole file; what an earlier run has made of a video is
-    in neither. made_of: as of upscale_video. quality: as of write_photo.
+    in neither. made_of: as of upscale_video. quality: as of write_photo. keep: keep the finished strips of a photo
+    until it is whole, so that after a stopped run the next goes on; what one has left is used in any case.
     Returns what is lost, a line each. Raises UserError where it cannot be read or written.
     """
     tiles = FileProgress(progress, opened.frames, upscaler.tile_count(*opened.size))
     if isinstance(opened, Video):
         upscale_video(opened, target, lambda lr: upscaler(lr, tiles.of_frame), made_of, tiles.leave_out)
         return []
-    frames = (frame.upscaled(upscaler, tiles.of_frame) for frame in opened)
-    return write_photo(target, opened, frames, upscaler.scale, quality)
+    kept = KeptStrips(target, made_of)
+    keep = keep or kept.folder.is_dir()
+    frames = (frame.upscaled(upscaler, tiles.of_frame, kept if keep else None) for frame in opened)
+    lost = write_photo(target, opened, frames, upscaler.scale, quality)
+    kept.clear()
+    return lost
 
 
 class FileProgress:

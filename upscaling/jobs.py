@@ -13,7 +13,7 @@ from utils import UserError
 from weights import model_path
 
 METHOD = 2  # a new number where the same weights and options give other pixels: older results are then made again
-LONG = 30  # seconds; a job that takes longer is announced
+LONG = 30  # seconds; work that takes longer is announced, and of a picture the finished strips are kept
 QUICK = 300_000  # pixels that any machine upscales in less than LONG: no time is measured for fewer
 
 

@@ -73,11 +73,11 @@ class Frame(NamedTuple):
         """The frame as it is, as Strips."""
         return Strips(self.picture.shape, self.picture.dtype, [self.picture], self.info)
 
-    def upscaled(self, upscaler, progress=None):
-        """The frame through an Upscaler, as Strips; progress is called as an Upscaler calls it."""
+    def upscaled(self, upscaler, progress=None, kept=None):
+        """The frame through an Upscaler, as Strips. progress, kept: as of an Upscaler."""
         height, width, channels = self.picture.shape
         height, width = (int(np.ceil(upscaler.scale * length - 1e-9)) for length in (height, width))  # as resize does
-        rows = upscaler.strips(self.picture, progress)
+        rows = upscaler.strips(self.picture, progress, kept)
         return Strips((height, width, channels), self.picture.dtype, rows, self.info)
 
 

@@ -45,7 +45,7 @@ def cut_out(lr, y, x, height, width):
     return lr[rows[:, None], columns]
 
 
-def by_tiles(network, lr, tile=256, halo=40, batch=1, border=0):
+def by_tiles(network, lr, tile=256, halo=40, batch=1, border=0, done=0):
     """lr (h, w, 3) -> strips of sr from top to bottom, each (rows, scale*w, 3), in the network's dtype and range.
 
     network: (N, h, w, 3) -> (N, scale*h, scale*w, 3).
@@ -55,6 +55,7 @@ def by_tiles(network, lr, tile=256, halo=40, batch=1, border=0):
     batch: tiles that the network takes at a time; memory grows with the pixels of a tile, times batch.
     border: pixels by which the network sees the picture continued on all sides, by repetition of its edge; at most
     `halo`.
+    done: rows of lr whose strips are there already; tiles within them are left out.
     Raises ValueError where a tile would be all halo.
     """
     if np.min(tile) <= 2 * halo:
@@ -64,7 +65,9 @@ def by_tiles(network, lr, tile=256, halo=40, batch=1, border=0):
     width = min(tile_width, lr.shape[1] + 2 * border)
     columns = windows(lr.shape[1], tile_width, halo, border)
     for y, top, bottom in windows(lr.shape[0], tile_height, halo, border):
-        cores = []
+        if bottom <= done:
+            continue
+        top, cores = max(top, done), []
         for chunk in (columns[n : n + batch] for n in range(0, len(columns), batch)):
             tiles = np.stack([cut_out(lr, y, x, height, width) for x, _, _ in chunk])
             srs = network(tiles)

@@ -14,9 +14,10 @@ import psutil
 from scipy.ndimage import distance_transform_edt
 
 from pictures import resize, to_float, to_uint8, turned, turned_back
+from upscaling.kept_strips import Tiling
 from upscaling.network import load_network
 from upscaling.strips import rounded
-from upscaling.tiles import by_tiles, smallest_size, window_count
+from upscaling.tiles import by_tiles, smallest_size, window_count, windows
 from utils import UserError
 from weights import model_path
 
@@ -76,7 +77,8 @@ class Upscaler:
     does not touch the colour. The network sees the picture continued by repetition of its edge; the zeros that its
     convolutions would find there, which are grey, would show in the result's borders.
 
-    progress: is called with (tiles done, tiles in all) at the start and after every few tiles.
+    progress: is called with (tiles done, tiles in all) at the start and after every few tiles, without those of an
+    earlier run. kept: KeptStrips, with what an earlier run has made; what is made now is added.
     Raises ValueError for other arrays, UserError where memory is too little even for the smallest tiles.
     """
 
@@ -96,13 +98,9 @@ class Upscaler:
 
     def network_pixels(self, width, height):
         """How many pixels the network sees for a picture of `width` x `height`: tiles overlap, borders are added."""
-        tile_height, tile_width = self._tile_size(width, height)
+        tile_height, tile_width = tile_size(width, height, self.tile)
         seen = min(tile_height, height + 2 * BORDER) * min(tile_width, width + 2 * BORDER)  # of each tile
         return self.tile_count(width, height) * seen
-
-    def _tile_size(self, width, height):
-        """(height, width) of the tiles of a picture of `width` x `height`, with which they overlap least."""
-        return tuple(smallest_size(length, self.tile, HALO, BORDER) for length in (height, width))
 
     def with_scale(self, scale):
         """The same Upscaler for another factor of the result."""
@@ -119,11 +117,11 @@ class Upscaler:
         self.network(tile)
         return (time.perf_counter() - start) / side**2 * pixels
 
-    def __call__(self, lr, progress=None):
+    def __call__(self, lr, progress=None, kept=None):
         """lr -> sr, as the class describes."""
-        return np.concatenate(list(self.strips(lr, progress)))
+        return np.concatenate(list(self.strips(lr, progress, kept)))
 
-    def strips(self, lr, progress=None):
+    def strips(self, lr, progress=None, kept=None):
         """Yield the same sr in strips (rows, scale*w, ...) from top to bottom; in one where it is resampled."""
         lr = np.asarray(lr)
         check_picture(lr)
@@ -134,32 +132,38 @@ class Upscaler:
         if grey:
             colour = np.repeat(colour, 3, axis=2)
         top = 0
-        for sr in self._colour_strips(colour, progress):
+        for sr in self._colour_strips(colour, progress, kept):
             sr = as_dtype(sr.mean(2, keepdims=True) if grey else sr, lr.dtype)
             if alpha is not None:
                 sr = np.dstack([sr, self._alpha_strip(alpha, top, top + len(sr))])
             top += len(sr)
             yield sr if lr.ndim == 3 else sr[..., 0]
 
-    def _colour_strips(self, lr, progress):
+    def _colour_strips(self, lr, progress, kept):
         """Strips of sr for RGB: uint8 for uint8; else float32 on the scale of lr's dtype."""
         white = np.iinfo(np.uint16).max if lr.dtype == np.uint16 else 1
         if lr.dtype != np.uint8:
             lr = lr.astype(np.float32) / white
-        strips = self._network_strips(lr, progress)
+        strips = self._network_strips(lr, progress, kept)
         if self.scale != self.network.scale:
             strips = [resize(np.concatenate(list(strips)), self.scale / self.network.scale)]
         return strips if lr.dtype == np.uint8 else (strip * white for strip in strips)
 
-    def _network_strips(self, lr, progress):
+    def _network_strips(self, lr, progress, kept):
         """Yield strips of sr at the network's own scale, for RGB as uint8, or as float32 in 0..1.
 
         Where memory runs out, what has been yielded is kept, and the rest is made with less memory.
         """
         eight_bits = lr.dtype == np.uint8
         scale = self.network.scale
-        rows_done = tiles_done = 0
-        tiles_in_all = self.tile_count(lr.shape[1], len(lr))
+        tiling, rows_done, tiles_done = Tiling(0, self.tile, self.batch), 0, 0
+        picture = kept.of_picture(lr) if kept else None
+        for strip, kept_tiling in kept.read(picture, scale) if kept else ():
+            tiling, rows_done = kept_tiling, rows_done + len(strip) // scale
+            yield strip
+        if tiling.tile**2 * tiling.batch > self.tile**2 * self.batch:  # memory is less than it was
+            tiling = self._tiling_of_the_rest(rows_done)
+        tiles_in_all = tiles_left(lr, tiling, rows_done)
 
         def network(tiles):
             nonlocal tiles_done
@@ -172,18 +176,22 @@ class Upscaler:
         if progress:
             progress(0, tiles_in_all)
         while rows_done < len(lr):
-            row = max(0, rows_done - HALO)  # the rest begins a halo earlier, since its first rows are no border
+            rest, done = lr[tiling.start :], rows_done - tiling.start
+            size = tile_size(lr.shape[1], len(rest), tiling.tile)
             try:
-                tile = self._tile_size(lr.shape[1], len(lr) - row)
-                for strip in by_tiles(network, lr[row:], tile, HALO, self.batch, BORDER):
-                    new = strip[scale * max(0, rows_done - row) :]
-                    row += len(strip) // scale
-                    rows_done = max(rows_done, row)
-                    yield new
+                for strip in by_tiles(network, rest, size, HALO, tiling.batch, BORDER, done):
+                    if kept:
+                        kept.add(picture, rows_done, strip, tiling)
+                    rows_done += len(strip) // scale
+                    yield strip
             except MemoryError:
                 self._use_less_memory()
-                rest = len(lr) - max(0, rows_done - HALO)
-                tiles_in_all = tiles_done + self.tile_count(lr.shape[1], rest)
+                tiling = self._tiling_of_the_rest(rows_done)
+                tiles_in_all = tiles_done + tiles_left(lr, tiling, rows_done)
+
+    def _tiling_of_the_rest(self, rows_done):
+        """A Tiling of what follows these rows of lr; from a halo earlier on, since its first rows are no border."""
+        return Tiling(max(0, rows_done - HALO), self.tile, self.batch)
 
     def _use_less_memory(self):
         """Take half as many tiles at a time, or tiles half as long."""
@@ -200,6 +208,19 @@ class Upscaler:
         last = int(bottom / self.scale) + REACH + 1
         resized = as_dtype(resize(alpha[first:last], self.scale), alpha.dtype)
         return resized[round(top - self.scale * first) :][: bottom - top]
+
+
+def tile_size(width, height, tile):
+    """(height, width), at most `tile`, of tiles over a picture of `width` x `height`, with which they overlap least."""
+    return tuple(smallest_size(length, tile, HALO, BORDER) for length in (height, width))
+
+
+def tiles_left(lr, tiling, rows_done):
+    """How many tiles the rows behind `rows_done` of lr take."""
+    height, width = len(lr) - tiling.start, lr.shape[1]
+    tile_height, tile_width = tile_size(width, height, tiling.tile)
+    down = sum(last > rows_done - tiling.start for _, _, last in windows(height, tile_height, HALO, BORDER))
+    return down * window_count(width + 2 * BORDER, tile_width, HALO)
 
 
 def check_picture(lr):

@@ -1,0 +1,169 @@
+"""A picture whose run was killed goes on from its last finished strips, to the bits of an undisturbed run."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import upscale
+from upscaling.files import upscale_file
+from upscaling.kept_strips import KeptStrips
+from upscaling.network import Network
+from upscaling.photo_reader import open_photo
+from upscaling.records import RECORD
+from upscaling.upscaler import Upscaler
+from utils import remove_partial_files
+
+ROOT = Path(__file__).parents[1]
+# It adds the mean of each tile, so that other tiles, or the same in another place, give other pixels.
+PROGRAM = """if True:
+    import os, signal, sys
+    import numpy as np
+    from pathlib import Path
+    from upscaling.files import upscale_file
+    from upscaling.network import Network
+    from upscaling.photo_reader import open_photo
+    from upscaling.upscaler import Upscaler
+
+    seen = []
+
+    def function(lr):
+        seen.extend(lr)
+        if len(seen) == KILLED_AT:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return (lr * 0.9 + lr.mean((1, 2, 3), keepdims=True) * 0.1).repeat(2, axis=1).repeat(2, axis=2)
+
+    def work(path, target, scale=2, made_of="one", tile=48):
+        seen.clear()
+        upscaler = Upscaler(Network(function, 2), scale, tile)
+        upscaler.batch = 1
+        progress = []
+        upscale_file(open_photo(path), Path(target), upscaler, lambda *done: progress.append(done), made_of, None, True)
+        return len(seen), progress
+"""
+WHOLE = {"KILLED_AT": 0}
+exec(PROGRAM, WHOLE)
+PICTURES = {
+    "colour.png": ((140, 70, 3), np.uint8),
+    "grey.png": ((140, 70), np.uint8),
+    "alpha.png": ((140, 70, 4), np.uint8),
+    "deep.png": ((140, 70), np.uint16),
+    "colour.tif": ((140, 70, 3), np.uint8),
+}
+
+
+def make(path, shape=(140, 70, 3), dtype=np.uint8):
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)).save(path)
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def killed(source, target, at, scale=2):
+    """Upscale in a process that ends itself in the middle of tile number `at`."""
+    program = f"{PROGRAM.replace('KILLED_AT', str(at))}\n    work({str(source)!r}, {str(target)!r}, {scale})"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -signal.SIGKILL
+    remove_partial_files.cache_clear()  # as in a new process
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, name, scale):
+    source, target, straight = tmp_path / name, tmp_path / f"out-{name}", tmp_path / f"straight-{name}"
+    make(source, *PICTURES[name])
+    in_all, _ = WHOLE["work"](source, straight, scale)
+    assert in_all == 8 * 4  # windows of 48 pixels over 156 and 86, at most 16 from one to the next
+    killed(source, target, 23, scale)  # the third tile of the sixth strip
+    again, progress = WHOLE["work"](source, target, scale)
+    assert again == in_all - 20
+    assert progress[0] == (0, 12) and progress[-1] == (12, 12)
+    assert np.array_equal(pixels(target), pixels(straight))
+    assert {path.name for path in tmp_path.iterdir()} == {source.name, target.name, straight.name}
+
+
+def test_killed_twice_and_at_the_end(tmp_path):
+    source, target = tmp_path / "a.png", tmp_path / "out.png"
+    make(source)
+    WHOLE["work"](source, tmp_path / "straight.png")
+    killed(source, target, 7)
+    killed(source, target, 18)  # it begins with the second strip
+    assert len(list((tmp_path / ".out.png.strips").glob("*.npz"))) == 1 + 4
+    assert WHOLE["work"](source, target)[0] == 32 - 20
+    assert np.array_equal(pixels(target), pixels(tmp_path / "straight.png"))
+
+
+@pytest.mark.parametrize("change, again", [("source", 32), ("made_of", 32), ("a damaged strip", 24)])
+def test_what_is_stale_or_damaged_is_made_again(tmp_path, change, again):
+    source, target = tmp_path / "a.png", tmp_path / "out.png"
+    make(source)
+    killed(source, target, 23)
+    if change == "source":
+        Image.fromarray(255 - pixels(source)).save(source)
+    elif change == "a damaged strip":  # the third of five: two are used
+        path = sorted((tmp_path / ".out.png.strips").glob("*.npz"))[2]
+        path.write_bytes(path.read_bytes()[:-200])
+    assert WHOLE["work"](source, target, made_of="another" if change == "made_of" else "one")[0] == again
+    WHOLE["work"](source, tmp_path / "straight.png")
+    assert np.array_equal(pixels(target), pixels(tmp_path / "straight.png"))
+    assert not (tmp_path / ".out.png.strips").exists()
+
+
+def test_with_less_memory_the_strips_are_used_and_the_rest_is_made_of_smaller_tiles(tmp_path):
+    source, target, straight = (tmp_path / name for name in ("a.png", "out.png", "straight.png"))
+    make(source)
+    WHOLE["work"](source, straight)
+    (smaller_tiles, _) = WHOLE["work"](source, tmp_path / "smaller.png", tile=40)
+    killed(source, target, 23)
+    rows = sum(len(np.load(path)["strip"]) for path in (tmp_path / ".out.png.strips").glob("*.npz"))
+    assert 0 < WHOLE["work"](source, target, tile=40)[0] < smaller_tiles
+    assert 100 < rows < 280 and np.array_equal(pixels(target)[:rows], pixels(straight)[:rows])
+    assert pixels(target).shape == (280, 140, 3) and not np.array_equal(pixels(target), pixels(straight))
+
+
+def test_strips_of_two_networks_lie_never_together(tmp_path):
+    lr = np.zeros((4, 4, 3), np.uint8)
+    first = KeptStrips(tmp_path / "a.png", "one")
+    first.add(first.of_picture(lr), 0, lr, (0, 48, 1))
+    assert [len(strip) for strip, _ in first.read(first.of_picture(lr), 2)] == [4]
+    second = KeptStrips(tmp_path / "a.png", "two")
+    assert list(second.read(second.of_picture(lr), 2)) == [] and not list(second.folder.iterdir())
+
+
+def test_a_quick_picture_keeps_nothing(tmp_path, monkeypatch):
+    make(tmp_path / "a.png")
+    monkeypatch.setattr(KeptStrips, "add", lambda *arguments: pytest.fail("kept"))
+    upscaler = Upscaler(Network(lambda lr: lr.repeat(2, axis=1).repeat(2, axis=2), 2), tile=48)
+    upscale_file(open_photo(tmp_path / "a.png"), tmp_path / "out.png", upscaler)
+
+
+@pytest.mark.parametrize("seconds, kept", [(20, False), (90, True)])
+def test_the_command_keeps_strips_of_what_takes_long(tmp_path, monkeypatch, seconds, kept):
+    """Ctrl-C, and the same command again; the estimate of the time is given."""
+    monkeypatch.chdir(tmp_path)
+    make("a.png")
+    calls, whole = [], Network.__call__
+
+    def counted(network, lr):
+        calls.append(len(lr))
+        if len(calls) == 10:
+            raise KeyboardInterrupt
+        return whole(network, lr)
+
+    monkeypatch.setattr(Network, "__call__", counted)
+    monkeypatch.setattr("upscaling.jobs.QUICK", 0)
+    monkeypatch.setattr(Upscaler, "seconds", lambda upscaler, pixels: seconds)
+    monkeypatch.setattr("upscaling.upscaler.largest_tile", lambda: 48)  # one tile at a time
+    words = ["a.png", "--model=srresnet", "--tile=48"]
+    assert upscale.main(upscale.command_line(words)) == 130
+    assert Path(".a_x4.png.strips").exists() == kept
+    assert upscale.main(upscale.command_line(words)) == 0
+    assert len(calls) == 10 + 32 - (8 if kept else 0)
+    assert {path.name for path in Path(".").iterdir()} == {"a.png", "a_x4.png", RECORD}
