@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageChops, ImageCms, ImageSequence, JpegImagePlugin, PngImagePlugin
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageSequence, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from pictures import resize
 from upscaling import photo_writer
@@ -226,6 +226,19 @@ def test_metadata_is_kept_but_what_the_size_changes(tmp_path, suffix):
         assert exif.get(0x112, 1) == 1 and exif[0x10F] == "Maker" and exif[0x8298] == "Author"
         assert exif.get_ifd(0x8769) == {0x829A: 0.5, 0x9003: "2024:01:01 00:00:00"}
         assert exif.get_ifd(0x8825) == before.getexif().get_ifd(0x8825) == {1: "N", 2: (50.0, 30.0, 1.5)}
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png", "jpg"])
+def test_the_caption_of_a_tiff_is_kept_byte_by_byte(tmp_path, suffix):
+    path, out, caption = tmp_path / "t.tif", tmp_path / f"out.{suffix}", "Straße am Abend, 夕方".encode()
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[270] = tags[0x8298] = caption  # ImageDescription and Copyright
+    CLEAR.convert("RGB").save(path, tiffinfo=tags)
+    assert caption in path.read_bytes()
+    through(path, out, 2)
+    assert out.read_bytes().count(caption) == 2
+    with Image.open(out) as found:
+        assert found.getexif()[270] == caption.decode("latin-1")  # as Pillow reads it
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif"])

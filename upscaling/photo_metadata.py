@@ -21,6 +21,11 @@ def read_exif(image):
         return Image.Exif()
 
 
+def as_stored(value):
+    """A value of EXIF; text as the bytes that Pillow has read it from, as it would write ? for all but ASCII."""
+    return value.encode("latin-1", "replace") if isinstance(value, str) else value
+
+
 def lasting_info(image, exif, grey):
     """What there is of duration, loop, icc_profile, xmp, dpi and exif in Pillow's image, as Pillow saves them.
 
@@ -39,7 +44,7 @@ def lasting_info(image, exif, grey):
         if dpi and all(1 <= value <= 65535 for value in dpi):
             info["dpi"] = tuple(map(float, dpi))
         kept = Image.Exif()
-        kept.update({tag: exif[tag] for tag in EXIF_KEPT if tag in exif})
+        kept.update({tag: as_stored(exif[tag]) for tag in EXIF_KEPT if tag in exif})
         for tag, left_out in EXIF_FOLDERS.items():
             if fields := {key: value for key, value in exif.get_ifd(tag).items() if key not in left_out}:
                 kept[tag] = fields

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from upscaling.photo_metadata import EXIF_FOLDERS
+from upscaling.photo_metadata import EXIF_FOLDERS, as_stored
 from upscaling.photo_reader import PHOTO_FORMATS
 from upscaling.strips import rounded
 from utils import UserError, atomic_write
@@ -198,7 +198,7 @@ def _page(frame, file, with_exif):
         exif = Image.Exif()
         exif.load(info["exif"])
         for tag in exif:
-            fields[tag] = exif.get_ifd(tag) if tag in EXIF_FOLDERS else exif[tag]
+            fields[tag] = exif.get_ifd(tag) if tag in EXIF_FOLDERS else as_stored(exif[tag])
     starts = tuple(sum(lengths[:index]) for index in range(len(lengths)))  # Pillow adds where the fields end
     fields[256], fields[257], fields[258], fields[277] = width, height, (8 * frame.dtype.itemsize,) * channels, channels
     fields[259], fields[317] = 8, 2  # deflate, differences
