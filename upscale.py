@@ -122,7 +122,7 @@ def run(jobs, options, records, failed, seconds):
             made_of = ingredients(options, job.opened.path)
             try:
                 made_by = f"{made_of} {options.engine} {options.tile}"
-                keep = seconds * job.network_pixels() / pixels > LONG
+                keep = job.keeps_strips(seconds * job.network_pixels() / pixels)
                 lost = upscale_file(job.opened, job.target, job.upscaler, progress, made_by, options.quality, keep)
                 records.add(job.target, made_of)
             except UserError as error:

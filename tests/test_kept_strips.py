@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from PIL import Image
 
 import upscale
 from upscaling.files import upscale_file
+from upscaling.jobs import Job
 from upscaling.kept_strips import KeptStrips
 from upscaling.network import Network
 from upscaling.photo_reader import open_photo
 from upscaling.records import RECORD
 from upscaling.upscaler import Upscaler
+from upscaling.video import Video
 from utils import remove_partial_files
 
 ROOT = Path(__file__).parents[1]
@@ -167,3 +170,9 @@ def test_the_command_keeps_strips_of_what_takes_long(tmp_path, monkeypatch, seco
     assert upscale.main(upscale.command_line(words)) == 0
     assert len(calls) == 10 + 32 - (8 if kept else 0)
     assert {path.name for path in Path(".").iterdir()} == {"a.png", "a_x4.png", RECORD}
+
+
+def test_strips_of_a_video_are_kept_where_its_frames_are_slow():
+    for frames, seconds, kept in ((100, 9, False), (100, 11, True), (10000, 900, False), (0, 0, False)):
+        job = Job(Video(Path("a.mp4"), (9, 9), frames, Fraction(25)), Path("b.mp4"), None)
+        assert job.keeps_strips(seconds) == kept

@@ -333,6 +333,21 @@ def test_a_picture_on_its_side_is_fitted_upright(run):
     assert sizes(".")["a_40x10.jpg"] == (5, 10)
 
 
+def test_a_video_on_its_side_is_fitted_as_it_is_shown(run, capsys):
+    av = pytest.importorskip("av")
+    with av.open("a.mp4", "w") as file:
+        out_stream = file.add_stream("libx264", rate=10)
+        out_stream.width, out_stream.height = 20, 10
+        out_stream.set_display_rotation(90)
+        file.mux(out_stream.encode(av.VideoFrame.from_ndarray(np.zeros((10, 20, 3), np.uint8), format="rgb24")))
+        file.mux(out_stream.encode())
+    assert run("a.mp4", "--size=64x16", "--dry-run") == 0
+    assert capsys.readouterr().out.startswith("a.mp4 10x20 -> a_64x16.mp4 8x16\n")
+    assert run("a.mp4", "--size=64x16") == 0
+    with av.open("a_64x16.mp4") as file:
+        assert [(frame.width, frame.height, frame.rotation) for frame in file.decode(video=0)] == [(8, 16, 0)]
+
+
 def test_quality_and_suffix(run):
     picture("a.jpg", 64, 64)
     assert run("a.jpg") == 0 and run("a.jpg", "--suffix=-small", "--quality=20") == 0
@@ -440,7 +455,7 @@ def test_it_starts_without_keras(model, tmp_path):
 
 def test_a_stopped_video_goes_on(run, monkeypatch, capsys):
     av = pytest.importorskip("av")
-    monkeypatch.setattr("upscaling.video.PIECE", 3)
+    monkeypatch.setattr("upscaling.video.SECONDS", 0)  # a piece for each frame
     with av.open("a.mp4", "w") as file:
         out_stream = file.add_stream("libx264", rate=10)
         out_stream.width, out_stream.height = 20, 10
@@ -450,15 +465,15 @@ def test_a_stopped_video_goes_on(run, monkeypatch, capsys):
         file.mux(out_stream.encode())
     whole, calls = Upscaler.__call__, []
 
-    def stopped(upscaler, lr, progress):
+    def stopped(upscaler, lr, progress, kept):
         calls.append(lr)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return whole(upscaler, lr, progress)
+        return whole(upscaler, lr, progress, kept)
 
     monkeypatch.setattr(Upscaler, "__call__", stopped)
     assert run("a.mp4") == 130 and not Path("a_x2.mp4").exists()
-    assert run("a.mp4") == 0 and len(calls) == 5 + 8 - 3
+    assert run("a.mp4") == 0 and len(calls) == 5 + 8 - 4
     assert run("a.mp4") == 0 and "1 there already" in capsys.readouterr().out
     with av.open("a_x2.mp4") as file:
         assert [frame.width for frame in file.decode(video=0)] == 8 * [40]

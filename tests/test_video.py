@@ -1,5 +1,6 @@
 """Video: as many frames at the same times in the same colours, upright, with the sound as it was."""
 
+import functools
 import itertools
 import os
 import signal
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 
 from pictures import read_picture
+from upscaling.kept_strips import KeptStrips
+from upscaling.network import Network
+from upscaling.upscaler import Upscaler
 from upscaling.video import open_video, upscale_video
 from utils import UserError, remove_partial_files
 
@@ -24,6 +28,20 @@ NTSC = Fraction(30000, 1001)
 
 def twice(lr):
     return lr.repeat(2, axis=0).repeat(2, axis=1)
+
+
+class Clock:
+    """Goes on by two seconds for each frame: five frames are a piece."""
+
+    def __init__(self):
+        self.now = 0
+
+    def __call__(self):
+        return self.now
+
+    def twice(self, lr):
+        self.now += 2
+        return twice(lr)
 
 
 def clip(path, rate=NTSC, matrix=None, span=None, turned=0, sound=True, varying=False):
@@ -83,16 +101,15 @@ CLIPS = {
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
 @pytest.mark.parametrize("name", CLIPS)
-def test_a_video_comes_back_twice_as_large(tmp_path, monkeypatch, name, suffix):
+def test_a_video_comes_back_twice_as_large(tmp_path, name, suffix):
     if suffix == "webm" and CLIPS[name].get("sound", True):
         pytest.skip("WebM does not hold AAC")
-    monkeypatch.setattr("upscaling.video.PIECE", 5)
     clip(tmp_path / "in.mp4", **CLIPS[name])
-    video = open_video(tmp_path / "in.mp4")
-    upscale_video(video, tmp_path / f"out.{suffix}", twice)
+    video, clock = open_video(tmp_path / "in.mp4"), Clock()
+    upscale_video(video, tmp_path / f"out.{suffix}", clock.twice, clock=clock)
     rate, times, frames, sound = content(tmp_path / "in.mp4")
     rate_out, times_out, frames_out, sound_out = content(tmp_path / f"out.{suffix}")
-    assert video.size == (48, 32) and video.frames == len(frames) == 12
+    assert video.size == frames[0].shape[1::-1] and video.frames == len(frames) == 12
     assert "varying" in name or video.rate == rate == rate_out
     late = times_out[0] - times[0]  # Matroska has no times before 0, where AAC begins: all is moved by its start
     assert [time - late for time in times_out] == pytest.approx(times, abs=0.001) and 0 <= late < 0.025
@@ -160,21 +177,22 @@ def pan(path, count=23):
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
-def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, monkeypatch, suffix):
-    monkeypatch.setattr("upscaling.video.PIECE", 5)
+def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, suffix):
     pan(tmp_path / "in.mp4")
     out, straight = tmp_path / f"out.{suffix}", tmp_path / f"straight.{suffix}"
-    upscale_video(open_video(tmp_path / "in.mp4"), straight, twice)
+    clock = Clock()
+    upscale_video(open_video(tmp_path / "in.mp4"), straight, clock.twice, clock=clock)
     program = f"""if True:
         import os, signal
         from upscaling import video
-        video.PIECE, calls = 5, []
+        calls = []
         def network(lr):
             calls.append(lr)
             if len(calls) == 18:  # the third frame of the fourth piece
                 os.kill(os.getpid(), signal.SIGKILL)
             return lr.repeat(2, axis=0).repeat(2, axis=1)
-        video.upscale_video(video.open_video({str(tmp_path / "in.mp4")!r}), {str(out)!r}, network)"""
+        video.upscale_video(video.open_video({str(tmp_path / "in.mp4")!r}), {str(out)!r}, network,
+            clock=lambda: 2 * len(calls))"""
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -signal.SIGKILL
     assert not out.exists()
     remove_partial_files.cache_clear()  # as in a new process
@@ -184,7 +202,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, monkeypatch,
         seen.append(lr)
         return twice(lr)
 
-    upscale_video(open_video(tmp_path / "in.mp4"), out, network, on_existing=existing.append)
+    upscale_video(open_video(tmp_path / "in.mp4"), out, network, "", existing.append, clock=lambda: 2 * len(seen))
     assert len(seen) == 23 - 15 and existing == [5, 5, 5]
     _, times, frames, _ = content(out)
     _, straight_times, straight_frames, _ = content(straight)
@@ -196,8 +214,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("change", ["source", "network", None])
-def test_pieces_of_another_network_or_source_are_made_again(tmp_path, monkeypatch, change):
-    monkeypatch.setattr("upscaling.video.PIECE", 5)
+def test_pieces_of_another_network_or_source_are_made_again(tmp_path, change):
     clip(tmp_path / "in.mp4")
     seen = []
 
@@ -207,12 +224,44 @@ def test_pieces_of_another_network_or_source_are_made_again(tmp_path, monkeypatc
             raise KeyboardInterrupt
         return twice(lr)
 
+    def clock():
+        return 2 * len(seen)
+
     with pytest.raises(KeyboardInterrupt):
-        upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / "out.mp4", network, "one")
+        upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / "out.mp4", network, "one", clock=clock)
     if change == "source":
         os.utime(tmp_path / "in.mp4", (1, 1))
-    upscale_video(
-        open_video(tmp_path / "in.mp4"), tmp_path / "out.mp4", network, "another" if change == "network" else "one"
-    )
+    made_of = "another" if change == "network" else "one"
+    upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / "out.mp4", network, made_of, clock=clock)
     assert len(seen) - 8 == (12 if change else 7)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+def test_of_slow_frames_a_stopped_run_loses_one_and_pieces_stay_long(tmp_path):
+    """Each frame takes an hour of the network; its strips are kept, and all 23 are one piece."""
+    pan(tmp_path / "in.mp4")
+    target, seen = tmp_path / "out.mp4", []
+
+    def function(lr):
+        if len(seen) == 8:
+            seen.append(None)
+            raise KeyboardInterrupt
+        seen.append(lr)
+        return lr.repeat(2, axis=1).repeat(2, axis=2)
+
+    def clock():
+        return 3600 * len(seen)
+
+    def work():
+        kept = KeptStrips(target, "one")
+        network = functools.partial(Upscaler(Network(function, 2), tile=128), kept=kept)
+        upscale_video(open_video(tmp_path / "in.mp4"), target, network, kept=kept, clock=clock)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert [path.name for path in tmp_path.iterdir() if "strips" in path.name] == [".out.mp4.strips"]
+    work()
+    assert len(seen) == 1 + 23  # the frame that was stopped went through the network again
+    with av.open(str(target)) as file:
+        assert [frame.key_frame for frame in file.decode(video=0)] == [True, *22 * [False]]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]

@@ -1,5 +1,7 @@
 """Files upscaled: photographs and videos, each read, enlarged and written back."""
 
+import functools
+
 from upscaling.kept_strips import KeptStrips
 from upscaling.photo_reader import PHOTO_FORMATS, PHOTO_SUFFIXES, open_photo
 from upscaling.photo_writer import write_photo
@@ -19,18 +21,21 @@ def upscale_file(opened, target, upscaler, progress=None, made_of="", quality=No
 
     progress: is called with (tiles done, tiles in all) of the whole file; what an earlier run has made of a video is
     in neither. made_of: as of upscale_video. quality: as of write_photo. keep: keep the finished strips of a photo
-    until it is whole, so that after a stopped run the next goes on; what one has left is used in any case.
+    until it is whole, and of the frames of a video until they are in a piece, so that a run goes on after a stopped
+    one; what one has left is used in any case.
     Returns what is lost, a line each. Raises UserError where it cannot be read or written.
     """
     tiles = FileProgress(progress, opened.frames, upscaler.tile_count(*opened.size))
+    strips = KeptStrips(target, made_of)
+    kept = strips if keep or strips.folder.is_dir() else None
     if isinstance(opened, Video):
-        upscale_video(opened, target, lambda lr: upscaler(lr, tiles.of_frame), made_of, tiles.leave_out)
-        return []
-    kept = KeptStrips(target, made_of)
-    keep = keep or kept.folder.is_dir()
-    frames = (frame.upscaled(upscaler, tiles.of_frame, kept if keep else None) for frame in opened)
-    lost = write_photo(target, opened, frames, upscaler.scale, quality)
-    kept.clear()
+        lost = []
+        network = functools.partial(upscaler, progress=tiles.of_frame, kept=kept)
+        upscale_video(opened, target, network, made_of, tiles.leave_out, kept)
+    else:
+        frames = (frame.upscaled(upscaler, tiles.of_frame, kept) for frame in opened)
+        lost = write_photo(target, opened, frames, upscaler.scale, quality)
+    strips.clear()
     return lost
 
 

@@ -14,6 +14,7 @@ from weights import model_path
 
 METHOD = 2  # a new number where the same weights and options give other pixels: older results are then made again
 LONG = 30  # seconds; work that takes longer is announced, and of a picture the finished strips are kept
+SLOW = 0.1  # seconds; of a video's frames that take longer, too
 QUICK = 300_000  # pixels that any machine upscales in less than LONG: no time is measured for fewer
 
 
@@ -36,6 +37,12 @@ class Job(NamedTuple):
     def tiles(self):
         """Of all frames."""
         return self.opened.frames * self.upscaler.tile_count(*self.opened.size)
+
+    def keeps_strips(self, seconds):
+        """True where the work, which takes about `seconds`, is worth finished strips on the disk."""
+        if isinstance(self.opened, Video):  # quick frames are written in pieces soon enough
+            return seconds > SLOW * self.opened.frames
+        return seconds > LONG
 
     def line(self):
         """Source and result, with width and height in pixels."""

@@ -5,6 +5,7 @@ import hashlib
 import heapq
 import itertools
 import shutil
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,7 @@ except ImportError:  # 104 MB that pictures do without
 
 # How frames are written: the codec and its constant quality, on a scale of its own.
 H264, VP9 = ("libx264", {"crf": "16"}), ("libvpx-vp9", {"crf": "20", "b:v": "0", "row-mt": "1"})
-PIECE = 100  # frames; what a stopped run has begun of a piece is made again
+SECONDS = 10  # of work in a piece; what a stopped run has begun of one is made again
 CONTAINERS = {".mp4": H264, ".mov": H264, ".m4v": H264, ".mkv": H264, ".webm": VP9}
 # The formats that are read, whatever the file is called. Others could make it read further files (concat, HLS).
 READ = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"}
@@ -32,13 +33,13 @@ class Video(NamedTuple):
     """What the header of a video says."""
 
     path: Path
-    size: tuple  # width, height, before it is turned upright
+    size: tuple  # width, height, upright
     frames: int  # about as many; 0 where it does not say
     rate: Fraction  # frames a second, on average
 
 
 def open_video(path, limit=50_000_000):
-    """The Video at `path`, by its header; no frame is decoded.
+    """The Video at `path`, by its header, and by its first frame, which says how it is turned.
 
     limit: pixels of a frame. Raises UserError where the file is no video, cannot be read or exceeds the limit.
     """
@@ -57,16 +58,20 @@ def open_video(path, limit=50_000_000):
             raise UserError(f"{path}: {stream.width}x{stream.height} exceeds the limit of {limit / 1e6:g} megapixels")
         rate = stream.average_rate or Fraction(0)
         frames = stream.frames or round(rate * Fraction(file.duration or 0, 1_000_000))
-        return Video(path, (stream.width, stream.height), frames, rate)
+        size = stream.width, stream.height
+        first = next(file.decode(stream), None)
+        return Video(path, size[::-1] if first and first.rotation % 180 else size, frames, rate)
 
 
-def upscale_video(video, out, network, made_of="", on_existing=lambda frames: None):
+def upscale_video(video, out, network, made_of="", on_existing=lambda frames: None, kept=None, clock=time.monotonic):
     """Write `out` (mp4, mov, m4v, mkv, webm) with the frames of `video` through `network`, atomically.
 
     It is made in pieces, which stay in a hidden folder beside `out` until it is whole: a stopped run goes on after
     them. network: maps uint8 (h, w, 3) to uint8 (scale*h, scale*w, 3). made_of: a text that identifies the network and
     its options; pieces of another, or of a changed `video`, are made again. on_existing: is called with the number of
-    frames in each piece that is there already. Raises UserError where `video` cannot be read or `out` written.
+    frames in each piece that is there already. kept: KeptStrips where `network` keeps what it makes, until a piece is
+    complete; then its seconds do not count, since short pieces make large files. clock: tells seconds.
+    Raises UserError where `video` cannot be read or `out` written.
     """
     out = Path(out)
     if out.suffix.lower() not in CONTAINERS:
@@ -75,19 +80,19 @@ def upscale_video(video, out, network, made_of="", on_existing=lambda frames: No
     try:
         with atomic_write(out) as temporary:
             source = video.path.stat()
-            made_of = (made_of, PIECE, CONTAINERS[out.suffix.lower()], source.st_size, source.st_mtime_ns)
+            made_of = (made_of, CONTAINERS[out.suffix.lower()], source.st_size, source.st_mtime_ns)
             name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
             for path in folder.glob("*"):
                 if not path.name.startswith((name, ".")):  # hidden files are being written by another process
                     path.unlink()
-            _join(temporary, out, video, _pieces(video, out, folder / name, network, on_existing))
+            _join(temporary, out, video, _pieces(video, out, folder / name, network, on_existing, kept, clock))
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         with contextlib.suppress(OSError):
             folder.rmdir()  # if no piece is in it
 
 
-def _pieces(video, out, path, network, on_existing):
+def _pieces(video, out, path, network, on_existing, kept, clock):
     """Yield (path, time of its first frame in seconds) of each piece in turn, made if it is missing."""
     with contextlib.ExitStack() as stack:
         with _one_line(video.path, "unreadable video"):
@@ -99,12 +104,31 @@ def _pieces(video, out, path, network, on_existing):
             if first is None:
                 return
             piece = path.with_name(f"{path.name}-{index:06}.nut")  # NUT keeps the times as they are, mov does not
-            chunk = itertools.chain([first], itertools.islice(frames, PIECE - 1))
-            if piece.exists():
-                on_existing(sum(1 for _ in chunk))  # decodes these frames, to come to those behind them
+            chunk = itertools.chain([first], frames)
+            if piece.exists():  # decode its frames, to come to those behind them
+                on_existing(sum(1 for _ in itertools.islice(chunk, _frame_count(piece))))
             else:
-                _write_piece(piece, out, video.rate, in_stream, (_upscaled(frame, network) for frame in chunk))
+                _write_piece(piece, out, video.rate, in_stream, _for_seconds(chunk, network, kept, clock))
+            if kept:
+                kept.clear()
             yield piece, first.time_base * first.pts
+
+
+def _frame_count(piece):
+    with _one_line(piece, "damaged; delete it"), av.open(str(piece)) as file:
+        return sum(packet.size > 0 for packet in file.demux())
+
+
+def _for_seconds(frames, network, kept, clock):
+    """Yield upscaled frames until SECONDS of work are in them; without the network's where that is `kept`."""
+    began = clock()
+    for frame in frames:
+        start = clock()
+        large = _upscaled(frame, network)
+        began += clock() - start if kept else 0
+        yield large
+        if clock() - began >= SECONDS:
+            return
 
 
 def _write_piece(path, out, rate, in_stream, frames):
