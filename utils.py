@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import platform
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,6 +117,14 @@ def exit_status(program: str, work: Callable[[], int], interrupted: str = "inter
     except KeyboardInterrupt:
         print(f"\n{program}: {interrupted}", file=sys.stderr)
         return 130
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there. Raises UserError if that is not allowed, or the port is taken."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--host {host} --port {port}: {reason(error)}; choose another") from error
 
 
 # The processor
