@@ -114,7 +114,7 @@ find("view").onpointermove = event => {
   y += event.movementY;
   draw();
 };
-find("photo").onchange = event => add(event.target.files);
+find("photo").onchange = event => { add(event.target.files); event.target.value = ""; };  // so that the same may be chosen again
 document.addEventListener("dragover", event => event.preventDefault());
 document.addEventListener("drop", event => { event.preventDefault(); add(event.dataTransfer.files); });
 document.addEventListener("paste", event => add(event.clipboardData.files));
