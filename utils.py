@@ -5,6 +5,7 @@ import functools
 import os
 import platform
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,6 +139,14 @@ def sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there. Raises UserError if that is not allowed, or the port is taken."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--host {host} --port {port}: {reason(error)}; choose another") from error
 
 
 # The processor

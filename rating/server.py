@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from rating.manifest import check_pictures, read_study, showings
 from rating.store import Store
-from utils import UserError
+from utils import UserError, listen
 
 PAUSE_EVERY = 60  # answers between breaks
 LARGEST_ANSWER = 1000  # bytes
@@ -159,15 +159,6 @@ def application(study, store):
         Route("/r/{token}/answer", answer, methods=["POST"]),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: refused, UserError: broken})
-
-
-def listen(host, port):
-    """A socket that listens there. Raises UserError where that is not allowed, or the port taken."""
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--host {host} --port {port}: {reason}; choose another") from error
 
 
 def serve(folder, host, port, raters):

@@ -1,12 +1,14 @@
-"""demo.py as a user sees it, in headless Chromium; skipped where Gradio, Selenium or Chromium is missing."""
+"""demo.py as its users see it: by curl, which is skipped where it is missing, and in headless Chromium likewise."""
 
-import base64
+import contextlib
 import importlib.util
 import json
+import os
 import shutil
-import socket
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,36 +17,120 @@ from PIL import Image
 
 import demo
 import upscale
-from upscaling.network import Network
-from upscaling.upscaler import Upscaler
 
+pytest.importorskip("openvino")
+jobs = pytest.importorskip("page.jobs")
+server = pytest.importorskip("page.server")
 ROOT = Path(__file__).parents[1]
 FLAGS = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
 FLAGS = [f"--{name}" for name in [*FLAGS.split(), "disable-component-update", "window-size=1280,900"]]
-SHOWN = "return [...document.querySelectorAll('#slider img')].map(i => [i.src, i.naturalWidth, i.naturalHeight])"
-HAND_OVER = """
-const [way, name, content] = arguments, data = new DataTransfer();
-data.items.add(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name));
-if (way == "paste") document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data}));
-else document.querySelector("#photo button").dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true}));
-"""
+needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+
+
+@contextlib.contextmanager
+def running(folder, *options, end=signal.SIGINT):
+    """(address, process) of a demo.py whose temporary files are in `folder`; it must end with 0 and leave none."""
+    command = [sys.executable, ROOT / "demo.py", "--port=0", *options]
+    place = {"cwd": folder, "env": os.environ | {"TMPDIR": str(folder)}}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **place) as process:
+        try:
+            yield process.stdout.readline().split()[0], process
+        finally:
+            process.send_signal(end)
+            errors = process.communicate(timeout=300)[1]
+    assert process.returncode == 0 and errors == "" and not any(folder.iterdir())
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Of a running demo.py, started in another folder; it must end without an error."""
-    pytest.importorskip("gradio")
-    pytest.importorskip("openvino")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, ROOT / "demo.py", f"--port={port}"]
-    folder = tmp_path_factory.mktemp("elsewhere")
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stdout.readline().startswith(f"http://127.0.0.1:{port} ")
-        yield f"http://127.0.0.1:{port}"
-        server.send_signal(2)
-        assert "Traceback" not in server.communicate(timeout=300)[1]
+    with running(tmp_path_factory.mktemp("server")) as (address, _):
+        yield address
+
+
+def picture(path, mode="RGB", size=(30, 20)):
+    shape = (size[1], size[0], len(mode)) if len(mode) > 1 else size[::-1]
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8)).save(path)
+    return path
+
+
+def curl(*words):
+    """(status, what came), by curl."""
+    words = ["curl", "-sS", "--write-out", "\n%{http_code}", *map(str, words)]
+    content, _, status = subprocess.run(words, capture_output=True, check=True).stdout.rpartition(b"\n")
+    return int(status), content
+
+
+@needs_curl
+def test_a_picture_in_by_curl_is_what_upscale_py_writes(address, tmp_path):
+    lr, expected = picture(tmp_path / "lr.png", "RGBA"), tmp_path / "expected.png"
+    status, content = curl("-T", lr, f"{address}/upscale?model=srresnet")
+    assert status == 200
+    words = [str(lr), "--model=srresnet", "-o", str(expected)]
+    assert upscale.main(upscale.command_line(words)) == 0
+    assert content == expected.read_bytes()
+
+
+@needs_curl
+@pytest.mark.parametrize("ending, kind", [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP"), ("tif", "TIFF")])
+def test_the_format_is_the_one_asked_for_and_sizes_are_in_the_headers(address, tmp_path, ending, kind):
+    result, head = tmp_path / "sr", tmp_path / "head"
+    lr = picture(tmp_path / "lr.bmp")
+    assert curl("-T", lr, f"{address}/upscale?model=bicubic&format={ending}", "-o", result, "-D", head)[0] == 200
+    with Image.open(result) as found:
+        assert found.format == kind and found.size == (120, 80)
+    assert "x-source: 30x20" in head.read_text() and "x-result: 120x80" in head.read_text()
+
+
+def test_every_format_offered_is_one_that_is_written():
+    assert {f".{ending}" for ending in server.FORMATS} <= set(upscale.PHOTO_FORMATS)
+
+
+@needs_curl
+@pytest.mark.parametrize(
+    "content, query, status, said",
+    [
+        (b"no picture", "", 422, "damaged"),
+        (b"", "", 400, "no picture came"),
+        (bytes(server.MEGABYTES * 2**20 + 1), "", 413, "20 MB"),
+        (None, "", 422, "more than 4 megapixels"),
+        (b"x", "?model=esrgan", 400, "model=esrgan: must be one of bicubic"),
+        (b"x", "?format=gif", 400, "format=gif: must be one of png"),
+    ],
+)
+def test_a_mistake_is_one_line_with_a_status(address, tmp_path, content, query, status, said):
+    path = tmp_path / "picture.png"
+    if content is None:
+        Image.new("1", (2001, 2000)).save(path)
+    else:
+        path.write_bytes(content)
+    found, line = curl("-T", path, f"{address}/upscale{query}")
+    assert found == status and said in line.decode() and line.count(b"\n") == 1 and str(tmp_path) not in line.decode()
+
+
+@needs_curl
+def test_other_methods_and_addresses_are_refused(address, tmp_path):
+    lr = picture(tmp_path / "lr.png")
+    assert curl("--data-binary", f"@{lr}", f"{address}/upscale")[0] == 405  # what a foreign page could send
+    for path in ("nothing", "examples/99", "progress/nobody", "../demo.py"):
+        assert curl("--path-as-is", f"{address}/{path}")[0] == 404
+
+
+@needs_curl
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_one_more_than_fits_is_refused_and_nothing_is_left_at_the_end(tmp_path, end):
+    folder, lr = tmp_path / "server", picture(tmp_path / "lr.png", size=(1900, 1900))
+    folder.mkdir()
+    with running(folder, "--jobs=1", end=end) as (address, _):
+        sender = subprocess.Popen(
+            ["curl", "-sS", "-T", lr, f"{address}/upscale?job=first"], stdout=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + 120
+        while curl(f"{address}/progress/first")[0] != 200 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert any(folder.rglob("picture"))  # a file to be removed
+        status, line = curl("-T", picture(tmp_path / "second.png"), f"{address}/upscale")
+        assert status == 503 and line.decode() == "1 pictures are waiting already; try again in a minute\n"
+    assert sender.communicate(timeout=60)[0] == "the server has been stopped; try again later\n"
 
 
 @pytest.fixture(scope="module")
@@ -63,95 +149,48 @@ def browser(tmp_path_factory, address):
     browser.downloads = tmp_path_factory.mktemp("downloads")
     browser.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(browser.downloads)})
     browser.get(address)
-    until(browser, lambda: len(shown(browser)) == 2)
+    until(browser, lambda: "bicubic | srgan: example_1.png, 64x64 -> 256x256" in text(browser, "sizes"))
     yield browser
     browser.quit()
 
 
 def until(browser, condition):
     """What `condition` gives, once it is true."""
-    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    redrawn = [StaleElementReferenceException]  # between finding an element and asking it
-    return WebDriverWait(browser, 600, 0.2, redrawn).until(lambda _: condition())
+    return WebDriverWait(browser, 300, 0.2).until(lambda _: condition())
 
 
-def shown(browser, name=""):
-    """[(file, width, height)] of the two pictures, once they are loaded and of the picture called `name`."""
-    pictures = [(url.rpartition("/")[2], *size) for url, *size in browser.execute_script(SHOWN)]
-    return [picture for picture in pictures if picture[0].startswith(name) and picture[1]]
+def text(browser, name):
+    return browser.find_element("id", name).text
 
 
-def hand_over(browser, way, path):
-    """Give the page a file, as a user does."""
-    if way == "choose":
-        browser.find_element("css selector", "#photo input[type=file]").send_keys(str(path))
-    else:
-        browser.execute_script(HAND_OVER, way, path.name, base64.b64encode(path.read_bytes()).decode())
-
-
-def picture(path, mode, size=(30, 20)):
-    shape, kind = (size[1], size[0], 4) if mode == "RGBA" else size[::-1], np.uint16 if mode == "I;16" else np.uint8
-    Image.fromarray(np.random.default_rng(0).integers(0, np.iinfo(kind).max, shape, kind)).save(path)
-    return path
-
-
-@pytest.mark.parametrize(
-    "way, name, mode", [("drop", "clear.png", "RGBA"), ("choose", "deep.tiff", "I;16"), ("paste", "grey.bmp", "L")]
-)
-def test_a_picture_is_compared_and_the_download_is_what_upscale_py_writes(browser, tmp_path, way, name, mode):
-    path = picture(tmp_path / name, mode)
-    hand_over(browser, way, path)
-    left, right = until(browser, lambda: len(shown(browser, path.stem)) == 2 and shown(browser))
-    assert left == (f"{path.stem}_bicubic_x4.png", 120, 80) and right[1:] == (120, 80)
-    browser.find_element("css selector", "#right input[value=SRResNet]").click()
-    result = f"{path.stem}_SRResNet_x4.png"
-    until(browser, lambda: shown(browser)[1:] == [(result, 120, 80)] and "SRResNet" in button(browser).text)
-    until(browser, lambda: button(browser).click() or True)
-    until(browser, (browser.downloads / result).exists)
-    expected = ["upscale.py", path, "--model=srresnet", "--format=png", "-o", tmp_path / "expected.png"]
-    assert upscale.main(upscale.command_line(list(map(str, expected[1:])))) == 0
-    assert (browser.downloads / result).read_bytes() == (tmp_path / "expected.png").read_bytes()
-
-
-def button(browser):
-    return browser.find_element("id", "download")
+def test_several_pictures_are_upscaled_and_saved_in_the_format_chosen(browser, tmp_path):
+    paths = [picture(tmp_path / f"{name}.png") for name in ("one", "two")]
+    browser.find_element("css selector", "#format input[value=tif]").click()
+    browser.find_element("id", "photo").send_keys("\n".join(map(str, paths)))
+    until(browser, lambda: "one.png, 30x20 -> 120x80" in text(browser, "sizes"))
+    rows = browser.find_elements("css selector", "#pictures li")[-2:]
+    for path, row in zip(paths, rows):
+        until(browser, lambda: "120x80" in row.text)
+        row.find_elements("tag name", "button")[1].click()
+        until(browser, (browser.downloads / f"{path.stem}_srgan_x4.tif").exists)
+        with Image.open(browser.downloads / f"{path.stem}_srgan_x4.tif") as found:
+            assert found.format == "TIFF" and found.size == (120, 80)
 
 
 def test_another_method_is_shown_when_it_is_chosen(browser):
-    for side, place in (("left", 0), ("right", 1)):
-        for method in ("SRResNet", "bicubic"):
-            browser.find_element("css selector", f"#{side} input[value={method}]").click()
-            until(browser, lambda: len(found := shown(browser)) == 2 and method in found[place][0])
+    browser.find_element("css selector", "#left input[value=srresnet]").click()
+    until(browser, lambda: text(browser, "sizes").startswith("srresnet | srgan: "))
+    size = "return ['left', 'right'].map(side => document.getElementById(side + '-picture').naturalWidth > 0)"
+    until(browser, lambda: browser.execute_script(size) == [True, True])
 
 
-def test_an_example_is_upscaled(browser):
-    before = shown(browser)
-    browser.find_elements("css selector", ".gallery-item")[2].click()
-    until(browser, lambda: len(shown(browser, demo.EXAMPLES[2].stem)) == 2 and shown(browser) != before)
-
-
-@pytest.mark.parametrize("name, mistake", [("text.png", "damaged"), ("wide.png", "more than 4 megapixels")])
-def test_what_cannot_be_upscaled_is_one_line(browser, tmp_path, name, mistake):
-    path = tmp_path / name
-    if name == "wide.png":
-        Image.new("1", (2001, 2000)).save(path)
-    else:
-        path.write_text("no picture")
-    hand_over(browser, "drop", path)
-    line = until(
-        browser, lambda: [e.text for e in browser.find_elements("css selector", "[role=alert]") if name in e.text]
-    )
-    assert line[0].startswith(f"{name}: ") and mistake in line[0] and "\n" not in line[0]
-    until(browser, lambda: shown(browser) == [])
-    assert "Traceback" not in browser.page_source
-
-
-def test_a_file_that_is_too_large_is_one_line(browser, tmp_path):
-    (tmp_path / "huge.png").write_bytes(bytes(demo.MEGABYTES * 2**20 + 1))
-    hand_over(browser, "choose", tmp_path / "huge.png")
-    until(browser, lambda: "maximum allowed size of 20.0 Mb" in browser.find_element("tag name", "body").text)
+def test_what_is_no_picture_is_one_line(browser, tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    browser.find_element("id", "photo").send_keys(str(tmp_path / "text.png"))
+    line = until(browser, lambda: text(browser, "alert"))
+    assert line.startswith("text.png: ") and "damaged" in line and "\n" not in line
 
 
 def test_nothing_is_asked_of_another_machine(browser, address):
@@ -162,46 +201,32 @@ def test_nothing_is_asked_of_another_machine(browser, address):
 
 
 def test_the_networks_are_loaded_without_a_word_to_anyone():
-    pytest.importorskip("openvino")
     program = """if True:
         import sys, demo
         sys.addaudithook(lambda event, _: event in ("socket.getaddrinfo", "os.fork") and print(event, flush=True))
         print(*demo.load_methods())"""
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert result.stdout.startswith("bicubic SRResNet") and result.stdout.count("\n") == 1, result
+    assert result.stdout.startswith("bicubic srresnet") and result.stdout.count("\n") == 1, result
 
 
-def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
+def test_without_its_packages_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert demo.main(demo.command_line([])) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and "pip install -r requirements-demo.txt" in line
 
 
-def test_a_port_that_is_taken_is_one_line(address, capsys):
-    assert demo.main(demo.command_line([f"--port={address.rpartition(':')[2]}"])) == 2
-    line = capsys.readouterr().err
-    assert line.count("\n") == 1 and "--port" in line
+def test_a_port_that_is_taken_is_one_line(address):
+    words = [sys.executable, ROOT / "demo.py", f"--port={address.rpartition(':')[2]}"]
+    result = subprocess.run(words, capture_output=True, text=True)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and "--port" in result.stderr
 
 
-def test_a_wrong_port_is_one_line(capsys):
+@pytest.mark.parametrize("option", ["--port=70000", "--jobs=0"])
+def test_a_wrong_option_is_one_line(option, capsys):
     with pytest.raises(SystemExit) as stop:
-        demo.command_line(["--port=70000"])
+        demo.command_line([option])
     assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
-
-
-def test_a_picture_is_upscaled_once_with_progress_in_tiles(tmp_path):
-    path, calls = picture(tmp_path / "a.png", "RGBA"), []
-    methods = {"bicubic": Upscaler(Network(demo.bicubic, demo.SCALE))}
-
-    def progress(counts, **options):
-        calls.append((*counts, options))
-
-    results = [demo.upscaled(path, "bicubic", methods, tmp_path / "results", progress) for _ in range(2)]
-    options = {"desc": "bicubic", "unit": "tiles"}
-    assert calls == [(0, 1, options), (1, 1, options)] and results[0] == results[1]
-    with Image.open(results[0]) as found:
-        assert found.size == (120, 80) and found.mode == "RGBA"
 
 
 def test_its_bicubic_is_ours():

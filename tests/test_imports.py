@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("training", "upscaling", "evaluation", "rating", "methods")
+FOLDERS = ("training", "upscaling", "evaluation", "rating", "page", "methods")
 # what users start, and what the slides' story is made of; a line may import what stands in lines below it
 LEVELS = [
     {"train", "upscale", "export", "demo", "study"},

@@ -1,0 +1,14 @@
+# The page of demo.py, as a user without rights: docker build -t srgan-page . && docker run --rm -p 7860:7860 srgan-page
+FROM python:3.11-slim
+WORKDIR /srgan
+COPY requirements-upscale.txt requirements-demo.txt ./
+RUN pip install --no-cache-dir -r requirements-demo.txt && useradd --uid 1000 --no-create-home --shell /usr/sbin/nologin page
+COPY *.py LICENSE ./
+COPY upscaling upscaling
+COPY page page
+COPY checkpoints/pretrained checkpoints/pretrained
+COPY data/benchmark data/benchmark
+USER 1000
+ENV PYTHONDONTWRITEBYTECODE=1
+EXPOSE 7860
+CMD ["python", "demo.py", "--host", "0.0.0.0"]

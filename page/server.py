@@ -1,0 +1,156 @@
+"""The server of demo.py: the page, and PUT /upscale, a picture in and a picture out."""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import tempfile
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from page.jobs import MEGAPIXELS, Job, Jobs
+from upscaling.upscaler import Upscaler
+from utils import listen
+
+ROOT = Path(__file__).parents[1]
+MEGABYTES = 20  # of a picture that is sent
+SECONDS = 60  # in which it must have come
+FORMATS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif": "image/tiff"}
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+NAMES = ("Set5/LRx4/img_003", "Set14/LRx4/img_005", "Set5/LRx4/img_005", "Set14/LRx4/img_014", "Set14/LRx4/img_010")
+EXAMPLES = [path for name in NAMES if (path := ROOT / f"data/benchmark/{name}.png").is_file()]
+HEADERS = {  # nothing from elsewhere, nothing kept
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' blob:; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+def reply(content: str | bytes, kind: str = "text/plain", status: int = 200) -> Response:
+    """Return a reply with the headers that all have."""
+    return Response(content, status, HEADERS, media_type=kind)
+
+
+async def save_body(request: Request, path: Path) -> None:
+    """Write what is sent to `path`. Raises HTTPException: 400 for nothing, 408 for too slow, 413 for too much.
+
+    What is beyond the limit is read all the same: a client that is still sending hears no answer.
+    """
+    size, limit = 0, MEGABYTES * 2**20
+    try:
+        async with asyncio.timeout(SECONDS):
+            with open(path, "wb") as file:
+                async for part in request.stream():
+                    size += len(part)
+                    if size <= limit:
+                        file.write(part)
+    except TimeoutError as error:
+        raise HTTPException(408, f"the picture did not come within {SECONDS} seconds; try again") from error
+    if size > limit:
+        raise HTTPException(413, f"larger than {MEGABYTES} MB, which is the limit; send a smaller picture")
+    if not size:
+        raise HTTPException(400, "no picture came; send one, as curl -T picture.png does")
+
+
+def choice(request: Request, name: str, allowed: list[str], default: str) -> str:
+    """Return the value of the address's `name`. Raises HTTPException 400 where it is none of `allowed`."""
+    value = request.query_params.get(name, default)
+    if value not in allowed:
+        raise HTTPException(400, f"{name}={value}: must be one of {', '.join(allowed)}")
+    return value
+
+
+async def drop_body(request: Request) -> None:
+    """Read what is sent to a server that is full, and keep nothing of it."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SECONDS):
+            async for _ in request.stream():
+                pass
+
+
+def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlette:
+    """Return the server's application. methods: by their names. root: a folder for what is sent and made."""
+
+    async def upscale(request: Request) -> Response:
+        name = request.query_params.get("job") or secrets.token_hex(8)
+        job = Job(request)
+        if len(jobs.all) >= jobs.most:
+            await drop_body(request)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(jobs.place(name, job))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=root)))
+            await save_body(request, folder / "picture")
+            method = choice(request, "model", list(methods), list(methods)[-1])
+            ending = choice(request, "format", list(FORMATS), "png")
+            await jobs.turn(job)
+            target = folder / f"result.{ending}"
+            facts = await run_in_threadpool(jobs.upscale, job, folder / "picture", target, methods[method])
+            job.finished = True
+            end = BackgroundTask(stack.pop_all().close)  # once the result has been sent
+        return FileResponse(target, headers=HEADERS | facts, media_type=FORMATS[ending], background=end)
+
+    def settings(request: Request) -> Response:
+        facts = {"models": list(methods), "formats": list(FORMATS), "examples": len(EXAMPLES)}
+        return reply(json.dumps(facts | {"megabytes": MEGABYTES, "megapixels": MEGAPIXELS}), "application/json")
+
+    def progress(request: Request) -> Response:
+        job = jobs.all.get(request.path_params["name"])
+        if job is None or job.finished:
+            raise HTTPException(404, "no such job")
+        before = jobs.waiting().index(job)
+        return reply(json.dumps({"before": before, "done": job.done, "total": job.total}), "application/json")
+
+    def example(request: Request) -> Response:
+        number = request.path_params["number"]
+        if number >= len(EXAMPLES):
+            raise HTTPException(404, "no such example")
+        return reply(EXAMPLES[number].read_bytes(), "image/png")
+
+    def asset(request: Request) -> Response:
+        path = Path(__file__).with_name(request.url.path[1:] or "page.html")
+        return reply(path.read_bytes(), TYPES[path.suffix])
+
+    async def refused(request: Request, error: Exception) -> Response:
+        status, text = getattr(error, "status_code", 400), getattr(error, "detail", "the picture did not come")
+        response = reply(f"{text}\n", status=status)
+        if status == 503:
+            response.headers["Retry-After"] = "60"
+        return response
+
+    routes = [
+        *(Route(path, asset) for path in ("/", "/page.js", "/page.css")),
+        Route("/settings", settings),
+        Route("/examples/{number:int}", example),
+        Route("/progress/{name}", progress),
+        Route("/upscale", upscale, methods=["PUT"]),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: refused, ClientDisconnect: refused})
+
+
+def serve(methods: dict[str, Upscaler], host: str, port: int, most: int) -> None:
+    """Serve until Ctrl-C or SIGTERM; nothing is left behind. Raises UserError where the address cannot be had."""
+    with listen(host, port) as server_socket, tempfile.TemporaryDirectory(prefix="srgan-page-") as root:
+        jobs = Jobs(most)
+        config = uvicorn.Config(
+            application(methods, jobs, root),
+            http="h11",
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=60,
+        )
+        server = uvicorn.Server(config)
+        jobs.stopping = lambda: server.should_exit
+        name = f"[{host}]" if ":" in host else host
+        print(f"http://{name}:{server_socket.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
+        server.run(sockets=[server_socket])
