@@ -50,7 +50,7 @@ class KeptStrips:
 
     def _read_strip(self, picture, row):
         with contextlib.suppress(*DAMAGED, zipfile.BadZipFile):  # is made again
-            with np.load(self._path(picture, row)) as arrays:
+            with np.load(self._path(picture, row), allow_pickle=False) as arrays:
                 return arrays["strip"], Tiling(*map(int, arrays["tiling"]))
         return None
 
