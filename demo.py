@@ -3,8 +3,8 @@
 python demo.py                   http://127.0.0.1:7860, for this machine alone; needs requirements-demo.txt
 """
 
+import contextlib
 import importlib.util
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from config import Parser
 from pictures import resize
 from upscaling.network import Network
 from upscaling.upscaler import Upscaler, load
-from utils import UserError, exit_status
+from utils import UserError, exit_status, sigterm_interrupts
 from weights import PRETRAINED
 
 SCALE = 4
@@ -52,11 +52,8 @@ def run(options: Namespace) -> int:
         raise UserError("needs starlette and uvicorn; pip install -r requirements-demo.txt")
     from page.server import serve
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends as Ctrl-C does, so that files are removed
-    try:
+    with contextlib.suppress(KeyboardInterrupt), sigterm_interrupts():
         serve(load_methods(), options.host, options.port, options.jobs)
-    except KeyboardInterrupt:
-        pass
     return 0
 
 

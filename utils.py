@@ -121,8 +121,8 @@ def exit_status(program: str, work: Callable[[], int], interrupted: str = "inter
         print(f"{program}: {error.filename or ''}: {reason(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        behind_the_key = "\n" if sys.stderr.isatty() else ""  # a terminal shows ^C where the line would begin
-        print(f"{behind_the_key}{program}: {interrupted}", file=sys.stderr)
+        start = "\n" if sys.stderr.isatty() else ""  # a terminal shows ^C where the line would begin
+        print(f"{start}{program}: {interrupted}", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
 
 

@@ -40,7 +40,7 @@ class Jobs:
     def place(self, name: str, job: Job) -> Iterator[None]:
         """Keep a place for a job. Raises HTTPException: 503 where all are taken, 409 for a known name."""
         if len(self.all) >= self.most:
-            raise HTTPException(503, f"{self.most} pictures are waiting already; try again in a minute")
+            raise HTTPException(503, f"all places are taken (--jobs {self.most}); try again in a minute")
         if name in self.all:
             raise HTTPException(409, "job: there is one of this name; choose another")
         self.all[name] = job

@@ -129,7 +129,7 @@ def test_one_more_than_fits_is_refused_and_nothing_is_left_at_the_end(tmp_path, 
             time.sleep(0.1)
         assert any(folder.rglob("picture"))  # a file to be removed
         status, line = curl("-T", picture(tmp_path / "second.png"), f"{address}/upscale")
-        assert status == 503 and line.decode() == "1 pictures are waiting already; try again in a minute\n"
+        assert status == 503 and line.decode() == "all places are taken (--jobs 1); try again in a minute\n"
     assert sender.communicate(timeout=60)[0] == "the server has been stopped; try again later\n"
 
 
