@@ -401,8 +401,9 @@ def test_a_stopped_run_leaves_nothing_half_done_and_one_line(model, tmp_path, nu
     picture(tmp_path / f"a.{suffix}", 90, 900)
     # A signal behind some tiles, when strips of PNG and TIFF are on the disk; the process sends it to itself.
     program = f"""if True:
-        import os, sys, upscale
+        import os, signal, sys, upscale
         from upscaling.network import Network
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
         whole, calls = Network.__call__, []
         def stopped(network, lr):
             calls.append(lr)
