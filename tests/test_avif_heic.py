@@ -116,7 +116,7 @@ def test_what_is_too_large_is_refused_before_it_is_decoded(tmp_path):
 
 def test_without_pillow_heif_it_says_what_to_install(tmp_path, monkeypatch):
     save(CLEAR, tmp_path / "x.heic")
-    monkeypatch.setattr(photo_reader, "pillow_heif", None)
+    monkeypatch.setattr(photo_reader, "HEIC_IS_READ", False)
     with pytest.raises(UserError, match=r"x.heic: HEIC needs pillow-heif; pip install"):
         open_photo(tmp_path / "x.heic")
 

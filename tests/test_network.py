@@ -10,6 +10,7 @@ import keras
 import numerics
 import numpy as np
 import pytest
+from archives import save_arrays
 from numerics import CLOSE, CLOSE_IN_FLOAT32
 
 import export
@@ -75,14 +76,7 @@ def test_keras_builds_what_the_metadata_says(tmp_path):
 
 
 def test_an_archive_of_tensorlayer_runs_in_keras(tmp_path):
-    arrays = []
-    for layer in SRGAN_g("tensorlayer").layers:
-        if hasattr(layer, "kernel"):
-            arrays += [layer.kernel, layer.bias] if layer.use_bias else [layer.kernel]
-        elif hasattr(layer, "gamma"):
-            arrays += [layer.beta, layer.gamma, layer.moving_mean, layer.moving_variance]
-    arrays = {f"{n:03}": keras.ops.convert_to_numpy(array) for n, array in enumerate(arrays)}
-    np.savez(tmp_path / "g.npz", **arrays)
+    save_arrays(SRGAN_g("tensorlayer"), tmp_path / "g.npz")
     assert load_network(tmp_path / "g.npz")(pictures(1, 5, 6, 3)).shape == (1, 20, 24, 3)
 
 

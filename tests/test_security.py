@@ -8,6 +8,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from archives import save_pickle
 from test_bad_data import png_claiming
 
 import upscale
@@ -166,20 +167,8 @@ def test_a_video_cannot_name_another_file(tmp_path):
 # TensorLayer's archives
 
 
-def pickled(path):
-    arrays = []
-    for layer in SRGAN_g("tensorlayer").layers:
-        if hasattr(layer, "kernel"):
-            arrays += [layer.kernel, layer.bias] if layer.use_bias else [layer.kernel]
-        elif hasattr(layer, "gamma"):
-            arrays += [layer.beta, layer.gamma, layer.moving_mean, layer.moving_variance]
-    objects = np.empty(len(arrays), object)
-    objects[:] = [keras.ops.convert_to_numpy(array) for array in arrays]
-    np.savez(path, params=objects)
-
-
 def test_a_pickled_archive_needs_a_flag_wherever_it_is_read(tmp_path, capsys):
-    pickled(tmp_path / "g_srgan.npz")
+    save_pickle(SRGAN_g("tensorlayer"), tmp_path / "g_srgan.npz")
     with pytest.raises(UserError, match="holds a pickle, which may run any code.*EVALUATE.trust_pickle=yes"):
         load_generator(tmp_path / "g_srgan.npz")
     load_generator(tmp_path / "g_srgan.npz", trust_pickle=True)

@@ -14,6 +14,7 @@ tl = pytest.importorskip("tensorlayer")
 import keras  # noqa: E402
 import numerics  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from archives import ragged, variables  # noqa: E402
 from numerics import CLOSE, CLOSE_IN_FLOAT32  # noqa: E402
 
 import config  # noqa: E402
@@ -162,12 +163,6 @@ def save_npz(network, path, monkeypatch):
     return path
 
 
-def ragged(arrays):
-    objects = np.empty(len(arrays), object)
-    objects[:] = arrays
-    return objects
-
-
 def assert_same_output(ours, theirs, pictures):
     """pictures: batches of them."""
     pictures = [tf.constant(batch, "float32") for batch in pictures]  # as TensorLayer computes
@@ -211,15 +206,8 @@ def test_an_archive_pickled_as_numpy_did_in_2018_loads(random, tmp_path, small):
 @pytest.mark.numerical
 def test_the_discriminator_is_tensorlayers_discriminator(random):
     theirs, ours = tl_discriminator(filters=8), SRGAN_d("tensorlayer", crop=384, filters=8)
-    values = iter(theirs.all_weights)
-    for layer in ours.layers:
-        if hasattr(layer, "gamma"):
-            mine = [layer.beta, layer.gamma, layer.moving_mean, layer.moving_variance]
-        else:
-            mine = layer.weights
-        for variable in mine:
-            variable.assign(next(values))
-    assert next(values, None) is None
+    for variable, value in zip(variables(ours), theirs.all_weights, strict=True):
+        variable.assign(value)
     blocks = random.uniform(-1, 1, (3, 2, 6, 6, 3))  # six pictures: their logits are not all alike by chance
     assert_same_output(ours, theirs, np.kron(blocks, np.ones((1, 1, 64, 64, 1))))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from archives import save_arrays
 
 import train
 from config import command_line
@@ -497,13 +498,7 @@ def test_the_warm_up_of_another_scale_is_measured_alone(tmp_path, capsys):
 
 
 def test_a_tensorlayer_archive_is_measured_like_our_own_weights(tmp_path):
-    layers = SRGAN_g("tensorlayer", blocks=1, filters=8).layers
-    arrays = []
-    for layer in layers:
-        normalized = hasattr(layer, "gamma")
-        weights = [layer.beta, layer.gamma, layer.moving_mean, layer.moving_variance] if normalized else layer.weights
-        arrays += [np.array(weight) for weight in weights]
-    np.savez(tmp_path / "g.npz", **{f"weight_{n}": array for n, array in enumerate(arrays)})
+    save_arrays(SRGAN_g("tensorlayer", blocks=1, filters=8), tmp_path / "g.npz")
     change = {"MODEL_variant": "tensorlayer", "TRAIN_crop": 64, "EVALUATE_srgan": tmp_path / "g.npz"}
     assert run(tmp_path, mode="evaluate", **change) == 0
     rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())

@@ -1,6 +1,7 @@
 """Photographs of every kind: opened by their header, read frame by frame; photo_writer.py writes them."""
 
 import contextlib
+import importlib.util
 import logging
 import os
 import re
@@ -19,10 +20,7 @@ from upscaling.sixteen_bits import has_hidden_bits, read_sixteen_bits, with_key
 from upscaling.strips import Strips, rounded
 from utils import UserError, reason
 
-try:
-    import pillow_heif
-except ImportError:  # 26 MB that other pictures do without
-    pillow_heif = None
+HEIC_IS_READ = importlib.util.find_spec("pillow_heif") is not None  # 26 MB that other pictures do without
 
 
 class Format(NamedTuple):
@@ -49,7 +47,9 @@ PHOTO_FORMATS = {
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 PHOTO_SUFFIXES = [*PHOTO_FORMATS, ".avif", *HEIF_SUFFIXES]
 NAMES = [*sorted({kind.name for kind in PHOTO_FORMATS.values()}), "AVIF"]
-if pillow_heif:
+if HEIC_IS_READ:
+    import pillow_heif
+
     pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
     NAMES.append("HEIF")
 # Pillow calls a JPEG that holds further pictures MPO; its first picture is a plain JPEG.
@@ -116,7 +116,7 @@ def open_photo(path, limit=200_000_000):
     with _one_line(path, limit):
         if not path.is_file():
             raise UserError(f"{path}: {'a folder or a device' if path.exists() else 'no such file'}; name a picture")
-        if path.suffix.lower() in HEIF_SUFFIXES and pillow_heif is None:
+        if path.suffix.lower() in HEIF_SUFFIXES and not HEIC_IS_READ:
             raise UserError(f"{path}: HEIC needs pillow-heif; pip install 'pillow-heif>=1.8,<1.9'")
         with Image.open(path, formats=NAMES) as image:
             suffix, first = SUFFIX_OF[image.format], int(bool(image.info.get("default_image")))

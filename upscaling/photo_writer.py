@@ -207,7 +207,8 @@ def _page(frame, file, with_exif):
     if channels in (2, 4):
         fields[338] = 2  # alpha, not premultiplied
     if "dpi" in info:
-        fields[282], fields[283], fields[296] = *info["dpi"], 2
+        fields[282], fields[283] = info["dpi"]
+        fields[296] = 2  # the unit: inches
     for tag, name in ((34675, "icc_profile"), (700, "xmp")):
         if name in info:
             fields[tag] = info[name]

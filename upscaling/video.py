@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import heapq
+import importlib.util
 import itertools
 import shutil
 import time
@@ -14,10 +15,8 @@ import numpy as np
 
 from utils import UserError, atomic_write, reason
 
-try:
+if importlib.util.find_spec("av"):  # 104 MB that pictures do without
     import av
-except ImportError:  # 104 MB that pictures do without
-    av = None
 
 # How frames are written: the codec and its constant quality, on a scale of its own.
 H264, VP9 = ("libx264", {"crf": "16"}), ("libvpx-vp9", {"crf": "20", "b:v": "0", "row-mt": "1"})
@@ -44,7 +43,7 @@ def open_video(path, limit=50_000_000):
     limit: pixels of a frame. Raises UserError where the file is no video, cannot be read or exceeds the limit.
     """
     path = Path(path)
-    if av is None:
+    if not importlib.util.find_spec("av"):
         raise UserError(f"{path}: videos need PyAV; pip install 'av>=18,<19'")
     if not path.is_file():
         raise UserError(f"{path}: {'a folder or a device' if path.exists() else 'no such file'}; name a video")
