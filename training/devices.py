@@ -62,7 +62,7 @@ def warn_of_unused_gpu() -> None:
     """Print a warning if the machine has a GPU that Keras cannot use, because training on the CPU takes weeks."""
     if Path("/dev/nvidia0").exists() and not gpu():
         print(
-            "this machine has a GPU, but not the packages to train on it; see the README, JAX, several GPUs",
+            "this machine has a GPU, but not the packages to train on it; see docs/DEVICES.md",
             file=sys.stderr,
         )
 
