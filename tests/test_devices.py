@@ -97,7 +97,7 @@ def start_two(folder, *events):
 
 
 def assert_same_weights(ours, theirs):
-    from test_train import datasets
+    from trainings import datasets
 
     for name in ("srgan_init_state_4", "srgan_state_6", "g_srgan", "d_srgan"):
         pair = [datasets(folder / f"{name}.weights.h5") for folder in (ours, theirs)]

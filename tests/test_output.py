@@ -7,7 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from test_train import ROOT, arguments
+from trainings import ROOT, arguments
 
 from model import SRGAN_g
 from pictures import write_picture

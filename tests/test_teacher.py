@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_train import ROOT, datasets, refused, run
+from trainings import ROOT, datasets, refused, run
 
 import train
 from dataset import Crops, Pictures

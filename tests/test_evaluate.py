@@ -1,0 +1,108 @@
+"""The evaluation as a user runs it: rows, columns and pictures that are missing or bad."""
+
+import importlib.machinery
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+from archives import save_arrays
+from trainings import ROOT, TINY, arguments, refused, run
+
+import train
+from config import command_line
+from model import SRGAN_g
+from pictures import read_picture, write_picture
+from weights import save_weights
+
+VGG_WEIGHTS = ROOT.parent / "shared/weights/vgg19_notop.weights.h5"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Those of SRGAN where a training below `tmp_path` leaves them."""
+    model = {"scale": 4, "blocks": TINY["MODEL.blocks"], "filters": TINY["MODEL.filters"]}
+    save_weights(SRGAN_g(**model), tmp_path / "checkpoints/g_srgan.weights.h5", {"model": model})
+    return tmp_path / "checkpoints/g_srgan.weights.h5"
+
+
+def test_evaluate_says_which_rows_are_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("evaluate.PRETRAINED", tmp_path)
+    assert run(tmp_path, mode="evaluate") == 0
+    printed = capsys.readouterr().out
+    assert all(line in printed for line in ("SRResNet: no row", "SRGAN: no row", "VGG19: no column"))
+    rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
+    assert [row["method"] for row in rows] == ["nearest", "bicubic", "lanczos", "HR"]
+
+
+@pytest.mark.skipif(not VGG_WEIGHTS.exists(), reason="needs a VGG19 file")
+def test_evaluate_measures_distances_of_vgg19_features(tmp_path):
+    assert run(tmp_path, mode="evaluate", VGG_weights=VGG_WEIGHTS) == 0
+    rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
+    distances = {row["method"]: row["vgg19"] for row in rows if "vgg19" in row}
+    assert 0 < distances["lanczos"] < distances["bicubic"] < distances["nearest"] < 4
+    assert "| VGG19 |" in (tmp_path / "samples/evaluate/results.md").read_text()
+
+
+def test_evaluate_measures_lpips_where_its_package_is_installed(tmp_path, monkeypatch):
+    """A stand-in for the package: it has the same call, and needs no download."""
+    pytest.importorskip("torch")
+    package = types.ModuleType("lpips")
+    package.__spec__ = importlib.machinery.ModuleSpec("lpips", None)
+    package.LPIPS = lambda net, verbose: lambda srs, hr: (srs - hr).abs().mean((1, 2, 3), keepdim=True)
+    monkeypatch.setitem(sys.modules, "lpips", package)
+    assert run(tmp_path, mode="evaluate") == 0
+    rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
+    distances = {row["method"]: row["lpips"] for row in rows if "lpips" in row}
+    assert 0 < distances["lanczos"] < distances["bicubic"] < distances["nearest"] < 2
+    assert "| LPIPS |" in (tmp_path / "samples/evaluate/results.md").read_text()
+
+
+def test_evaluation_leaves_out_a_bad_picture_and_says_so(tmp_path, capsys):
+    arguments(tmp_path)  # puts a good one there
+    folder = tmp_path / "benchmark/Set5/HR"
+    (folder / "broken.png").write_text("no picture")
+    write_picture(folder / "tiny.png", np.zeros((8, 8, 3), np.uint8))
+    assert run(tmp_path, mode="evaluate") == 0
+    printed = capsys.readouterr().out
+    assert "left out: " in printed and "broken.png" in printed and "tiny.png" in printed
+    rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
+    assert {row["pictures"] for row in rows} == {1}
+
+
+def test_bad_benchmark_and_validation_pictures_are_refused(tmp_path, capsys):
+    small = tmp_path / "small"
+    write_picture(small / "Mine/HR/a.png", np.zeros((8, 8, 3), np.uint8))
+    refused(capsys, tmp_path, "a.png", "8x8", mode="evaluate", EVALUATE_benchmark_dir=small)
+    refused(capsys, tmp_path, "a.png", "8x8", VALID_hr_img_path=small)
+    other = tmp_path / "other"
+    write_picture(other / "Mine/HR/a.png", np.zeros((250, 250, 3), np.uint8))
+    write_picture(other / "Mine/LRx4/a.png", np.zeros((63, 63, 3), np.uint8))
+    refused(capsys, tmp_path, "LRx4/a.png", mode="evaluate", EVALUATE_benchmark_dir=other)
+
+
+def test_evaluate_refuses_weights_of_another_scale_and_damaged_ones(weights, tmp_path, capsys):
+    refused(capsys, tmp_path, weights, "4x", mode="evaluate", MODEL_scale=2)
+    weights.write_bytes(b"")
+    refused(capsys, tmp_path, weights, "damaged", mode="evaluate")
+
+
+def test_own_pictures_are_upscaled_and_bad_ones_named(weights, tmp_path, capsys):
+    pytest.importorskip("openvino")
+    source = tmp_path / "mine"
+    write_picture(source / "a/colour.png", np.full((9, 13, 3), 128, np.uint8))
+    (source / "zero.png").touch()
+    mode, _, config = command_line(arguments(tmp_path, "evaluate"))
+    assert train.main(mode, str(source), config) == 1
+    assert capsys.readouterr().err.count("zero.png") == 1
+    assert read_picture(tmp_path / "samples/upscaled/a/colour.png").shape == (36, 52, 3)
+    assert train.main(mode, str(source / "none.png"), config) == 2
+
+
+def test_a_tensorlayer_archive_is_measured_like_our_own_weights(tmp_path):
+    save_arrays(SRGAN_g("tensorlayer", blocks=1, filters=8), tmp_path / "g.npz")
+    change = {"MODEL_variant": "tensorlayer", "TRAIN_crop": 64, "EVALUATE_srgan": tmp_path / "g.npz"}
+    assert run(tmp_path, mode="evaluate", **change) == 0
+    rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
+    assert "SRGAN" in [row["method"] for row in rows]

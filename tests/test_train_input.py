@@ -1,0 +1,136 @@
+"""Training on bad input and into full disks: one line, exit 2, nothing lost."""
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from trainings import ROOT, SHORT, arguments, datasets, refused, run
+
+import train
+from pictures import write_picture
+
+
+def test_missing_and_empty_folders_are_refused(tmp_path, capsys):
+    refused(capsys, tmp_path, tmp_path / "none", "no such folder", TRAIN_hr_img_path=tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    refused(capsys, tmp_path, tmp_path / "empty", "no pictures", TRAIN_hr_img_path=tmp_path / "empty")
+    refused(capsys, tmp_path, tmp_path / "empty", "no set", mode="evaluate", EVALUATE_benchmark_dir=tmp_path / "empty")
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_folder_of_nothing_but_bad_pictures_is_refused(tmp_path, capsys):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "zero.png").touch()
+    (bad / "text.jpg").write_text("no picture")
+    write_picture(bad / "small.png", np.zeros((16, 16, 3), np.uint8))
+    refused(capsys, tmp_path, "no usable picture", "3", TRAIN_hr_img_path=bad)
+
+
+def test_training_names_bad_pictures_once_and_goes_on(tmp_path, capsys):
+    mixed = tmp_path / "mixed"
+    shutil.copytree(ROOT / "data/valid", mixed)
+    whole = next(mixed.glob("*.jpg")).read_bytes()
+    (mixed / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (mixed / "zero.png").touch()
+    (mixed / "two\nlines.png").touch()
+    os.mkfifo(mixed / "pipe.png")
+    for memory in (1, 0):
+        change = SHORT | {"TRAIN_n_updates_init": 8, "TRAIN_memory_gb": memory}
+        change |= {"TRAIN_hr_img_path": mixed, "TRAIN_checkpoint_dir": tmp_path / f"checkpoints_{memory}"}
+        assert run(tmp_path, mode="srresnet", **change) == 0
+        named = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+        assert sorted(Path(line.split(": ")[1]).name for line in named) == [
+            "cut.jpg",
+            "pipe.png",
+            r"two\nlines.png",
+            "zero.png",
+        ]
+    ours, theirs = (datasets(tmp_path / f"checkpoints_{memory}/g_srgan_init.weights.h5") for memory in (0, 1))
+    assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
+
+
+def vanishing(monkeypatch, folder, pattern):
+    """Delete the files of `pattern` after the first update; the changes of a run that reads them again and again."""
+    shutil.copytree(ROOT / "data/valid", folder)
+    progress = train.Report.progress
+
+    def vanish(self, update, terms):
+        for path in folder.glob(pattern):
+            path.unlink()
+        progress(self, update, terms)
+
+    monkeypatch.setattr(train.Report, "progress", vanish)
+    # Each batch has all four pictures, and the loader is less than 20 batches ahead.
+    change = {"TRAIN_hr_img_path": folder, "TRAIN_memory_gb": 0, "TRAIN_n_updates_init": 30, "TRAIN_report_every": 15}
+    return SHORT | change
+
+
+def test_when_its_pictures_vanish_the_run_stops(tmp_path, capsys, monkeypatch):
+    change = vanishing(monkeypatch, tmp_path / "mine", "*.jpg")
+    refused(capsys, tmp_path, tmp_path / "mine", "3 of 4 pictures", "unreadable", TRAIN_workers=1, **change)
+
+
+def test_when_one_picture_vanishes_it_is_named_and_the_run_goes_on(tmp_path, capsys, monkeypatch):
+    change = vanishing(monkeypatch, tmp_path / "mine", "*4d483c69.jpg")
+    assert run(tmp_path, mode="srresnet", **change) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("left out: ") == printed.count("4d483c69.jpg") == 1
+    assert json.loads((tmp_path / "checkpoints/g_srgan_init.json").read_text())["updates"] == 30
+
+
+def test_weights_from_elsewhere_are_not_overwritten(tmp_path, capsys):
+    (tmp_path / "checkpoints").mkdir()
+    theirs = tmp_path / "checkpoints/g_srgan_init.weights.h5"
+    theirs.write_bytes(b"precious")
+    refused(capsys, tmp_path, theirs, "would be overwritten")
+    assert theirs.read_bytes() == b"precious"
+
+
+def test_an_output_folder_that_cannot_be_made_is_refused(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    refused(capsys, tmp_path, tmp_path / "file", "cannot be made", TRAIN_checkpoint_dir=tmp_path / "file/sub")
+
+
+def test_missing_vgg_weights_stop_the_run_before_anything_is_written(tmp_path, capsys):
+    missing = tmp_path / "none.h5"
+    ways_out = ["VGG.weights=FILE", "TRAIN.content_loss=mse", "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"]
+    refused(capsys, tmp_path, missing, *ways_out, TRAIN_content_loss="tensorlayer", VGG_weights=missing)
+    (tmp_path / "text.h5").write_text("no weights")
+    refused(capsys, tmp_path, "text.h5", TRAIN_content_loss="tensorlayer", VGG_weights=tmp_path / "text.h5")
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_vgg_without_network_is_one_line_with_the_ways_out(tmp_path):
+    closed = os.environ | {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
+    words = arguments(tmp_path, TRAIN_content_loss="tensorlayer", VGG_weights="imagenet")
+    command = [sys.executable, "train.py", *words]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=closed)
+    line = ended.stderr.splitlines()[-1]
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    for part in ("vgg19_weights", "https://", "VGG.weights=FILE", "TRAIN.content_loss=mse"):
+        assert part in line
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    """No file grows beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(tmp_path, capsys):
+    with largest_file(150_000):
+        refused(capsys, tmp_path, "cannot be written", mode="srresnet", **SHORT)
+    assert run(tmp_path, mode="srresnet", **SHORT) == 0
