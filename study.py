@@ -6,10 +6,14 @@ python study.py serve study --raters 5              a page with an address for e
 python study.py report study                        means with intervals, ranks and tests: study/report
 """
 
+import argparse
 import functools
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from easydict import EasyDict
 
 from config import Parser, configuration, load_keras, prepare_environment
 from rating.make import Scene, check_new, drawn, make_study, scenes_of_examples, scenes_of_folders
@@ -19,7 +23,7 @@ from utils import UserError, exit_status
 EXAMPLES = Path(__file__).parent / "data/valid"
 
 
-def commands_parser():
+def commands_parser() -> Parser:
     """The parser of the three commands."""
     parser = Parser(prog="study.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="make|serve|report")
@@ -43,7 +47,7 @@ def commands_parser():
     return parser
 
 
-def command_line(argv=None):
+def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The parsed options; a mistake is one line and exit 2."""
     parser = commands_parser()
     options, more = parser.parse_known_args(argv)
@@ -62,14 +66,14 @@ def command_line(argv=None):
     return options
 
 
-def need(*packages):
+def need(*packages: str) -> None:
     """Raise UserError where a package is missing that this command alone needs."""
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(f"needs {', '.join(missing)}; pip install -r requirements-study.txt")
 
 
-def folders_of_methods(methods):
+def folders_of_methods(methods: Sequence[str]) -> dict[str, str]:
     """{name: folder} of NAME=FOLDER."""
     folders = {}
     for method in methods:
@@ -82,7 +86,7 @@ def folders_of_methods(methods):
     return folders
 
 
-def scenes_of_benchmarks(config):
+def scenes_of_benchmarks(config: EasyDict) -> tuple[list[Scene], dict[str, str]]:
     """([Scene], {method: where its pictures come from}) of --mode=evaluate's methods on its sets."""
     prepare_environment()
     load_keras()  # only here: the other commands do without
@@ -93,8 +97,8 @@ def scenes_of_benchmarks(config):
     networks, remarks = load_networks(config)
     sources = {kernel: f"MATLAB's imresize, x{scale}" for kernel in KERNELS}
     for stage in STAGES:
-        if stage.network in networks:
-            path = weights_of(stage, config)
+        path = weights_of(stage, config)
+        if path:  # without weights, load_networks leaves the method out
             sources[stage.network] = f"{path.name}, SHA-256 {sha256(path)}"
     scenes = []
     for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, scale, remarks):
@@ -106,7 +110,7 @@ def scenes_of_benchmarks(config):
     return scenes, sources | {"HR": "the original"}
 
 
-def make(options):
+def make(options: argparse.Namespace) -> int:
     """Write a new study; 0. Raises UserError."""
     check_new(options.folder)  # before the networks have done their work
     examples = scenes_of_examples(options.examples)
@@ -126,7 +130,7 @@ def make(options):
     return 0
 
 
-def serve(options):
+def serve(options: argparse.Namespace) -> int:
     """Show a study to raters until Ctrl-C; the exit status. Raises UserError."""
     need("starlette", "uvicorn")
     from rating import server
@@ -134,7 +138,7 @@ def serve(options):
     return server.serve(options.folder, options.host, options.port, options.raters)
 
 
-def report(options):
+def report(options: argparse.Namespace) -> int:
     """Write the report of a study; 0. Raises UserError."""
     need("choix", "matplotlib", "markdown")
     from rating.report import write_report
@@ -143,7 +147,7 @@ def report(options):
     return 0
 
 
-def main(options):
+def main(options: argparse.Namespace) -> int:
     """Run the command; the exit status, 2 for the user's mistake."""
     commands = {"make": make, "serve": serve, "report": report}
     return exit_status("study.py", lambda: commands[options.command](options))

@@ -10,22 +10,25 @@ import functools
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
 from config import Parser
 from upscaling.files import upscale_file
-from upscaling.jobs import LONG, ingredients, make_plan, summary
+from upscaling.jobs import LONG, Job, ingredients, make_plan, summary
 from upscaling.network import ENGINES
 from upscaling.photo_reader import PHOTO_FORMATS
-from upscaling.upscaler import HALO, load
+from upscaling.records import Records
+from upscaling.upscaler import HALO, Upscaler, load
 from utils import UserError, exit_status, sigterm_interrupts
 
 __all__ = ["load"]  # the Python interface: upscaling/upscaler.py
 
 
-def command_line(argv=None):
+def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The parsed options; a mistake is one line and exit 2. Options known from Real-ESRGAN have its letters, too."""
     text = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=30, width=110)
     parser = Parser(prog="upscale.py", description=__doc__, usage="%(prog)s [options] INPUT ...", formatter_class=text)
@@ -58,7 +61,7 @@ def command_line(argv=None):
     return options
 
 
-def size(text):
+def size(text: str) -> tuple[int, int]:
     """(width, height) of "3840x2160" or, for a longest side, "3840"."""
     sides = re.fullmatch(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?", text.lower())
     if not sides:
@@ -66,7 +69,7 @@ def size(text):
     return int(sides[1]), int(sides[2] or sides[1])
 
 
-def wrong_option(options):
+def wrong_option(options: argparse.Namespace) -> str | None:
     """What is wrong with the parsed options, or None."""
     if not options.inputs:
         return "the following arguments are required: INPUT"
@@ -83,7 +86,7 @@ def wrong_option(options):
     return None
 
 
-def load_upscaler(options):
+def load_upscaler(options: argparse.Namespace) -> Upscaler:
     """The Upscaler that `options` ask for. Raises UserError where the model is missing or of another factor."""
     upscaler = load(
         options.model, options.outscale, options.engine, options.tile, options.trust_pickle, options.self_ensemble
@@ -96,20 +99,22 @@ def load_upscaler(options):
     return upscaler
 
 
-def advance(bar, before, elsewhere, done, total):
+def advance(bar: tqdm, before: int, elsewhere: int, done: int, total: int) -> None:
     """Show `done` of the `total` tiles of one file; there were `before`, and there are `elsewhere` in other files."""
     bar.total = elsewhere + total
     bar.update(before + done - bar.n)
 
 
-def say(line, file=None):
+def say(line: str, file: TextIO | None = None) -> None:
     """Print a line above the bar, at once, even into a pipe."""
     file = file or sys.stdout
     tqdm.write(line, file=file)
     file.flush()
 
 
-def run(jobs, options, records, failed, seconds):
+def run(
+    jobs: Sequence[Job], options: argparse.Namespace, records: Records, failed: list[str], seconds: float
+) -> tuple[int, float]:
     """Upscale all files: (how many, megapixels of results). A line in `failed` for each that failed.
 
     seconds: that all of them take, about.
@@ -136,7 +141,7 @@ def run(jobs, options, records, failed, seconds):
     return done, megapixels
 
 
-def upscale(options):
+def upscale(options: argparse.Namespace) -> int:
     """Upscale what `options` name; 0, or 1 where some of it failed."""
     upscaler = load_upscaler(options)
     plan = make_plan(options, upscaler)
@@ -158,7 +163,7 @@ def upscale(options):
     return 1 if plan.failed else 0
 
 
-def main(options):
+def main(options: argparse.Namespace) -> int:
     """The exit status: 1 where some failed, 2 for the user's mistake, 130 for Ctrl-C, 143 for SIGTERM."""
     again = "interrupted; the same command goes on after what is done"
     with sigterm_interrupts():

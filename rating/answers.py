@@ -1,9 +1,11 @@
 """What raters answered, as arrays; and which raters are left out of the report, with the reason."""
 
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from rating.manifest import Study
 from rating.statistics import average
 
 ENOUGH = 0.5  # of the items must have been judged
@@ -20,7 +22,7 @@ class Answers(NamedTuple):
     again: np.ndarray
 
 
-def collect(study, rows):
+def collect(study: Study, rows: Sequence[dict[str, Any]]) -> Answers:
     """The Answers in the rows of the store; those to the examples left out, raters without any too."""
     column = {item.name: number for number, item in enumerate(study.items)}
     rows = [row for row in rows if row["item"] in column]
@@ -32,23 +34,23 @@ def collect(study, rows):
     return Answers(raters, *answers)
 
 
-def keep(answers, kept):
+def keep(answers: Answers, kept: Collection[int]) -> Answers:
     """The Answers of the raters whose numbers are in `kept`."""
     lines = [number for number, rater in enumerate(answers.raters) if rater in kept]
     return Answers([answers.raters[line] for line in lines], answers.first[lines], answers.again[lines])
 
 
-def sets(study):
+def sets(study: Study) -> list[str]:
     """The names of the sets in the order of the items."""
     return list(dict.fromkeys(study.pictures[item.shown[0]]["set"] for item in study.items))
 
 
-def opinions(study, first, name):
+def opinions(study: Study, first: np.ndarray, name: str) -> np.ndarray:
     """(raters, pictures, methods) of the set called `name`: ratings, or in pairs how often a method was preferred.
 
     The latter: of a rater's comparisons of a method with the others, on one picture, the share won; a tie is a half.
     """
-    pictures = {}
+    pictures: dict[str, int] = {}
     cells = []
     for number, item in enumerate(study.items):
         shown = [study.pictures[picture] for picture in item.shown]
@@ -69,7 +71,7 @@ def opinions(study, first, name):
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
-def mean_opinion(study, first, method):
+def mean_opinion(study: Study, first: np.ndarray, method: str) -> np.ndarray | None:
     """(raters,): the mean of a method over all sets; None where the study has no such method."""
     if method not in study.methods:
         return None
@@ -77,7 +79,7 @@ def mean_opinion(study, first, method):
     return average(np.concatenate([opinions(study, first, name)[..., column] for name in sets(study)], 1), 1)
 
 
-def correlation_with_others(first):
+def correlation_with_others(first: np.ndarray) -> np.ndarray:
     """(raters,): of a rater's opinions with the mean of all the others'; NaN where it cannot be told."""
     result = np.full(len(first), np.nan)
     for rater, own in enumerate(first):
@@ -90,7 +92,7 @@ def correlation_with_others(first):
     return result
 
 
-def screen(study, answers):
+def screen(study: Study, answers: Answers) -> list[dict[str, Any]]:
     """[{"rater", "judged", "nearest", "hr", "repeated", "correlation", "reasons"}]; a rater without reasons is kept.
 
     Of pairs, "nearest" is the share that it won, and must be below a half.

@@ -1,6 +1,7 @@
 """The picture of a report: distribution, mean opinion and average rank of each method, a row for each set."""
 
 import io
+from typing import Any
 
 import matplotlib
 
@@ -8,11 +9,12 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
 
 COLOURS = ["#b2182b", "#ef8a62", "#dddddd", "#92c5de", "#2166ac"]  # bad to excellent, for colour-blind eyes too
 
 
-def draw(results, kind):
+def draw(results: list[dict[str, Any]], kind: str) -> bytes:
     """PNG bytes. results: [{"set", "methods": [rows as of rating.report]}]."""
     heights = [0.9 + 0.32 * len(result["methods"]) for result in results]
     figure, axes = plt.subplots(
@@ -36,7 +38,7 @@ def draw(results, kind):
     return buffer.getvalue()
 
 
-def draw_distribution(axis, rows, kind):
+def draw_distribution(axis: Axes, rows: list[dict[str, Any]], kind: str) -> None:
     """A bar a method: the share of each answer, in percent."""
     shares = np.array([row["distribution"] for row in rows], float)
     shares = 100 * shares / np.maximum(shares.sum(1, keepdims=True), 1)
@@ -50,7 +52,7 @@ def draw_distribution(axis, rows, kind):
     axis.legend(ncols=5, fontsize=7, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), handlelength=1)
 
 
-def draw_means(axis, rows, kind):
+def draw_means(axis: Axes, rows: list[dict[str, Any]], kind: str) -> None:
     """A point a method: its mean, with its interval and the paper's mean."""
     places = np.arange(len(rows))
     for place, row in zip(places, rows):

@@ -9,13 +9,14 @@ import platform
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import imageio.v3 as iio
+import numpy as np
 
 from pictures import cut_to_multiple, find_pictures, read_picture, resize
 from rating.manifest import FORMAT, fraction
@@ -34,12 +35,12 @@ class Scene(NamedTuple):
     load: Callable
 
 
-def scenes_of_folders(folders):
+def scenes_of_folders(folders: Mapping[str, str | Path]) -> list[Scene]:
     """[Scene] of {method: folder}: pictures of one name belong together, whatever their format; subfolders are sets.
 
     Raises UserError where a method lacks a picture.
     """
-    found = {}
+    found: dict[str, dict[Path, Path]] = {}
     for method, folder in folders.items():
         folder = Path(folder)
         found[method] = {}
@@ -54,13 +55,13 @@ def scenes_of_folders(folders):
             raise UserError(f"{folders[method]}: {missing[0]} is missing; each method needs the same pictures")
     scenes = []
     for name in wanted:
-        paths = {method: found[method][name] for method in folders}
+        by_method = {method: found[method][name] for method in folders}
         inside = name.parts[0] if len(name.parts) > 1 else "pictures"
-        scenes.append(Scene(inside, "/".join(name.parts[1:] or name.parts), functools.partial(read_all, paths)))
+        scenes.append(Scene(inside, "/".join(name.parts[1:] or name.parts), functools.partial(read_all, by_method)))
     return scenes
 
 
-def read_all(paths):
+def read_all(paths: Mapping[str, Path]) -> dict[str, np.ndarray]:
     """{method: picture} of {method: path}. Raises UserError where they are not of one size."""
     pictures = {method: read_picture(path, grey=True) for method, path in paths.items()}
     sizes = {method: picture.shape[1::-1] for method, picture in pictures.items()}
@@ -72,14 +73,14 @@ def read_all(paths):
     return pictures
 
 
-def scenes_of_examples(folder):
+def scenes_of_examples(folder: str | Path) -> list[Scene]:
     """[Scene] of pictures to learn the scale from: nearest is bad, HR is excellent (paper, section 3.3)."""
     return [
         Scene("examples", path.stem, functools.partial(read_example, path)) for path in find_pictures(folder)[:EXAMPLES]
     ]
 
 
-def read_example(path):
+def read_example(path: Path) -> dict[str, np.ndarray]:
     """{"nearest": sr, "HR": hr}, uint8 (h, w, 3), of one example. Raises UserError."""
     hr = cut_to_multiple(read_picture(path), SCALE)
     if not hr.size:
@@ -87,7 +88,7 @@ def read_example(path):
     return {"nearest": resize(resize(hr, 1 / SCALE), SCALE, "nearest"), "HR": hr}
 
 
-def drawn(scenes, count, seed):
+def drawn(scenes: Sequence[Scene], count: int, seed: int) -> list[Scene]:
     """At most `count` scenes of each set, drawn by the seed, in their old order; all of them without a count."""
     chosen = []
     for name in dict.fromkeys(scene.set for scene in scenes):
@@ -97,13 +98,13 @@ def drawn(scenes, count, seed):
     return chosen
 
 
-def check_new(folder):
+def check_new(folder: str | Path) -> None:
     """Raise UserError where there is something already, for a study is never overwritten."""
     if os.path.lexists(folder):
         raise UserError(f"{folder}: exists already and is left as it is; choose another name")
 
 
-def check_names(kind, scenes, methods):
+def check_names(kind: str, scenes: Sequence[Scene], methods: Collection[str]) -> None:
     """Raise UserError where a name cannot be shown, or where methods are missing that this kind of study needs."""
     for name in [*methods, *{scene.set for scene in scenes}]:
         if not PLAIN.fullmatch(name):
@@ -115,7 +116,14 @@ def check_names(kind, scenes, methods):
         raise UserError("pairs are compared with the original: add HR=FOLDER")
 
 
-def make_study(folder, kind, seed, scenes, sources, examples):
+def make_study(
+    folder: str | Path,
+    kind: str,
+    seed: int,
+    scenes: Sequence[Scene],
+    sources: Mapping[str, str],
+    examples: Sequence[Scene],
+) -> int:
     """Write a study to `folder`, all of it or nothing; the number of items.
 
     sources: {method: where its pictures come from}. Raises UserError where `folder` exists.
@@ -127,7 +135,8 @@ def make_study(folder, kind, seed, scenes, sources, examples):
     temporary = folder.with_name(f"{PARTIAL}{os.getpid()}-{folder.name[-60:]}")
     try:
         make_folder(temporary / "pictures")
-        pictures, items, shown = {}, [], []
+        pictures: dict[str, Any] = {}
+        items, shown = [], []
         for scene in scenes:
             names = write_scene(temporary, scene, pictures)
             items += items_of(kind, names)
@@ -155,7 +164,7 @@ def make_study(folder, kind, seed, scenes, sources, examples):
     return len(items)
 
 
-def write_scene(folder, scene, pictures):
+def write_scene(folder: Path, scene: Scene, pictures: dict[str, Any]) -> dict[str, str]:
     """Write the pictures of a scene as PNG under random names and note them in `pictures`; {method: name}."""
     names = {}
     for method, picture in scene.load().items():
@@ -169,7 +178,7 @@ def write_scene(folder, scene, pictures):
     return names
 
 
-def items_of(kind, names):
+def items_of(kind: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
     """What is judged of a scene: each picture; or each two of them, beside the original. names: {method: name}."""
     if kind == "rating":
         return [{"name": name, "shown": [name]} for name in names.values()]
@@ -178,7 +187,7 @@ def items_of(kind, names):
     return [{"name": f"{first}-{second}", "shown": [first, names["HR"], second]} for first, second in pairs]
 
 
-def examples_of(kind, names):
+def examples_of(kind: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
     """The examples of a scene with their answers: nearest is 1 and HR 5; of a pair, the original itself is closer."""
     nearest, hr = names["nearest"], names["HR"]
     if kind == "rating":

@@ -42,17 +42,17 @@ class Study(NamedTuple):
     items: list
     examples: list
 
-    def path(self, name):
+    def path(self, name: str) -> Path:
         """Where the picture with this opaque name is."""
         return self.folder / "pictures" / f"{name}.png"
 
     @property
-    def database(self):
+    def database(self) -> Path:
         """Where the ratings are."""
         return self.folder / "ratings.sqlite"
 
 
-def read_study(folder):
+def read_study(folder: str | Path) -> Study:
     """The Study in `folder`. Raises UserError where there is none, or none that can be read."""
     path = Path(folder, "study.json")
     try:
@@ -72,12 +72,12 @@ def read_study(folder):
         raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error}); restore it") from error
 
 
-def sha256(path):
+def sha256(path: str | Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def check_pictures(study):
+def check_pictures(study: Study) -> None:
     """Raise UserError where a picture is missing or is not the one that the study was made with."""
     for name, picture in study.pictures.items():
         path = study.path(name)
@@ -87,23 +87,23 @@ def check_pictures(study):
             raise UserError(f"{path}: is not the picture the study was made with; restore it")
 
 
-def fraction(*words):
+def fraction(*words: object) -> float:
     """A number in [0, 1) that follows from `words` alone, on any machine and with any version of any library."""
     digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def showings(study, rater):
+def showings(study: Study, rater: int) -> list[Showing]:
     """[Showing]: everything that `rater` (a number) is shown, in order; it follows from the seed and the number.
 
     The examples come first, then all items in random order. A repeat comes in the second half and is of an item of
     the first third, so that at least a sixth of the study lies between the two.
     """
 
-    def draw(item, what):
+    def draw(item: Item, what: str) -> float:
         return fraction(study.seed, rater, item.name, what)
 
-    def showing(item, repeat=0):
+    def showing(item: Item, repeat: int = 0) -> Showing:
         return Showing(item, repeat, len(item.shown) > 1 and draw(item, f"side {repeat}") < 0.5)
 
     order = sorted(study.items, key=lambda item: draw(item, "order"))

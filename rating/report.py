@@ -5,11 +5,14 @@ import csv
 import io
 import json
 import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import markdown
 
 from rating.figure import draw
-from rating.manifest import read_study
+from rating.manifest import Study, read_study
 from rating.results import analyse
 from rating.store import Store
 from utils import UserError, atomic_write, make_folder, write_text
@@ -20,7 +23,7 @@ img {max-width: 100%} table {border-collapse: collapse; margin: 1em 0}
 th, td {padding: 2px 10px; border-bottom: 1px solid #ccc; text-align: left}"""
 
 
-def write_report(folder, everyone=False):
+def write_report(folder: str | Path, everyone: bool = False) -> str:
     """Write FOLDER/report from the ratings so far; a line that says so. Raises UserError where there are none."""
     study = read_study(folder)
     if not study.database.is_file():
@@ -48,18 +51,18 @@ def write_report(folder, everyone=False):
     return f"{target}/report.html: {results['answers']} answers of {results['raters']} raters"
 
 
-def number(value, digits=2):
+def number(value: float | None, digits: int = 2) -> str:
     """A number in a table; empty where there is none."""
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def table(header, rows):
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Lines of a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return ["", *(f"| {' | '.join(map(str, line))} |" for line in lines), ""]
 
 
-def as_markdown(results):
+def as_markdown(results: dict[str, Any]) -> str:
     """The report. A dict of results as analyse() gives it."""
     rating = results["kind"] == "rating"
     lines = [f"# {'Mean opinion' if rating else 'Preference'}", ""]
@@ -77,7 +80,7 @@ def as_markdown(results):
     return "\n".join(lines + repeats_and_screens(results)) + "\n"
 
 
-def means(result, rating):
+def means(result: dict[str, Any], rating: bool) -> list[str]:
     """Lines of the table of means, the best method first."""
     shown = ["1", "2", "3", "4", "5"] if rating else ["other closer", "tie", "closer"]
     kind = ["mean opinion", "95 % interval", "paper"] if rating else ["share preferred", "95 % interval", "strength"]
@@ -89,7 +92,7 @@ def means(result, rating):
     return table(["method", *kind, "average rank", *shown], rows)
 
 
-def comparison(found):
+def comparison(found: dict[str, Any] | None) -> list[str]:
     """Lines that tell Friedman's test and those of the pairs of methods."""
     if found is None:
         return ["No tests: they need three raters or more who judged every method, and three methods.", ""]
@@ -112,17 +115,17 @@ def comparison(found):
     return lines + table(["methods", "difference", "p (Wilcoxon)", "p (Holm)", "differ at 5 %"], rows)
 
 
-def enough_to_differ(pairs):
+def enough_to_differ(pairs: int) -> int:
     """The fewest raters with whom Wilcoxon's p, after Holm over `pairs`, can be below 5 %: the smallest is 2 / 2^n."""
     return 2 + math.floor(math.log2(pairs / 0.05))
 
 
-def probability(p):
+def probability(p: float) -> str:
     """A p-value in words."""
     return "not defined" if p is None else "< 0.0001" if p < 0.0001 else f"= {p:.4f}"
 
 
-def notes(results, rating):
+def notes(results: dict[str, Any], rating: bool) -> list[str]:
     """What may be concluded, as a list."""
     lines = [
         "- Intervals are for other raters and other pictures of the same kind: a bootstrap over both together. There "
@@ -142,7 +145,7 @@ def notes(results, rating):
     return lines
 
 
-def screening(lines):
+def screening(lines: list[dict[str, Any]]) -> list[str]:
     """Lines of the table of raters: what they were screened by, and who was left out."""
     header = ["rater", "judged", "nearest", "HR", "repeats differ by", "correlation", "kept"]
     rows = []
@@ -154,7 +157,7 @@ def screening(lines):
     return table(header, rows)
 
 
-def repeats_and_screens(results):
+def repeats_and_screens(results: dict[str, Any]) -> list[str]:
     """Lines on the items shown twice and on the raters' screens."""
     repeated, screens = results["repeats"], results["screens"]
     lines = []
@@ -169,7 +172,7 @@ def repeats_and_screens(results):
     return lines + [f"Pictures that did not fit and were cropped: {screens['cropped']:.0%}."]
 
 
-def as_html(text, picture):
+def as_html(text: str, picture: bytes) -> str:
     """One file that needs no other: the Markdown rendered, the picture within."""
     body = markdown.markdown(text, extensions=["tables"])
     data = base64.b64encode(picture).decode()
@@ -178,7 +181,7 @@ def as_html(text, picture):
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
 
-def methods_table(results):
+def methods_table(results: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of methods.csv."""
     labels = ["1", "2", "3", "4", "5"] if results["kind"] == "rating" else ["other_closer", "tie", "closer"]
     rows = []
@@ -189,7 +192,7 @@ def methods_table(results):
     return rows
 
 
-def ratings_table(study, rows):
+def ratings_table(study: Study, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of ratings.csv: every answer, examples left out, with the methods named and the raters numbered."""
     shown = {item.name: [study.pictures[name] for name in item.shown] for item in study.items}
     result = []
@@ -204,7 +207,7 @@ def ratings_table(study, rows):
     return result
 
 
-def as_csv(rows):
+def as_csv(rows: list[dict[str, Any]]) -> str:
     """The rows as CSV, every column."""
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")

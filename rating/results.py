@@ -1,10 +1,13 @@
 """The results of a study as one dict, which the report prints and JSON keeps."""
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from rating.answers import collect, keep, opinions, screen, sets
+from rating.answers import Answers, collect, keep, opinions, screen, sets
+from rating.manifest import Study
 from rating.statistics import average_rank, compare_methods, mean_with_interval, strengths
 
 # Mean opinion scores of the paper: table 2, and table 1 for the variants of its last four
@@ -52,14 +55,14 @@ PAPER = {
 LIMITS = {"rating": (1, 5), "pairs": (0, 1)}
 
 
-def analyse(study, rows, everyone=False):
+def analyse(study: Study, rows: list[dict[str, Any]], everyone: bool = False) -> dict[str, Any]:
     """All results of a study from the rows of its store; without anybody left out where `everyone` is true."""
     answers = collect(study, rows)
     screening = screen(study, answers)
     for line in screening:
         line["kept"] = everyone or not line["reasons"]
     used = keep(answers, {line["rater"] for line in screening if line["kept"]})
-    result = {
+    result: dict[str, Any] = {
         "kind": study.kind,
         "seed": study.seed,
         "raters": len(used.raters),
@@ -79,7 +82,7 @@ def analyse(study, rows, everyone=False):
     return without_nan(result)
 
 
-def methods_of_set(study, first, name, values):
+def methods_of_set(study: Study, first: np.ndarray, name: str, values: np.ndarray) -> list[dict[str, Any]]:
     """[{"method", "mean", "low", "high", "rank", "distribution", "paper" or "strength"}], as the methods lie."""
     mean, low, high = mean_with_interval(values, LIMITS[study.kind], study.seed)
     rank = average_rank(values)
@@ -97,29 +100,29 @@ def methods_of_set(study, first, name, values):
     return rows
 
 
-def distribution(study, first, name):
+def distribution(study: Study, first: np.ndarray, name: str) -> tuple[list[list[int]], list[tuple[int, int, int]]]:
     """(how often each method got each answer, [(first, second, value)] of the comparisons) of one set.
 
     Of ratings 1 to 5; of pairs: the other was closer, a tie, this one was closer.
     """
     counts = np.zeros((len(study.methods), 5 if study.kind == "rating" else 3), int)
-    comparisons = []
+    comparisons: list[tuple[int, int, int]] = []
     for number, item in enumerate(study.items):
         shown = [study.pictures[picture] for picture in item.shown]
         if shown[0]["set"] != name:
             continue
-        places = [study.methods.index(picture["method"]) for picture in (shown[0], shown[-1])]
+        first_place, second_place = (study.methods.index(picture["method"]) for picture in (shown[0], shown[-1]))
         for value in first[~np.isnan(first[:, number]), number].astype(int):
             if study.kind == "rating":
-                counts[places[0], value - 1] += 1
+                counts[first_place, value - 1] += 1
             else:
-                counts[places[0], 3 - value] += 1
-                counts[places[1], value - 1] += 1
-                comparisons.append((*places, value))
+                counts[first_place, 3 - value] += 1
+                counts[second_place, value - 1] += 1
+                comparisons.append((first_place, second_place, value))
     return counts.tolist(), comparisons
 
 
-def repeats(answers):
+def repeats(answers: Answers) -> dict[str, Any]:
     """How the second answers to an item differ from the first ones: {"count", "same", "difference", "mean_shift"}."""
     shift = (answers.again - answers.first)[~np.isnan(answers.again - answers.first)]
     if not len(shift):
@@ -132,7 +135,7 @@ def repeats(answers):
     }
 
 
-def screens(study, rows, raters):
+def screens(study: Study, rows: list[dict[str, Any]], raters: Sequence[int]) -> dict[str, Any]:
     """What the page was seen on: pixel ratios and screens with their numbers of answers, and the share cropped."""
     rows = [row for row in rows if row["rater"] in raters]
     shown = {item.name: study.pictures[item.shown[0]] for item in study.items + study.examples}
@@ -145,7 +148,7 @@ def screens(study, rows, raters):
     return {"pixel_ratios": dict(ratios), "screens": dict(sizes), "cropped": cropped / max(len(rows), 1)}
 
 
-def without_nan(value):
+def without_nan(value: Any) -> Any:
     """The same with None for NaN, which JSON does not know, and numbers as Python's."""
     if isinstance(value, dict):
         return {key: without_nan(inner) for key, inner in value.items()}

@@ -6,15 +6,17 @@ import json
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rating.manifest import check_pictures, read_study, showings
+from rating.manifest import Study, check_pictures, read_study, showings
 from rating.store import Store
 from utils import UserError, listen
 
@@ -33,11 +35,11 @@ HEADERS = {  # nothing from elsewhere, and the address, which is the rater's key
 class Session:
     """What one rater sees of a study: `step` counts from 0 through the examples and all showings."""
 
-    def __init__(self, study, store, rater):
+    def __init__(self, study: Study, store: Store, rater: int) -> None:
         self.study, self.store, self.rater = study, store, rater
         self.showings = showings(study, rater)
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """What the page shows next; of the items, nothing but how many there are."""
         step, examples, steps = self.store.count(self.rater), len(self.study.examples), len(self.showings)
         rated, card = step - examples, None
@@ -55,7 +57,7 @@ class Session:
         facts = {"kind": self.study.kind, "step": step, "steps": steps, "examples": examples}
         return facts | {"answer": answer, "card": card}
 
-    def picture(self, step, place):
+    def picture(self, step: int, place: int) -> Path | None:
         """The path of a picture of a step; None beyond the next one, which the page loads ahead."""
         if step > min(self.store.count(self.rater) + 1, len(self.showings) - 1):
             return None
@@ -63,7 +65,7 @@ class Session:
         shown = showing.item.shown[::-1] if showing.flipped else showing.item.shown
         return self.study.path(shown[place]) if place < len(shown) else None
 
-    def answer(self, step, value, seen):
+    def answer(self, step: int, value: int, seen: dict[str, Any]) -> None:
         """Keep an answer. Raises HTTPException where it is not the step's turn, or another answer is kept already."""
         due, examples = self.store.count(self.rater), len(self.study.examples)
         if step > due or step >= len(self.showings):
@@ -77,7 +79,7 @@ class Session:
             raise HTTPException(409, f"step {step} has another answer already, which is kept")
 
 
-def read_answer(body, kind):
+def read_answer(body: bytes, kind: str) -> tuple[int, int, dict[str, Any]]:
     """(step, value, seen) of what the page sent. Raises HTTPException where it is not of that form."""
     try:
         sent = json.loads(body)
@@ -95,42 +97,42 @@ def read_answer(body, kind):
     return step, value, {"seconds": round(sent["seconds"], 3), "pixel_ratio": sent["pixel_ratio"]} | sizes
 
 
-def reply(content, kind="text/plain", status=200, cache="no-store"):
+def reply(content: str | bytes, kind: str = "text/plain", status: int = 200, cache: str = "no-store") -> Response:
     """A reply with the headers that all have: nothing from elsewhere, nothing kept."""
     return Response(content, status, HEADERS | {"Cache-Control": cache}, media_type=kind)
 
 
-def application(study, store):
+def application(study: Study, store: Store) -> Starlette:
     """The Starlette application that serves a study."""
 
     @functools.cache
-    def session_of(rater):
+    def session_of(rater: int) -> Session:
         return Session(study, store, rater)
 
-    def session(request):
+    def session(request: Request) -> Session:
         rater = store.find_rater(request.path_params["token"])
         if rater is None:
             raise HTTPException(404, "no such address; ask whoever invited you for yours")
         return session_of(rater)
 
-    def page(request):
+    def page(request: Request) -> Response:
         session(request)
         return asset("page.html")
 
-    def asset(name):
+    def asset(name: str) -> Response:
         path = Path(__file__).parent / name
         return reply(path.read_bytes(), TYPES[path.suffix])
 
-    def state(request):
+    def state(request: Request) -> Response:
         return reply(json.dumps(session(request).state()), "application/json")
 
-    def picture(request):
+    def picture(request: Request) -> Response:
         path = session(request).picture(request.path_params["step"], request.path_params["place"])
         if path is None:
             raise HTTPException(404, "not shown yet")
         return reply(path.read_bytes(), "image/png", cache="private, max-age=86400, immutable")
 
-    async def answer(request):
+    async def answer(request: Request) -> Response:
         body = b""
         async for part in request.stream():
             body += part
@@ -138,15 +140,15 @@ def application(study, store):
                 raise HTTPException(413, "too long for an answer")
         return await run_in_threadpool(take, request, body)
 
-    def take(request, body):
+    def take(request: Request, body: bytes) -> Response:
         current = session(request)
         current.answer(*read_answer(body, study.kind))
         return reply(json.dumps(current.state()), "application/json")
 
-    def refused(request, error):
+    def refused(request: Request, error: Any) -> Response:
         return reply(f"{error.detail}\n", status=error.status_code)
 
-    def broken(request, error):
+    def broken(request: Request, error: Exception) -> Response:
         print(f"study.py: {error}", file=sys.stderr, flush=True)  # it names files: not for raters
         return reply("the server cannot keep ratings at the moment; this page tries until it can\n", status=507)
 
@@ -161,7 +163,7 @@ def application(study, store):
     return Starlette(routes=routes, exception_handlers={HTTPException: refused, UserError: broken})
 
 
-def serve(folder, host, port, raters):
+def serve(folder: str | Path, host: str, port: int, raters: int) -> int:
     """Serve the study in `folder` until Ctrl-C, to `raters` raters or as many as there are. Raises UserError."""
     study = read_study(folder)
     check_pictures(study)

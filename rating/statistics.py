@@ -5,6 +5,8 @@ values: (raters, pictures, methods) throughout; NaN where a rater has not judged
 
 import itertools
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -12,20 +14,20 @@ from scipy import stats
 DRAWS = 2000  # resamples of the bootstrap
 
 
-def average(values, axis):
+def average(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
     """np.nanmean without its warning where all is NaN."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice")
         return np.nanmean(values, axis)
 
 
-def resample_counts(rng, count):
+def resample_counts(rng: np.random.Generator, count: int) -> np.ndarray:
     """(DRAWS, count): how often each of `count` things is drawn when as many are drawn with replacement."""
     drawn = rng.integers(count, size=(DRAWS, count)) + count * np.arange(DRAWS)[:, None]
     return np.bincount(drawn.ravel(), minlength=DRAWS * count).reshape(DRAWS, count).astype(float)
 
 
-def resampled_means(values, seed):
+def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
     """Means of the methods (DRAWS, methods) when raters and pictures are both drawn with replacement.
 
     The pigeonhole bootstrap (Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1).
@@ -34,7 +36,7 @@ def resampled_means(values, seed):
     rng = np.random.default_rng(seed)
     rater_counts, picture_counts = resample_counts(rng, raters), resample_counts(rng, pictures)
 
-    def total(x):
+    def total(x: np.ndarray) -> np.ndarray:
         of_raters = (rater_counts @ x.reshape(raters, -1)).reshape(DRAWS, pictures, methods)
         return np.einsum("dp,dpm->dm", picture_counts, of_raters)
 
@@ -43,7 +45,7 @@ def resampled_means(values, seed):
         return total(np.where(known, values, 0)) / total(known.astype(float))
 
 
-def variance_of_mean(values):
+def variance_of_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(variance of each method's mean, its degrees of freedom), raters and pictures taken as drawn at random.
 
     The two-way analysis of variance: what raters vary by and what pictures vary by both hold the noise of single
@@ -62,7 +64,9 @@ def variance_of_mean(values):
     return variance, np.maximum(freedom, fewest)
 
 
-def mean_with_interval(values, limits, seed=0):
+def mean_with_interval(
+    values: np.ndarray, limits: tuple[float, float], seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(mean, low, high), each (methods,): 95 % intervals for other raters and other pictures of the same kind.
 
     A bootstrap over raters and pictures together. As it is, it counts the noise of single ratings thrice (Owen 2007)
@@ -83,16 +87,16 @@ def mean_with_interval(values, limits, seed=0):
     return mean, np.clip(mean + low, *limits), np.clip(mean + high, *limits)
 
 
-def average_rank(values):
+def average_rank(values: np.ndarray) -> np.ndarray:
     """(methods,): 1 for the method rated best; over all pictures of which a rater has judged every method."""
     rows = values.reshape(-1, values.shape[-1])
     rows = rows[~np.isnan(rows).any(1)]
     return average(stats.rankdata(-rows, axis=1), 0) if len(rows) else np.full(values.shape[-1], np.nan)
 
 
-def holm(p):
-    """The p values of Holm's step-down procedure (Holm 1979), for several tests at once."""
-    p = np.asarray(p, float)
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Return the p values of several tests (tests,), corrected by Holm's step-down procedure (Holm 1979)."""
+    p = np.asarray(p_values, float)
     order = np.argsort(p)
     factors = len(p) - np.arange(len(p))
     adjusted = np.empty(len(p))
@@ -100,7 +104,7 @@ def holm(p):
     return adjusted
 
 
-def signed_rank_test(difference):
+def signed_rank_test(difference: np.ndarray) -> float:
     """Two-sided p of Wilcoxon's signed-rank test, zeros left out; exact for up to 13 raters, with ties too.
 
     scipy's own is exact with ties as well, and takes half a second then.
@@ -115,7 +119,7 @@ def signed_rank_test(difference):
     return float(stats.permutation_test((ranks,), np.sum, **signs).pvalue)
 
 
-def compare_methods(values, methods):
+def compare_methods(values: np.ndarray, methods: Sequence[str]) -> dict[str, Any] | None:
     """Friedman's test, then Wilcoxon's signed-rank test of every two methods with Holm's correction; None for too few.
 
     The raters' mean opinions are what is compared, for the ratings of one rater are not independent.
@@ -126,7 +130,7 @@ def compare_methods(values, methods):
     if len(means) < 3 or len(methods) < 3:
         return None
     chi2, p = stats.friedmanchisquare(*means.T)
-    pairs = []
+    pairs: list[dict[str, Any]] = []
     for a, b in itertools.combinations(range(len(methods)), 2):
         difference = np.round(means[:, a] - means[:, b], 9)  # equal means are equal, whatever their roundings
         p_value = signed_rank_test(difference)
@@ -136,7 +140,7 @@ def compare_methods(values, methods):
     return {"raters": len(means), "chi2": float(chi2), "p": float(p), "pairs": pairs}
 
 
-def strengths(count, comparisons):
+def strengths(count: int, comparisons: Sequence[tuple[int, int, int]]) -> np.ndarray:
     """Bradley-Terry strengths (count,) with mean 0, by choix; a difference of 1 is preferred 73 % of the time.
 
     comparisons: [(first, second, value)] with value 1 (first), 2 (a tie) or 3 (second). A tie is half a win for each,

@@ -4,7 +4,10 @@ import contextlib
 import secrets
 import sqlite3
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from utils import UserError
 
@@ -34,7 +37,7 @@ class Store:
     Every method raises UserError where the file cannot be read or written.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path, self.lock = path, threading.Lock()
         with self._errors():
             self.connection = sqlite3.connect(path, check_same_thread=False)
@@ -43,30 +46,30 @@ class Store:
             self.connection.executescript(TABLES)
 
     @contextlib.contextmanager
-    def _errors(self):
+    def _errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
             raise UserError(f"{self.path}: {error}") from error
 
     @contextlib.contextmanager
-    def _transaction(self):
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit what the block does, or undo it."""
         with self._errors(), self.lock, self.connection:
             yield self.connection
 
-    def close(self):
+    def close(self) -> None:
         """Close the database."""
         with self._errors(), self.lock:
             self.connection.close()
 
-    def raters(self):
+    def raters(self) -> list[tuple[int, str, int]]:
         """[(number, token, how many ratings)], the first rater first."""
         query = "SELECT number, token, COUNT(item) FROM raters LEFT JOIN ratings ON rater = number GROUP BY number"
         with self._transaction() as connection:
             return connection.execute(query).fetchall()
 
-    def add_raters(self, total):
+    def add_raters(self, total: int) -> None:
         """Add raters until there are `total`, each with a random token of 128 bits."""
         with self._transaction() as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -74,18 +77,18 @@ class Store:
             for number in range(count + 1, total + 1):
                 connection.execute("INSERT INTO raters VALUES (?, ?)", (number, secrets.token_urlsafe(16)))
 
-    def find_rater(self, token):
+    def find_rater(self, token: str) -> int | None:
         """The number of the rater with this token, or None."""
         with self._transaction() as connection:
             found = connection.execute("SELECT number FROM raters WHERE token = ?", (token,)).fetchone()
         return found and found[0]
 
-    def count(self, rater):
+    def count(self, rater: int) -> int:
         """How many ratings a rater has given, examples among them."""
         with self._transaction() as connection:
             return connection.execute("SELECT COUNT(*) FROM ratings WHERE rater = ?", (rater,)).fetchone()[0]
 
-    def add(self, rater, item, repeat, value, seen):
+    def add(self, rater: int, item: str, repeat: int, value: int, seen: dict[str, Any]) -> int:
         """Keep a rating unless there is one of this item already; the value that is kept, once it is on the disk.
 
         seen: {"seconds", "pixel_ratio", "screen", "room"}, of the page.
@@ -99,7 +102,7 @@ class Store:
             (kept,) = connection.execute(query, (rater, item, repeat)).fetchone()
         return kept
 
-    def ratings(self):
+    def ratings(self) -> list[dict[str, Any]]:
         """All ratings as dicts with the table's columns, by rater and time."""
         with self._transaction() as connection:
             rows = connection.execute("SELECT * FROM ratings ORDER BY rater, rated, item, repeat")
