@@ -8,11 +8,12 @@ test: .venv/ready  ## lint, types and all tests, on TensorFlow
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/python -m pytest -q -n auto --dist=loadfile
+	.venv/bin/python -m pytest -q -n auto --dist=loadfile --no-loadscope-reorder
 
 test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not installed, and one backend against the other
 	JAX_PYTHON=.venv-jax/bin/python .venv/bin/python -m pytest -q tests/test_backends.py
-	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -q -n auto --dist=loadfile --ignore=tests/test_quick.py --ignore=tests/test_backends.py
+	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -q -n auto --dist=loadfile --no-loadscope-reorder \
+		--ignore=tests/test_quick.py --ignore=tests/test_backends.py
 
 upscale-ready: .venv-upscale/ready  ## what upscale.py needs, and no more: half a minute
 

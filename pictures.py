@@ -18,14 +18,8 @@ from scipy import sparse
 from utils import UserError, atomic_write, reason
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-FORMATS = [
-    "PNG",
-    "JPEG",
-    "WEBP",
-    "BMP",
-    "TIFF",
-    "GIF",
-]  # whatever the suffix; for others, such as EPS, Pillow starts programs
+# What is read, whatever the suffix. For others, such as EPS, Pillow starts programs.
+FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"]
 # What Pillow raises on damaged files, as found by benchmarks/fuzz_upscale.py
 DAMAGED = (
     OSError,

@@ -15,6 +15,15 @@ import keras  # noqa: E402
 import numerics  # noqa: E402
 import pytest  # noqa: E402
 
+# A core that takes one of these last would be alone for long; the order needs pytest's --no-loadscope-reorder.
+LONGEST = ["test_quick", "test_faults", "test_train", "test_photos", "test_devices", "test_train_input", "test_teacher"]
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest first, the others as they are."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture(scope="module", autouse=True)
 def same_initial_weights_in_the_modules_fixtures():

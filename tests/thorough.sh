@@ -26,7 +26,7 @@ try() {  # backend, setting, seed, interpreter, words for pytest
   # a setting is one or two assignments, so it has to be split
   # shellcheck disable=SC2086
   if output=$(env KERAS_BACKEND="$backend" TEST_SEED="$seed" JAX_PYTHON=.venv-jax/bin/python $setting \
-    "$python" -m pytest -q -m numerical -n auto --dist=loadfile -p no:warnings "$@" 2>&1); then
+    "$python" -m pytest -q -m numerical -n auto --dist=loadfile --no-loadscope-reorder -p no:warnings "$@" 2>&1); then
     echo "$backend, $setting, seed $seed: $(grep -E "^[0-9]+ passed" <<<"$output")"
   else
     failures=$((failures + 1))
