@@ -24,7 +24,7 @@ EXAMPLES = Path(__file__).parent / "data/valid"
 
 
 def commands_parser() -> Parser:
-    """The parser of the three commands."""
+    """Return the parser of the three commands."""
     parser = Parser(prog="study.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="make|serve|report")
     make_parser = commands.add_parser("make", help="write a new study")
@@ -48,7 +48,7 @@ def commands_parser() -> Parser:
 
 
 def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The parsed options; a mistake is one line and exit 2."""
+    """Return the parsed options. Exits with 2 and one line after a mistake."""
     parser = commands_parser()
     options, more = parser.parse_known_args(argv)
     if more and (options.command != "make" or any(word.startswith("-") for word in more)):
@@ -67,14 +67,14 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def need(*packages: str) -> None:
-    """Raise UserError where a package is missing that this command alone needs."""
+    """Raise UserError if one of `packages`, which only some commands need, is not installed."""
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(f"needs {', '.join(missing)}; pip install -r requirements-study.txt")
 
 
 def folders_of_methods(methods: Sequence[str]) -> dict[str, str]:
-    """{name: folder} of NAME=FOLDER."""
+    """Return {name: folder} of words NAME=FOLDER. Raises UserError if one has another form or a name comes twice."""
     folders = {}
     for method in methods:
         name, equals, folder = method.partition("=")
@@ -87,9 +87,12 @@ def folders_of_methods(methods: Sequence[str]) -> dict[str, str]:
 
 
 def scenes_of_benchmarks(config: EasyDict) -> tuple[list[Scene], dict[str, str]]:
-    """([Scene], {method: where its pictures come from}) of --mode=evaluate's methods on its sets."""
+    """Return the scenes of --mode=evaluate's methods and sets, and {method: where its pictures come from}.
+
+    Raises UserError if weights do not fit or there is no picture.
+    """
     prepare_environment()
-    load_keras()  # only here: the other commands do without
+    load_keras()  # the other commands do without, and start at once
     from evaluate import KERNELS, benchmark_sets, every_method, load_networks, weights_of
     from training.stages import STAGES
 
@@ -111,7 +114,7 @@ def scenes_of_benchmarks(config: EasyDict) -> tuple[list[Scene], dict[str, str]]
 
 
 def make(options: argparse.Namespace) -> int:
-    """Write a new study; 0. Raises UserError."""
+    """Write a new study; return 0. Raises UserError if methods, pictures or the folder cannot be used."""
     check_new(options.folder)  # before the networks have done their work
     examples = scenes_of_examples(options.examples)
     if options.methods:
@@ -131,7 +134,7 @@ def make(options: argparse.Namespace) -> int:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Show a study to raters until Ctrl-C; the exit status. Raises UserError."""
+    """Show a study to raters until Ctrl-C; return the exit status. Raises UserError if it or the port is unusable."""
     need("starlette", "uvicorn")
     from rating import server
 
@@ -139,7 +142,7 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write the report of a study; 0. Raises UserError."""
+    """Write the report of a study; return 0. Raises UserError if nobody has rated yet."""
     need("choix", "matplotlib", "markdown")
     from rating.report import write_report
 
@@ -148,7 +151,7 @@ def report(options: argparse.Namespace) -> int:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Run the command; the exit status, 2 for the user's mistake."""
+    """Run the command; return the exit status, 2 after a user's mistake."""
     commands = {"make": make, "serve": serve, "report": report}
     return exit_status("study.py", lambda: commands[options.command](options))
 

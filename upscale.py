@@ -29,7 +29,7 @@ __all__ = ["load"]  # the Python interface: upscaling/upscaler.py
 
 
 def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The parsed options; a mistake is one line and exit 2. Options known from Real-ESRGAN have its letters, too."""
+    """Return the parsed options; Real-ESRGAN's letters are among them. Exits with 2 and one line after a mistake."""
     text = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=30, width=110)
     parser = Parser(prog="upscale.py", description=__doc__, usage="%(prog)s [options] INPUT ...", formatter_class=text)
     add = parser.add_argument
@@ -62,7 +62,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def size(text: str) -> tuple[int, int]:
-    """(width, height) of "3840x2160" or, for a longest side, "3840"."""
+    """Return (width, height) in pixels: of "3840x2160" those, of "3840", a longest side, (3840, 3840)."""
     sides = re.fullmatch(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?", text.lower())
     if not sides:
         raise argparse.ArgumentTypeError(f"{text}: must be like 3840x2160, or 3840 for the longest side")
@@ -70,7 +70,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def wrong_option(options: argparse.Namespace) -> str | None:
-    """What is wrong with the parsed options, or None."""
+    """Return what is wrong with the parsed options, or None."""
     if not options.inputs:
         return "the following arguments are required: INPUT"
     if options.outscale is not None and not 0 < options.outscale <= 16:
@@ -87,7 +87,7 @@ def wrong_option(options: argparse.Namespace) -> str | None:
 
 
 def load_upscaler(options: argparse.Namespace) -> Upscaler:
-    """The Upscaler that `options` ask for. Raises UserError where the model is missing or of another factor."""
+    """Return the Upscaler that `options` ask for. Raises UserError if the model is missing or of another factor."""
     upscaler = load(
         options.model, options.outscale, options.engine, options.tile, options.trust_pickle, options.self_ensemble
     )
@@ -100,7 +100,7 @@ def load_upscaler(options: argparse.Namespace) -> Upscaler:
 
 
 def advance(bar: tqdm, before: int, elsewhere: int, done: int, total: int) -> None:
-    """Show `done` of the `total` tiles of one file; there were `before`, and there are `elsewhere` in other files."""
+    """Show in `bar` that `done` of `total` tiles of a file are done, after `before`; other files have `elsewhere`."""
     bar.total = elsewhere + total
     bar.update(before + done - bar.n)
 
@@ -115,9 +115,9 @@ def say(line: str, file: TextIO | None = None) -> None:
 def run(
     jobs: Sequence[Job], options: argparse.Namespace, records: Records, failed: list[str], seconds: float
 ) -> tuple[int, float]:
-    """Upscale all files: (how many, megapixels of results). A line in `failed` for each that failed.
+    """Upscale the files of `jobs`; return how many were upscaled, and the megapixels of their results.
 
-    seconds: that all of them take, about.
+    A line is added to `failed` for each file that failed. seconds: an estimate of the time for all of them.
     """
     pixels = max(1, sum(job.network_pixels() for job in jobs))
     done, megapixels = 0, 0.0
@@ -142,7 +142,7 @@ def run(
 
 
 def upscale(options: argparse.Namespace) -> int:
-    """Upscale what `options` name; 0, or 1 where some of it failed."""
+    """Upscale what `options` name; return the exit status, 0, or 1 if some of it failed. Raises UserError."""
     upscaler = load_upscaler(options)
     plan = make_plan(options, upscaler)
     text, seconds = summary(plan.jobs, upscaler)
@@ -164,7 +164,7 @@ def upscale(options: argparse.Namespace) -> int:
 
 
 def main(options: argparse.Namespace) -> int:
-    """The exit status: 1 where some failed, 2 for the user's mistake, 130 for Ctrl-C, 143 for SIGTERM."""
+    """Return the exit status: 0, 1 if some failed, 2 after a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
     again = "interrupted; the same command goes on after what is done"
     with sigterm_interrupts():
         return exit_status("upscale.py", lambda: upscale(options), again)
