@@ -8,7 +8,7 @@ import shutil
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from test_study import Server, made, rows
+from studies import Server, made, rows
 
 from rating.manifest import showings
 
