@@ -31,7 +31,8 @@ def model_path(name: str) -> Path:
     """Return the weights file for `name`, which is "srgan", "srresnet" or a path. Raises UserError if there is none."""
     path = PRETRAINED / f"{name}.weights.h5" if name in ("srgan", "srresnet") else Path(name)
     if not path.is_file():
-        raise UserError(f"{name}: no such weights file; srgan, srresnet or a path")
+        what = "a folder" if path.is_dir() else "no such weights file"  # a SavedModel is a folder
+        raise UserError(f"{name}: {what}; name srgan, srresnet or the path of a file")
     return path
 
 
