@@ -169,7 +169,7 @@ def vgg19_path(source: str) -> str:
     """
     import keras
 
-    way_out = "name a local copy with --set VGG.weights=FILE, or train without: --set TRAIN.content_loss=mse"
+    way_out = "name a local copy with --set VGG.weights=FILE"
     if source == "none":
         raise UserError(f"VGG.weights=none: no VGG19 is loaded; {way_out}")
     if source != "imagenet":

@@ -23,6 +23,7 @@ from losses import g_gan_loss
 from model import SRGAN_d, SRGAN_g
 from pictures import find_pictures, read_picture, resize, write_picture
 from srgan import JIT, SRGAN, frozen, to_float, to_uint8
+from weights import load_generator
 
 ROOT = Path(__file__).parents[1]
 VGG_WEIGHTS = ROOT.parent / "shared/weights/vgg19_notop.weights.h5"
@@ -320,6 +321,29 @@ def test_missing_vgg_weights_stop_the_run_before_anything_is_written(tmp_path, c
     assert not (tmp_path / "checkpoints").exists()
 
 
+def no_vgg19(*arguments):
+    pytest.fail("VGG19 was asked for")
+
+
+def test_vgg19_is_asked_for_after_what_is_cheap_to_check(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("train.load_vgg19", no_vgg19)
+    monkeypatch.setattr("evaluate.load_vgg19", no_vgg19)
+    wrong, settings = tmp_path / "none", {"TRAIN_content_loss": "tensorlayer", "VGG_weights": "imagenet"}
+    refused(capsys, tmp_path, wrong, TRAIN_hr_img_path=wrong, **settings)
+    refused(capsys, tmp_path, wrong, VALID_hr_img_path=wrong, **settings)
+    refused(capsys, tmp_path, wrong, mode="evaluate", EVALUATE_benchmark_dir=wrong, VGG_weights="imagenet")
+
+
+def test_the_quick_preset_needs_no_vgg19(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.keras.utils.get_file", no_vgg19)
+    words = arguments(tmp_path)
+    for option in ("VGG.weights=none", "TRAIN.content_loss=mse"):  # it has these itself
+        at = words.index(option)
+        del words[at - 1 : at + 1]
+    assert train.main(*command_line(["--preset=quick", *words])) == 0
+    assert (tmp_path / "samples/evaluate/results.md").exists()
+
+
 def test_a_deleted_state_does_not_cost_the_finished_weights(trained, capsys):
     for state in (trained / "checkpoints").glob("srgan_init_state_*"):
         state.unlink()
@@ -438,6 +462,7 @@ def test_evaluate_says_which_rows_are_missing(tmp_path, capsys, monkeypatch):
     assert run(tmp_path, mode="evaluate") == 0
     printed = capsys.readouterr().out
     assert all(line in printed for line in ("SRResNet: no row", "SRGAN: no row", "VGG19: no column"))
+    assert "content_loss" not in printed  # what one may do about VGG19 in training alone
     rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
     assert [row["method"] for row in rows] == ["nearest", "bicubic", "lanczos", "HR"]
 
@@ -468,6 +493,20 @@ def test_evaluate_measures_lpips_where_its_package_is_installed(tmp_path, monkey
 def test_evaluate_writes_grids_and_tensorlayers_four_pictures(straight):
     names = {path.name for path in (straight / "samples/evaluate").iterdir()}
     assert {"Set5_img_003.png", "valid_gen.png", "valid_lr.png", "valid_hr.png", "valid_bicubic.png"} <= names
+
+
+def test_a_self_ensemble_is_measured_as_the_mean_over_flips_and_turns(trained, capsys):
+    assert run(trained, mode="evaluate", EVALUATE_self_ensemble="yes") == 0
+    assert "means over the flips and turns" in capsys.readouterr().out
+    generator = load_generator(trained / "checkpoints/g_srgan.weights.h5")
+    lr, srs = read_picture(trained / "samples/evaluate/valid_lr.png"), []
+    for step in (1, -1):
+        for turns in range(4):
+            sr = np.array(generator(to_float(np.rot90(lr[:, ::step], turns)[None])))[0]
+            srs.append(np.rot90(sr, -turns)[:, ::step])
+    found = read_picture(trained / "samples/evaluate/valid_gen.png").astype(int)
+    assert np.abs(found - to_uint8(np.mean(srs, axis=0))).max() <= 1  # a value close to the half of a level
+    assert np.abs(found - to_uint8(srs[0])).max() > 1
 
 
 def test_own_pictures_are_upscaled_and_bad_ones_named(trained, capsys):
