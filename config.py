@@ -104,7 +104,7 @@ OPTIONS = {
         "ONNX network, lr to sr in 0..255, whose pictures replace HR in the warm-up; empty: none",
     ),
     "TRAIN.teacher_part": Option(0.85, between(0.0, 1.0), "first fraction of the warm-up, which uses the teacher"),
-    "TRAIN.teacher_ensemble": Option("no", one_of("no", "yes"), "average over the eight flips and rotations"),
+    "TRAIN.teacher_ensemble": Option("no", one_of("no", "yes"), "average over the eight flips and turns"),
     "TRAIN.n_updates": Option(100_000, at_least(0), "updates of stage 2; the learning rate falls halfway (paper: 2e5)"),
     "TRAIN.fixed_statistics": Option(
         0.2,
@@ -150,6 +150,9 @@ OPTIONS = {
         one_of("no", "yes"),
         "read the pickle in g_srgan.npz of TensorLayer 1 or 2; it can contain code, but only arrays are loaded",
     ),
+    "EVALUATE.self_ensemble": Option(
+        "no", one_of("no", "yes"), "average the networks' pictures over the eight flips and turns of LR"
+    ),
     "VGG.weights": Option("imagenet", TEXT, "'imagenet' (Keras downloads it once), a vgg19 *_notop.h5 file, or 'none'"),
     "VGG.reduce": Option(1.0, between(0.05, 1.0), "pictures are reduced by this before VGG19 (TensorLayer: 224/384)"),
 }
@@ -175,6 +178,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "TRAIN.n_updates_init": 600,
         "TRAIN.n_updates": 150,
         "TRAIN.content_loss": "mse",
+        "VGG.weights": "none",  # nor is it downloaded for a column of the table
         "TRAIN.ema": 0.98,
         "TRAIN.report_every": 100,
         "TRAIN.checkpoint_dir": "checkpoints/quick",

@@ -1,5 +1,6 @@
 """Measure every method on every benchmark set: the paper's table, and grids to look at."""
 
+import functools
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,8 @@ from weights import PRETRAINED, load_generator, load_vgg19, read_metadata
 KERNELS = ["nearest", "bicubic", "lanczos"]
 SMALLEST = 11  # pixels, the side of the window of MATLAB's SSIM
 
+# lr uint8 (h, w) or (h, w, 3) -> sr uint8 of the same kind
+SuperResolve = Callable[[np.ndarray], np.ndarray]
 # Distances of several sr from one hr, each (1, h, w, 3) in [-1, 1]
 Distance = Callable[[Iterable[np.ndarray], np.ndarray], Iterable[float]]
 
@@ -46,9 +49,11 @@ def evaluate(config: EasyDict) -> int:
     """
     folder, scale = Path(config.TRAIN.samples_dir, "evaluate"), config.MODEL.scale
     networks, remarks = load_networks(config)
-    distances = perceptual_distances(config.VGG.weights, remarks)
+    distances: dict[str, Distance] | None = None
     rows: list[dict[str, Any]] = []
     for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, scale, remarks):
+        if distances is None:  # once there is something to measure, since VGG19 may have to be downloaded
+            distances = perceptual_distances(config.VGG.weights, remarks)
         scores: dict[str, list[dict[str, float]]] = {method: [] for method in [*KERNELS, *networks, "HR"]}
         for path, lr, hr in pictures:
             pictures_by_method = every_method(lr, scale, networks, hr)
@@ -69,26 +74,31 @@ def evaluate(config: EasyDict) -> int:
 # What is compared
 
 
-def load_networks(config: EasyDict) -> tuple[dict[str, keras.Model], list[str]]:
-    """Return ({method: generator}, remarks), with one remark for each method that has no weights.
+def load_networks(config: EasyDict) -> tuple[dict[str, SuperResolve], list[str]]:
+    """Return ({method: network}, remarks), with one remark for each method that has no weights.
 
     Raises UserError if weights cannot be loaded or upscale by another factor than MODEL.scale.
     """
-    networks, missing = {}, []
+    networks: dict[str, SuperResolve] = {}
+    remarks = []
+    self_ensemble = config.EVALUATE.self_ensemble == "yes"
+    if self_ensemble:
+        remarks.append("EVALUATE.self_ensemble=yes: SRResNet and SRGAN are means over the flips and turns of LR.")
     for stage in STAGES:
         path = weights_of(stage, config)
         if path is None:
             made = f"python train.py makes {generator_path(config.TRAIN.checkpoint_dir, stage)}"
-            missing.append(f"{stage.network}: no row, because there are no weights yet; {made}")
+            remarks.append(f"{stage.network}: no row, because there are no weights yet; {made}")
             continue
         metadata = read_metadata(path)
         scale = metadata.get("model", {}).get("scale", config.MODEL.scale)
         if scale != config.MODEL.scale:
             raise UserError(f"{path}: upscales {scale}x; this run asks for MODEL.scale={config.MODEL.scale}")
         trusted = config.EVALUATE.trust_pickle == "yes"
-        networks[stage.network] = load_generator(path, trusted, generator_settings(config))
+        generator = load_generator(path, trusted, generator_settings(config))
+        networks[stage.network] = functools.partial(super_resolve_any, generator, self_ensemble)
         print(f"{stage.network}: {path}, {metadata.get('updates', 'an unknown number of')} updates")
-    return networks, missing
+    return networks, remarks
 
 
 def weights_of(stage: Stage, config: EasyDict) -> Path | None:
@@ -109,22 +119,21 @@ def weights_of(stage: Stage, config: EasyDict) -> Path | None:
 
 
 def every_method(
-    lr: np.ndarray, scale: int, networks: Mapping[str, keras.Model], hr: np.ndarray
+    lr: np.ndarray, scale: int, networks: Mapping[str, SuperResolve], hr: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Upscale lr with all kernels and networks; return {method: picture}, with hr as "HR".
 
-    lr, hr and the results: uint8, all grey (h, w) or all colour (h, w, 3). networks: {method: generator}.
+    lr, hr and the results: uint8, all grey (h, w) or all colour (h, w, 3). networks: as of load_networks.
     """
     srs = {kernel: resize(lr, scale, kernel) for kernel in KERNELS}
-    srs |= {method: super_resolve_any(network, lr) for method, network in networks.items()}
+    srs |= {method: network(lr) for method, network in networks.items()}
     return srs | {"HR": hr}
 
 
-def super_resolve_any(generator: keras.Model, lr: np.ndarray) -> np.ndarray:
+def super_resolve_any(generator: keras.Model, self_ensemble: bool, lr: np.ndarray) -> np.ndarray:
     """Super-resolve a uint8 picture, colour (h, w, 3) or grey (h, w), to uint8 of the same kind."""
-    if lr.ndim == 3:
-        return super_resolve(generator, lr)
-    return super_resolve(generator, as_colour(lr)).mean(-1).round().astype(np.uint8)
+    sr = super_resolve(generator, as_colour(lr), self_ensemble)
+    return sr if lr.ndim == 3 else sr.mean(-1).round().astype(np.uint8)
 
 
 def benchmark_sets(

@@ -1,7 +1,7 @@
 """Write a trained generator as a file for other programs.
 
 python export.py --format onnx                                    srgan_x4.onnx
-python export.py --format tflite --model srresnet -o small.tflite
+python export.py --format tflite --lr-size 270 480                for lr of 270 rows and 480 columns
 python export.py --format half --model checkpoints/g_srgan.weights.h5   weights for this program, half the size
 """
 
@@ -20,6 +20,7 @@ from upscaling.network import import_openvino
 from utils import UserError, exit_status, make_folder, reason
 from weights import load_generator, metadata_path, model_path, read_metadata
 
+LR_SIZE = (128, 128)  # height and width in a TFLite file: a tile that a phone can take, four times as large 512x512
 EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite", "half": ".weights.h5"}
 
 
@@ -29,8 +30,19 @@ def command_line(argv=None):
     parser.add_argument("--format", choices=EXPORT_SUFFIXES, required=True)
     parser.add_argument("--model", default="srgan", help="srgan, srresnet or a weights file (default: srgan)")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="default: the model's name, in this folder")
+    parser.add_argument(
+        "--lr-size",
+        nargs=2,
+        type=int,
+        metavar=("HEIGHT", "WIDTH"),
+        help=f"of lr in a TFLite file, in pixels (default: {LR_SIZE[0]} {LR_SIZE[1]}); the other formats take any",
+    )
     parser.add_argument("--trust-pickle", action="store_true", help="read the pickle in an old g_srgan.npz")
     options = parser.parse_args(argv)
+    if options.lr_size and options.format != "tflite":
+        parser.error(f"--lr-size: for --format tflite alone; {options.format} takes lr of any size")
+    if options.lr_size and min(options.lr_size) < 1:
+        parser.error(f"--lr-size {' '.join(map(str, options.lr_size))}: must be 1 or more")
     suffix = EXPORT_SUFFIXES[options.format]
     if options.output and not options.output.name.endswith(suffix):
         parser.error(f"{options.output}: must end with {suffix}")
@@ -86,13 +98,20 @@ def write_saved_model(generator, path, texts):
     (extra / "srgan.json").write_text(json.dumps(texts, indent=2) + "\n")
 
 
-def write_tflite(generator, path, texts):
-    """Write `generator` to `path` for TensorFlow Lite, `texts` as srgan.json in it. Raises UserError on JAX."""
+def write_tflite(generator, path, texts, lr_size=LR_SIZE):
+    """Write `generator` to `path` for TensorFlow Lite, `texts` as srgan.json in it. Raises UserError on JAX.
+
+    lr_size: height and width that the file is made for. The delegates for phones' accelerators want a fixed size, and
+    a program that sets none would get 1x1; resize_tensor_input() still sets any other.
+    """
     import keras
 
     if keras.backend.backend() == "jax":
         raise UserError("--format tflite: TensorFlow alone can write it; KERAS_BACKEND=tensorflow")
-    generator.export(str(path), format="litert", verbose=False)
+    lr = keras.InputSpec(shape=(1, *lr_size, 3), dtype="float32")
+    generator.export(str(path), format="litert", verbose=False, input_signature=[lr])
+    height, width = lr_size
+    texts = texts | {"input": f"{texts['input']}, set by resize_tensor_input(); (1, {height}, {width}, 3) if not"}
     with zipfile.ZipFile(path, "a") as archive:  # where TensorFlow Lite keeps the files that belong to a model
         archive.writestr("srgan.json", json.dumps(texts, indent=2) + "\n")
 
@@ -124,10 +143,10 @@ WRITERS = {
 }
 
 
-def export(generator, metadata, kind, target):
+def export(generator, metadata, kind, target, **options):
     """Write `generator` to `target`, atomically, and return the paths written.
 
-    metadata: of its weights. kind: of EXPORT_SUFFIXES. Raises UserError where a file exists.
+    metadata: of its weights. kind: of EXPORT_SUFFIXES. options: of write_tflite. Raises UserError where a file exists.
     """
     beside = {"openvino": target.with_suffix(".bin"), "half": metadata_path(target)}  # the second file of two
     targets = [target, beside[kind]] if kind in beside else [target]
@@ -136,7 +155,7 @@ def export(generator, metadata, kind, target):
             raise UserError(f"{path}: exists; delete it or name another --output")
     generator(np.zeros((1, 16, 16, 3), np.float32))  # Keras exports nothing that was never called
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export") as folder:
-        WRITERS[kind](generator, Path(folder, target.name), description(metadata))
+        WRITERS[kind](generator, Path(folder, target.name), description(metadata), **options)
         for path in reversed(targets):  # of two files the one that is opened comes last
             os.replace(Path(folder, path.name), path)
     return targets
@@ -151,8 +170,9 @@ def export_model(options):
     name = source.name.removesuffix(".weights.h5").removesuffix(".npz")
     target = options.output or Path(f"{name}_x{scale_of(metadata)}{EXPORT_SUFFIXES[options.format]}")
     make_folder(target.parent)
+    size = {"lr_size": tuple(options.lr_size)} if options.lr_size else {}
     try:
-        print(*export(generator, metadata, options.format, target), sep="\n")
+        print(*export(generator, metadata, options.format, target, **size), sep="\n")
     except ImportError as error:
         raise UserError(f"{reason(error)}; pip install -r requirements.txt") from error
     return 0

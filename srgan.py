@@ -12,7 +12,7 @@ from config import jit_compile
 from losses import Tensor, d_loss, g_gan_loss, mse_loss, vgg_loss
 from training.devices import replicas
 from training.fast_forward import fast_forward
-from upscaling.tiles import by_tiles
+from upscaling.tiles import by_tiles, mean_over_turns
 
 JIT = jit_compile()
 
@@ -169,10 +169,11 @@ def to_uint8(picture: Tensor) -> np.ndarray:
     return pictures.to_uint8(ops.convert_to_numpy(picture))
 
 
-def super_resolve(generator: keras.Model, lr: np.ndarray, **tiling: int) -> np.ndarray:
+def super_resolve(generator: keras.Model, lr: np.ndarray, self_ensemble: bool = False, **tiling: int) -> np.ndarray:
     """Super-resolve a picture tile by tile: uint8 (h, w, 3) -> (scale*h, scale*w, 3).
 
-    tiling: the arguments tile, halo and batch of by_tiles. Compiles the generator unless it is compiled.
+    self_ensemble: take the mean over the eight flips and turns of each tile. tiling: the arguments tile, halo and batch
+    of by_tiles. Compiles the generator unless it is compiled.
     """
     if not generator.compiled:
         generator.compile(optimizer=None, jit_compile=JIT)
@@ -182,4 +183,5 @@ def super_resolve(generator: keras.Model, lr: np.ndarray, **tiling: int) -> np.n
         return ops.convert_to_numpy(generator.predict_on_batch(tiles))[: len(tiles)]
 
     scaled = lr.astype(np.float32) / 127.5 - 1
-    return np.concatenate([to_uint8(strip) for strip in by_tiles(network, scaled, **tiling)])
+    strips = by_tiles(mean_over_turns(network) if self_ensemble else network, scaled, **tiling)
+    return np.concatenate([to_uint8(strip) for strip in strips])

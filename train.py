@@ -7,7 +7,7 @@ python train.py --mode=evaluate   the table of the paper, and grids; with --inpu
 import contextlib
 import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from easydict import EasyDict
 import upscale
 from dataset import Crops, Pair, Pictures, load_pictures, name_skipped, validation_pictures
 from evaluate import best_weights, evaluate
-from losses import CONTENT_LOSSES, on_reduced
+from losses import CONTENT_LOSSES, Tensor, on_reduced
 from model import SRGAN_d, SRGAN_g
+from pictures import find_pictures
 from srgan import JIT, SRGAN
 from training import devices
 from training.checkpoints import generator_settings, load_state, lock_folder, save_networks, save_state
@@ -54,10 +55,8 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
 
     # Whatever may raise an error that the user has to correct comes before anything is trained or written.
     valid = validation_pictures(config.VALID.hr_img_path, config.VALID.count, config.VALID.crop, config.MODEL.scale)
-    mse_weight, layer, vgg_weight = CONTENT_LOSSES[settings.content_loss]
-    vgg = None
-    if layer and ADVERSARIAL in stages:
-        vgg = on_reduced(load_vgg19(layer, config.VGG.weights), config.VGG.reduce)
+    find_pictures(settings.hr_img_path)  # before VGG19 is downloaded, and before any picture is decoded
+    vgg = vgg_of_content_loss(config) if ADVERSARIAL in stages else None
     teacher = None
     if settings.teacher and WARM_UP in stages:
         teacher = Teacher(settings.teacher, config.MODEL.scale, settings.teacher_ensemble == "yes")
@@ -86,6 +85,7 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
 
         # The game: generator against discriminator.
         if ADVERSARIAL in stages:
+            mse_weight, _, vgg_weight = CONTENT_LOSSES[settings.content_loss]
             weights = (mse_weight, vgg_weight, settings.adversarial_weight)
             game = SRGAN(
                 generator,
@@ -99,6 +99,17 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
             if not train_stage(ADVERSARIAL, game, pictures, valid, config, stops):
                 return False
     return True
+
+
+def vgg_of_content_loss(config: EasyDict) -> Callable[[Tensor], Tensor] | None:
+    """Return VGG19 up to the layer that TRAIN.content_loss names; None where that is "mse". Raises UserError."""
+    _, layer, _ = CONTENT_LOSSES[config.TRAIN.content_loss]
+    if not layer:
+        return None
+    try:
+        return on_reduced(load_vgg19(layer, config.VGG.weights), config.VGG.reduce)
+    except UserError as error:
+        raise UserError(f"{error}, or train without: --set TRAIN.content_loss=mse") from error
 
 
 def train_stage(
@@ -220,8 +231,8 @@ def upscale_pictures(source: str, config: EasyDict) -> int:
     The results are written to the folder upscaled in TRAIN.samples_dir.
     """
     command = [source, f"--output={config.TRAIN.samples_dir}/upscaled", f"--model={best_weights(config)}"]
-    if config.EVALUATE.trust_pickle == "yes":
-        command.append("--trust-pickle")
+    flags = {"--trust-pickle": config.EVALUATE.trust_pickle, "--self-ensemble": config.EVALUATE.self_ensemble}
+    command += [flag for flag, value in flags.items() if value == "yes"]
     return upscale.main(upscale.command_line(command))
 
 

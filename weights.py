@@ -31,7 +31,8 @@ def model_path(name: str) -> Path:
     """Return the weights file for `name`, which is "srgan", "srresnet" or a path. Raises UserError if there is none."""
     path = PRETRAINED / f"{name}.weights.h5" if name in ("srgan", "srresnet") else Path(name)
     if not path.is_file():
-        raise UserError(f"{name}: no such weights file; srgan, srresnet or a path")
+        what = "a folder" if path.is_dir() else "no such weights file"  # a SavedModel is a folder
+        raise UserError(f"{name}: {what}; name srgan, srresnet or the path of a file")
     return path
 
 
@@ -168,7 +169,7 @@ def vgg19_path(source: str) -> str:
     """
     import keras
 
-    way_out = "name a local copy with --set VGG.weights=FILE, or train without: --set TRAIN.content_loss=mse"
+    way_out = "name a local copy with --set VGG.weights=FILE"
     if source == "none":
         raise UserError(f"VGG.weights=none: no VGG19 is loaded; {way_out}")
     if source != "imagenet":

@@ -77,6 +77,30 @@ def test_ten_bits_of_a_heic_become_sixteen(tmp_path, channels):
     assert frame.picture.min() == 0 and frame.picture.max() == 65535
 
 
+@pytest.mark.parametrize("pixel_format, said", [("yuv420p", False), ("yuv420p10le", True)])
+def test_an_avif_of_more_than_eight_bits_is_said_to_come_back_with_eight(tmp_path, pixel_format, said):
+    av = pytest.importorskip("av")
+    if "libsvtav1" not in av.codecs_available:
+        pytest.skip("needs an AV1 encoder in PyAV; Pillow's writes 8 bits")
+    with av.open(str(tmp_path / "x.avif"), "w", format="avif") as file:
+        stream = file.add_stream("libsvtav1", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
+        frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 30000, np.uint16), format="rgb48le")
+        file.mux([*stream.encode(frame.reformat(format=pixel_format)), *stream.encode()])
+    line = f"{tmp_path}/out.png: 8 bits a channel now; {tmp_path}/x.avif has more"
+    assert through(tmp_path / "x.avif", tmp_path / "out.png") == [line] * said
+    assert pixels(tmp_path / "out.png").dtype == np.uint8
+
+
+def test_a_heic_whose_bits_are_lost_is_said_so(tmp_path):
+    premultiplied = DEEP // 2
+    premultiplied[..., 3] = 65535
+    image = pillow_heif.from_bytes("RGBa;16", (30, 20), premultiplied.tobytes())
+    image.save(tmp_path / "x.heic", **LOSSLESS["heic"])
+    (line,) = through(tmp_path / "x.heic", tmp_path / "out.png")
+    assert line == f"{tmp_path}/out.png: 8 bits a channel now; {tmp_path}/x.heic has more"
+
+
 def test_an_animated_avif_becomes_an_animated_png(tmp_path):
     frames = [frame.convert("RGB") for frame in TURNS]
     frames[0].save(tmp_path / "a.avif", save_all=True, append_images=frames[1:], duration=DURATIONS, quality=100)

@@ -14,7 +14,8 @@ import train
 from config import command_line
 from model import SRGAN_g
 from pictures import read_picture, write_picture
-from weights import save_weights
+from srgan import to_float, to_uint8
+from weights import load_generator, save_weights
 
 VGG_WEIGHTS = ROOT.parent / "shared/weights/vgg19_notop.weights.h5"
 
@@ -32,6 +33,7 @@ def test_evaluate_says_which_rows_are_missing(tmp_path, capsys, monkeypatch):
     assert run(tmp_path, mode="evaluate") == 0
     printed = capsys.readouterr().out
     assert all(line in printed for line in ("SRResNet: no row", "SRGAN: no row", "VGG19: no column"))
+    assert "content_loss" not in printed  # what one may do about VGG19 in training alone
     rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
     assert [row["method"] for row in rows] == ["nearest", "bicubic", "lanczos", "HR"]
 
@@ -106,3 +108,17 @@ def test_a_tensorlayer_archive_is_measured_like_our_own_weights(tmp_path):
     assert run(tmp_path, mode="evaluate", **change) == 0
     rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
     assert "SRGAN" in [row["method"] for row in rows]
+
+
+def test_a_self_ensemble_is_measured_as_the_mean_over_flips_and_turns(weights, tmp_path, capsys):
+    assert run(tmp_path, mode="evaluate", EVALUATE_self_ensemble="yes") == 0
+    assert "means over the flips and turns" in capsys.readouterr().out
+    generator = load_generator(weights)
+    lr, srs = read_picture(tmp_path / "samples/evaluate/valid_lr.png"), []
+    for step in (1, -1):
+        for turns in range(4):
+            sr = np.array(generator(to_float(np.rot90(lr[:, ::step], turns)[None])))[0]
+            srs.append(np.rot90(sr, -turns)[:, ::step])
+    found = read_picture(tmp_path / "samples/evaluate/valid_gen.png").astype(int)
+    assert np.abs(found - to_uint8(np.mean(srs, axis=0))).max() <= 1  # a value close to the half of a level
+    assert np.abs(found - to_uint8(srs[0])).max() > 1

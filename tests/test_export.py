@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import keras
 import numerics
@@ -91,9 +92,27 @@ def test_the_file_gives_what_keras_gives_and_says_what_it_is(kind, tmp_path):
         export.export(generator, METADATA, kind, target)
 
 
+@pytest.mark.parametrize("options, height, width", [({}, 128, 128), ({"lr_size": (9, 14)}, 9, 14)])
+@pytest.mark.filterwarnings("ignore")
+def test_a_tflite_file_has_a_size_where_nobody_sets_one(tmp_path, options, height, width):
+    import tensorflow
+
+    export.export(SRGAN_g(scale=2, blocks=1, filters=4), METADATA, "tflite", tmp_path / "g.tflite", **options)
+    network = tensorflow.lite.Interpreter(str(tmp_path / "g.tflite"))
+    (there,), (back,) = network.get_input_details(), network.get_output_details()
+    assert there["shape"].tolist() == there["shape_signature"].tolist() == [1, height, width, 3]
+    assert back["shape"].tolist() == [1, 2 * height, 2 * width, 3]
+    with zipfile.ZipFile(tmp_path / "g.tflite") as archive:
+        assert f"(1, {height}, {width}, 3)" in json.loads(archive.read("srgan.json"))["input"]
+
+
 @pytest.mark.parametrize(
     "arguments, named",
-    [(["--model", "none.h5"], "none.h5"), (["-o", f"{__file__}/a.onnx"], "cannot be made")],
+    [
+        (["--model", "none.h5"], "none.h5"),
+        (["--model", str(Path(__file__).parent)], "a folder"),
+        (["-o", f"{__file__}/a.onnx"], "cannot be made"),
+    ],
 )
 def test_a_mistake_is_one_line_and_2(arguments, named, capsys):
     assert export.main(export.command_line(["--format", "onnx", "--model", "srresnet", *arguments])) == 2
@@ -108,6 +127,15 @@ def test_a_name_of_another_kind_is_one_line_and_2(kind, name, capsys):
     assert stop.value.code == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and name in line and export.EXPORT_SUFFIXES[kind] in line
+
+
+@pytest.mark.parametrize("words", ["onnx --lr-size 9 9", "tflite --lr-size 0 9", "tflite --lr-size 9"])
+def test_a_size_that_cannot_be_is_one_line_and_2(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        export.command_line(["--format", *words.split()])
+    assert stop.value.code == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "--lr-size" in line
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from upscaling.network import Network
 from upscaling.photo_reader import open_photo
 from upscaling.records import RECORD
 from upscaling.upscaler import Upscaler
-from upscaling.video import Video
+from upscaling.video_reader import Video
 from utils import remove_partial_files
 
 ROOT = Path(__file__).parents[1]

@@ -199,6 +199,14 @@ def test_a_wrong_file_is_one_line(kind, tmp_path):
             load_network(path, "onnxruntime")
 
 
+@pytest.mark.parametrize("name, engine", [("g.bin", "auto"), ("g.onnx", "keras"), ("g.xml", "keras")])
+def test_a_whole_file_is_not_called_damaged_where_it_is_the_wrong_one(tmp_path, name, engine):
+    (tmp_path / name).write_bytes(b"whole")
+    with pytest.raises(UserError, match=name) as error:
+        load_network(tmp_path / name, engine)
+    assert "\n" not in str(error.value) and "damaged" not in str(error.value)
+
+
 def test_an_exception_without_a_message_is_one_line_too(monkeypatch):
     monkeypatch.setattr(network_module, "openvino_network", lambda *arguments: (_ for _ in ()).throw(RuntimeError()))
     with pytest.raises(UserError, match=r"damaged, or no generator \(RuntimeError\); move it away$"):

@@ -71,7 +71,7 @@ def test_what_is_turned_comes_back(turn):
 def test_an_ensemble_is_the_mean_over_all_flips_and_turns(tmp_path, teacher_file):
     """Of a network that darkens towards the bottom the eight make one that does nowhere more than elsewhere."""
     teacher = Teacher(teacher_file, 4, ensemble=True)
-    teacher.run = lambda lr: repeated(lr) * np.linspace(0, 1, 4 * len(lr))[:, None, None]
+    teacher.network = lambda lrs: [np.stack([repeated(lr) * np.linspace(0, 1, 24)[:, None, None] for lr in lrs])]
     grey = np.full((6, 6, 3), 200, np.uint8)
     sr = teacher(grey)
     assert np.ptp(sr) <= 1 and sr.mean() == pytest.approx(100, abs=1)

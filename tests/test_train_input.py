@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from trainings import ROOT, SHORT, arguments, datasets, refused, run
 
 import train
+from config import command_line
 from pictures import write_picture
 
 
@@ -134,3 +136,26 @@ def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(tmp_path, capsys):
     with largest_file(150_000):
         refused(capsys, tmp_path, "cannot be written", mode="srresnet", **SHORT)
     assert run(tmp_path, mode="srresnet", **SHORT) == 0
+
+
+def no_vgg19(*arguments):
+    pytest.fail("VGG19 was asked for")
+
+
+def test_vgg19_is_asked_for_after_what_is_cheap_to_check(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("train.load_vgg19", no_vgg19)
+    monkeypatch.setattr("evaluate.load_vgg19", no_vgg19)
+    wrong, settings = tmp_path / "none", {"TRAIN_content_loss": "tensorlayer", "VGG_weights": "imagenet"}
+    refused(capsys, tmp_path, wrong, TRAIN_hr_img_path=wrong, **settings)
+    refused(capsys, tmp_path, wrong, VALID_hr_img_path=wrong, **settings)
+    refused(capsys, tmp_path, wrong, mode="evaluate", EVALUATE_benchmark_dir=wrong, VGG_weights="imagenet")
+
+
+def test_the_quick_preset_needs_no_vgg19(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.keras.utils.get_file", no_vgg19)
+    words = arguments(tmp_path)
+    for option in ("VGG.weights=none", "TRAIN.content_loss=mse"):  # it has these itself
+        at = words.index(option)
+        del words[at - 1 : at + 1]
+    assert train.main(*command_line(["--preset=quick", *words])) == 0
+    assert (tmp_path / "samples/evaluate/results.md").exists()

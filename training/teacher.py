@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from pictures import read_picture, resize, turned, turned_back, write_picture
+from pictures import read_picture, resize, write_picture
 from upscaling.network import import_openvino
-from upscaling.tiles import by_tiles
+from upscaling.tiles import by_tiles, mean_over_turns
 from utils import UserError
 
 STRANGE = 16  # mean difference from bicubic, in levels of 0..255, at which a teacher must have been used wrongly
@@ -59,16 +59,16 @@ class Teacher:
 
     def run(self, lr: np.ndarray) -> np.ndarray:
         """Super-resolve lr (h, w, 3) -> sr (scale*h, scale*w, 3), float32 in 0..255, tile by tile."""
-        return np.concatenate(list(by_tiles(lambda x: self.network(x)[0], lr, tile=512, halo=32)))
+
+        def network(tiles: np.ndarray) -> np.ndarray:
+            return self.network(tiles)[0]
+
+        network = mean_over_turns(network) if self.ensemble else network
+        return np.concatenate(list(by_tiles(network, lr, tile=512, halo=32)))
 
     def __call__(self, lr: np.ndarray) -> np.ndarray:
         """Super-resolve lr (h, w, 3) -> sr (scale*h, scale*w, 3), uint8."""
-        lr = lr.astype(np.float32)
-        srs = []
-        for turn in range(8 if self.ensemble else 1):
-            sr = self.run(np.ascontiguousarray(turned(lr, turn)))
-            srs.append(turned_back(sr, turn))
-        return np.mean(srs, axis=0).round().clip(0, 255).astype(np.uint8)
+        return self.run(lr.astype(np.float32)).round().clip(0, 255).astype(np.uint8)
 
 
 class Targets:

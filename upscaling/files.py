@@ -5,7 +5,8 @@ import functools
 from upscaling.kept_strips import KeptStrips
 from upscaling.photo_reader import PHOTO_FORMATS, PHOTO_SUFFIXES, open_photo
 from upscaling.photo_writer import write_photo
-from upscaling.video import CONTAINERS, Video, open_video, upscale_video
+from upscaling.video import CONTAINERS, upscale_video
+from upscaling.video_reader import Video, open_video
 
 FILE_SUFFIXES = [*PHOTO_SUFFIXES, *CONTAINERS]  # that are read
 RESULT_SUFFIXES = [*PHOTO_FORMATS, *CONTAINERS]  # that are written

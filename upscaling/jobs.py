@@ -8,7 +8,7 @@ from upscaling.photo_reader import Photo
 from upscaling.records import Records, state
 from upscaling.targets import choose_targets, counted, drop_closed_folders, find_files, leave_out_results
 from upscaling.upscaler import Upscaler
-from upscaling.video import Video
+from upscaling.video_reader import Video
 from utils import UserError
 from weights import model_path
 

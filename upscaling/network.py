@@ -59,7 +59,11 @@ def load_network(path, engine="auto", precision="auto", trust_pickle=False):
         raise UserError(f"{path}: no such file")
     if path.suffix == ".tflite":
         raise UserError(f"{path}: TensorFlow Lite's files are for other programs; name a weights file, *.onnx or *.xml")
+    if path.suffix == ".bin":
+        raise UserError(f"{path}: holds an OpenVINO model's weights alone; name its *.xml")
     exported = path.suffix in (".onnx", ".xml")
+    if exported and engine == "keras":
+        raise UserError(f"{path}: Keras reads weights files alone; choose another engine")
     installed = importlib.util.find_spec("onnxruntime" if engine == "onnxruntime" else "openvino") is not None
     if engine == "auto":
         better_in_keras = path.suffix == ".npz" or not installed or gpu_in_keras()

@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from pictures import DAMAGED, white_level
 from upscaling.photo_metadata import lasting_info, read_exif
-from upscaling.sixteen_bits import has_hidden_bits, read_sixteen_bits, with_key
+from upscaling.sixteen_bits import has_hidden_bits, loses_bits, read_sixteen_bits, with_key
 from upscaling.strips import Strips, rounded
 from utils import UserError, reason
 
@@ -95,6 +95,7 @@ class Photo:
     first: int  # index of the first frame; 1 where a still picture, which viewers do not show, precedes an animation
     limit: int
     mode: str = "RGB"  # Pillow's, of the first frame
+    loses_bits: bool = False  # more than 8 bits a channel are in the file, and 8 are read
 
     def __iter__(self):
         with contextlib.ExitStack() as stack:
@@ -128,12 +129,13 @@ def open_photo(path, limit=200_000_000):
                 raise Image.DecompressionBombError
             alpha = image.has_transparency_data
             sixteen_bits = image.mode[0] in "IF" or has_hidden_bits(image)
+            lost = loses_bits(image)
             # Where a PNG has no EXIF in front of its pixels, Pillow would decode them to look behind them.
             has_exif = image.format != "PNG" or "exif" in image.info
             on_its_side = has_exif and read_exif(image).get(ORIENTATION) in ON_ITS_SIDE
             size = image.size[::-1] if on_its_side else image.size
         lossless = suffix == ".webp" and _is_lossless_webp(path)
-    return Photo(path, suffix, size, frames, alpha, sixteen_bits, lossless, first, limit, image.mode)
+    return Photo(path, suffix, size, frames, alpha, sixteen_bits, lossless, first, limit, image.mode, lost)
 
 
 def _is_lossless_webp(path):

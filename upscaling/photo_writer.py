@@ -47,6 +47,8 @@ def write_photo(path, photo, frames, scale=1, quality=None):
     if photo.mode in KINDS_LOST and kind.name != "GIF":  # which has a palette in any case
         grey = photo.mode == "1"
         lines.append(f"{path}: {'grey' if grey else 'RGB'} now; {photo.path} has {KINDS_LOST[photo.mode]}")
+    if photo.loses_bits:
+        lines.append(f"{path}: 8 bits a channel now; {photo.path} has more")
     return lines
 
 

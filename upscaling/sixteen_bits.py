@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -10,6 +11,8 @@ from upscaling.strips import rounded
 
 # The layouts of 16 bits that Pillow reduces, in its own spelling
 TWO_BYTES = re.compile("(LA|RGB|RGBX|RGBA);16([BLN])")
+# The configuration box of an AVIF (AV1 in ISOBMFF, 2.3.3): version, level, and a byte with a bit for 10 or 12 bits
+DEEP_AVIF = re.compile(rb"av1C\x81.[\x40-\x7f\xc0-\xff]", re.DOTALL)
 
 
 def has_hidden_bits(image):
@@ -17,6 +20,13 @@ def has_hidden_bits(image):
     if image.format == "HEIF":
         return image.info["bit_depth"] > 8 and image.mode != "RGBa"
     return _two_bytes(image) is not None
+
+
+def loses_bits(image):
+    """True where the AVIF or HEIC of Pillow's `image` has more than 8 bits a channel, of which 8 alone are read."""
+    if image.format == "AVIF":
+        return DEEP_AVIF.search(Path(image.filename).read_bytes()) is not None
+    return image.format == "HEIF" and image.info["bit_depth"] > 8 and not has_hidden_bits(image)
 
 
 def read_sixteen_bits(image):

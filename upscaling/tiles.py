@@ -1,6 +1,8 @@
-"""A network over a picture of any size, tile by tile, so that memory is bounded."""
+"""A network over a picture of any size, tile by tile, so that memory is bounded; and over its flips and turns."""
 
 import numpy as np
+
+from pictures import turned, turned_back
 
 
 def windows(length, size, halo, border=0):
@@ -75,3 +77,20 @@ def by_tiles(network, lr, tile=256, halo=40, batch=1, border=0, done=0):
             for sr, (x, left, right) in zip(srs, chunk):
                 cores.append(sr[scale * (top - y) : scale * (bottom - y), scale * (left - x) : scale * (right - x)])
         yield np.concatenate(cores, axis=1)
+
+
+def mean_over_turns(network):
+    """A network whose result is the mean over the eight flips and quarter turns of lr, each turned back.
+
+    network: lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3).
+    Source: Timofte et al. 2016, "Seven ways to improve example-based single image super resolution".
+    """
+
+    def mean(lr):
+        total = 0
+        for turn in range(8):
+            srs = network(np.stack([turned(picture, turn) for picture in lr]))
+            total = total + np.stack([turned_back(sr, turn) for sr in srs])
+        return total / np.float32(8)
+
+    return mean

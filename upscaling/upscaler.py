@@ -13,11 +13,11 @@ import numpy as np
 import psutil
 from scipy.ndimage import distance_transform_edt
 
-from pictures import resize, to_float, to_uint8, turned, turned_back
+from pictures import resize, to_float, to_uint8
 from upscaling.kept_strips import Tiling
-from upscaling.network import load_network
+from upscaling.network import Network, load_network
 from upscaling.strips import rounded
-from upscaling.tiles import by_tiles, smallest_size, window_count, windows
+from upscaling.tiles import by_tiles, mean_over_turns, smallest_size, window_count, windows
 from utils import UserError
 from weights import model_path
 
@@ -41,25 +41,9 @@ def load(model="srgan", scale=None, engine="auto", tile=None, trust_pickle=False
     Raises UserError where the model is missing, damaged or no generator.
     """
     network = load_network(model_path(model), engine, trust_pickle=trust_pickle)
-    return Upscaler(SelfEnsemble(network) if self_ensemble else network, scale, tile)
-
-
-class SelfEnsemble:
-    """A Network whose result is the mean over the eight flips and quarter turns of lr, each turned back.
-
-    Source: Timofte et al. 2016, "Seven ways to improve example-based single image super resolution".
-    """
-
-    def __init__(self, network):
-        self.network, self.scale = network, network.scale
-
-    def __call__(self, lr):
-        """lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3), both in [-1, 1]."""
-        total = 0
-        for turn in range(8):
-            srs = self.network(np.stack([turned(picture, turn) for picture in lr]))
-            total = total + np.stack([turned_back(sr, turn) for sr in srs])
-        return total / np.float32(8)
+    if self_ensemble:
+        network = Network(mean_over_turns(network), network.scale)
+    return Upscaler(network, scale, tile)
 
 
 def largest_tile():

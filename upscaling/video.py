@@ -7,59 +7,22 @@ import importlib.util
 import itertools
 import shutil
 import time
-from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from utils import UserError, atomic_write, reason
+from upscaling.video_reader import READ, items_of, one_line
+from utils import UserError, atomic_write
 
-if importlib.util.find_spec("av"):  # 104 MB that pictures do without
+if importlib.util.find_spec("av"):
     import av
 
 # How frames are written: the codec and its constant quality, on a scale of its own.
 H264, VP9 = ("libx264", {"crf": "16"}), ("libvpx-vp9", {"crf": "20", "b:v": "0", "row-mt": "1"})
 SECONDS = 10  # of work in a piece; what a stopped run has begun of one is made again
 CONTAINERS = {".mp4": H264, ".mov": H264, ".m4v": H264, ".mkv": H264, ".webm": VP9}
-# The formats that are read, whatever the file is called. Others could make it read further files (concat, HLS).
-READ = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"}
 MATRICES = {1: "ITU709", 7: "SMPTE240M", 9: "BT2020"}  # from H.273's numbers; all others are taken for ITU601
 COLOURS = ("colorspace", "color_range", "color_primaries", "color_trc")
-
-
-class Video(NamedTuple):
-    """What the header of a video says."""
-
-    path: Path
-    size: tuple  # width, height, upright
-    frames: int  # about as many; 0 where it does not say
-    rate: Fraction  # frames a second, on average
-
-
-def open_video(path, limit=50_000_000):
-    """The Video at `path`, by its header, and by its first frame, which says how it is turned.
-
-    limit: pixels of a frame. Raises UserError where the file is no video, cannot be read or exceeds the limit.
-    """
-    path = Path(path)
-    if not importlib.util.find_spec("av"):
-        raise UserError(f"{path}: videos need PyAV; pip install 'av>=18,<19'")
-    if not path.is_file():
-        raise UserError(f"{path}: {'a folder or a device' if path.exists() else 'no such file'}; name a video")
-    with _one_line(path, "unreadable video"), av.open(path, options=READ) as file:
-        if not file.streams.video:
-            raise UserError(f"{path}: holds no video")
-        stream = file.streams.video[0]
-        if stream.codec_context is None:
-            raise UserError(f"{path}: in a video codec that is not known")
-        if not 0 < stream.width * stream.height <= limit:
-            raise UserError(f"{path}: {stream.width}x{stream.height} exceeds the limit of {limit / 1e6:g} megapixels")
-        rate = stream.average_rate or Fraction(0)
-        frames = stream.frames or round(rate * Fraction(file.duration or 0, 1_000_000))
-        size = stream.width, stream.height
-        first = next(file.decode(stream), None)
-        return Video(path, size[::-1] if first and first.rotation % 180 else size, frames, rate)
 
 
 def upscale_video(video, out, network, made_of="", on_existing=lambda frames: None, kept=None, clock=time.monotonic):
@@ -94,10 +57,10 @@ def upscale_video(video, out, network, made_of="", on_existing=lambda frames: No
 def _pieces(video, out, path, network, on_existing, kept, clock):
     """Yield (path, time of its first frame in seconds) of each piece in turn, made if it is missing."""
     with contextlib.ExitStack() as stack:
-        with _one_line(video.path, "unreadable video"):
+        with one_line(video.path, "unreadable video"):
             source = stack.enter_context(av.open(video.path, options=READ))
         in_stream = source.streams.video[0]
-        frames = _items(video.path, source, in_stream)
+        frames = items_of(video.path, source, in_stream)
         for index in itertools.count():
             first = next(frames, None)
             if first is None:
@@ -114,7 +77,7 @@ def _pieces(video, out, path, network, on_existing, kept, clock):
 
 
 def _frame_count(piece):
-    with _one_line(piece, "damaged; delete it"), av.open(str(piece)) as file:
+    with one_line(piece, "damaged; delete it"), av.open(str(piece)) as file:
         return sum(packet.size > 0 for packet in file.demux())
 
 
@@ -135,20 +98,20 @@ def _write_piece(path, out, rate, in_stream, frames):
     codec, options = CONTAINERS[out.suffix.lower()]
     writing = f"cannot be written; {codec} holds 16384 pixels a side"
     with atomic_write(path) as temporary, contextlib.ExitStack() as stack:
-        with _one_line(out, writing):
+        with one_line(out, writing):
             file = av.open(str(temporary), "w")
             stack.callback(_close_quietly, file)
             out_stream = file.add_stream(codec, rate=rate or None, options=options)
         context = out_stream.codec_context
         for frame in frames:
-            with _one_line(out, writing):
+            with one_line(out, writing):
                 if not context.is_open:
                     context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
                     context.time_base = in_stream.time_base
                     for name in COLOURS:
                         setattr(context, name, getattr(in_stream.codec_context, name))
                 file.mux(out_stream.encode(frame))
-        with _one_line(out, writing):
+        with one_line(out, writing):
             file.mux(out_stream.encode())  # the frames that the encoder has kept back
             file.close()
 
@@ -156,10 +119,10 @@ def _write_piece(path, out, rate, in_stream, frames):
 def _join(temporary, out, video, pieces):
     """Copy the packets of all pieces, and of the sound of `video`, into one file."""
     with contextlib.ExitStack() as stack:
-        with _one_line(video.path, "unreadable video"):
+        with one_line(video.path, "unreadable video"):
             source = stack.enter_context(av.open(video.path, options=READ))
         writing = "cannot be written"
-        with _one_line(out, writing):
+        with one_line(out, writing):
             target = av.open(str(temporary), "w")
             stack.callback(_close_quietly, target)
             target.metadata.update(source.metadata)
@@ -167,18 +130,18 @@ def _join(temporary, out, video, pieces):
         first = next(pieces, None)
         if first is None:
             raise UserError(f"{video.path}: no frame of it can be read")
-        with _one_line(out, writing), av.open(str(first[0])) as piece:
+        with one_line(out, writing), av.open(str(first[0])) as piece:
             out_stream = target.add_stream_from_template(piece.streams.video[0])
             out_stream.codec_context.framerate = video.rate
             audio_streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams.audio}
-        sound = _items(video.path, source, *source.streams.audio) if audio_streams else ()
+        sound = items_of(video.path, source, *source.streams.audio) if audio_streams else ()
         packets = heapq.merge(_in_one(itertools.chain([first], pieces)), sound, key=_decoding_time)
         for packet in packets:
-            with _one_line(out, writing):
+            with one_line(out, writing):
                 is_audio = packet.stream.type == "audio"
                 packet.stream = audio_streams[packet.stream_index] if is_audio else out_stream
                 target.mux(packet)
-        with _one_line(out, writing):
+        with one_line(out, writing):
             target.close()
 
 
@@ -198,30 +161,6 @@ def _close_quietly(target):
     """Close a file that is complete already, or that nobody needs because of an error that is on its way."""
     with contextlib.suppress(av.FFmpegError):
         target.close()
-
-
-@contextlib.contextmanager
-def _one_line(path, what):
-    """Turn what PyAV raises into one UserError."""
-    try:
-        yield
-    except (av.FFmpegError, ValueError) as error:
-        raise UserError(f"{path}: {what} ({reason(error)})") from error
-
-
-def _items(path, source, *streams):
-    """Yield decoded frames, and packets of sound, as they come in the file; those without a time are left out."""
-    packets = source.demux(streams)
-    while True:
-        with _one_line(path, "unreadable video"):
-            packet = next(packets, None)
-            if packet is None:
-                return
-            items = packet.decode() if packet.stream.type == "video" else [packet]
-        for item in items:
-            time = item.pts if isinstance(item, av.VideoFrame) else item.dts
-            if time is not None:
-                yield item
 
 
 def _in_one(pieces):
