@@ -64,8 +64,14 @@ TEXT = Allowed(bool, "a path")
 PATHS = Allowed(are_paths, "a folder, or a list of folders: ['a', 'b']", (str, list))
 ANY = Allowed(lambda value: True, "any text")
 
+EARLIER = ("srcnn", "espcn", "vdsr", "drcn")  # the variants in methods/networks.py
+
 OPTIONS = {
-    "MODEL.variant": Option("paper", one_of("paper", "tensorlayer"), "networks of the paper (fig. 4) or TensorLayer"),
+    "MODEL.variant": Option(
+        "paper",
+        one_of("paper", "tensorlayer", *EARLIER),
+        "networks of the paper (fig. 4) or TensorLayer, or an earlier generator (docs/METHODS.md)",
+    ),
     "MODEL.scale": Option(4, one_of(2, 4, 8), "upscaling factor (paper: 4)"),
     "MODEL.blocks": Option(16, at_least(1), "residual blocks (paper, fig. 4: 16)"),
     "MODEL.filters": Option(64, at_least(4), "feature maps of the generator's body (paper, fig. 4: 64)"),

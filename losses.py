@@ -30,6 +30,12 @@ def mse_loss(sr: Tensor, hr: Tensor) -> Tensor:
     return ops.mean(ops.square(sr - hr))
 
 
+def luma(picture: Tensor) -> Tensor:
+    """Return Y of BT.601 in full range, (N, h, w, 1) in [-1, 1], on which the networks before SRResNet are trained."""
+    red, green, blue = ops.split(picture, 3, -1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
 def vgg_loss(sr_features: Tensor, hr_features: Tensor) -> Tensor:
     """Feature loss, a scalar: mean((VGG19(G(lr)) - VGG19(hr))^2) over all features.
 

@@ -27,7 +27,8 @@ import upscale
 from dataset import Crops, Pair, Pictures, load_pictures, name_skipped, validation_pictures
 from evaluate import best_weights, evaluate
 from losses import CONTENT_LOSSES, on_reduced
-from model import SRGAN_d, SRGAN_g
+from methods.networks import build_generator
+from model import SRGAN_d
 from srgan import JIT, SRGAN
 from training import devices
 from training.checkpoints import generator_settings, load_state, lock_folder, save_networks, save_state
@@ -65,7 +66,7 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     devices.warn_of_unused_gpu()
 
     # The two players.
-    generator = SRGAN_g(**generator_settings(config))
+    generator = build_generator(**generator_settings(config))
     discriminator = SRGAN_d(config.MODEL.variant, settings.crop, config.MODEL.discriminator_filters)
     devices.synchronize_statistics(generator, discriminator)
     if settings.initial_generator:

@@ -57,6 +57,20 @@ class BackProjection:
         return np.stack([back_projected(sr, picture, self.times) for sr, picture in pairs]).astype(np.float32)
 
 
+def bicubic_kernel(scale: int) -> np.ndarray:
+    """Return MATLAB's bicubic enlargement as a convolution before a depth_to_space: (5, 5, 3, 3 * scale^2).
+
+    A picture has to be continued by two mirrored pixels first.
+    """
+    impulse = np.zeros((9, 9))
+    impulse[4, 4] = 1
+    # What each pixel (i, j) of the block of sr at (y, x) takes of the pixel in the middle, 4 - y above and 4 - x to the
+    # left of it; a convolution's kernel counts from the pixel that it looks at, the other way round.
+    blocks = resize(impulse, scale).reshape(9, scale, 9, scale)[6:1:-1, :, 6:1:-1]  # (5, scale, 5, scale)
+    by_colour = np.einsum("yixj,cd->yxcijd", blocks, np.eye(3))  # a colour takes nothing of another one
+    return by_colour.reshape(5, 5, 3, 3 * scale**2)
+
+
 # New Edge-Directed Interpolation
 
 
