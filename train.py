@@ -26,7 +26,7 @@ from easydict import EasyDict
 import upscale
 from dataset import Crops, Pair, Pictures, load_pictures, name_skipped, validation_pictures
 from evaluate import best_weights, evaluate
-from losses import CONTENT_LOSSES, on_reduced
+from losses import CONTENT_LOSSES, WITHOUT_GAN, on_reduced
 from methods.networks import build_generator
 from model import SRGAN_d
 from srgan import JIT, SRGAN
@@ -85,12 +85,12 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
                 return False
             generator.set_weights(game.average.get_weights())
 
-        # The game: generator against discriminator.
+        # The game: generator against discriminator. In Johnson's loss there is no discriminator.
         if ADVERSARIAL in stages:
             weights = (mse_weight, vgg_weight, settings.adversarial_weight)
             game = SRGAN(
                 generator,
-                discriminator,
+                None if settings.content_loss in WITHOUT_GAN else discriminator,
                 vgg,
                 weights,
                 settings.ema,

@@ -19,7 +19,7 @@ import train
 from config import command_line
 from dataset import Crops, Pictures
 from evaluation.metrics import luma, psnr
-from losses import g_gan_loss
+from losses import CONTENT_LOSSES, VGG19, g_gan_loss
 from model import SRGAN_d, SRGAN_g
 from pictures import find_pictures, read_picture, resize, write_picture
 from srgan import JIT, SRGAN, frozen, to_float, to_uint8
@@ -60,6 +60,16 @@ def arguments(folder, mode="srgan", **changes):
 
 def run(folder, mode="srgan", **changes):
     return train.main(*command_line(arguments(folder, mode, **changes)))
+
+
+def test_johnsons_loss_is_of_features_alone_and_has_no_discriminator(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "load_vgg19", lambda layer, source: VGG19(layer, None))  # random weights, no file
+    assert run(tmp_path, TRAIN_content_loss="johnson", TRAIN_d_lr_ratio=0.5) == 0
+    folder = tmp_path / "checkpoints"
+    assert (folder / "g_srgan.weights.h5").exists() and not (folder / "d_srgan.weights.h5").exists()
+    line = json.loads((folder / "log_srgan.jsonl").read_text().splitlines()[-1])
+    assert line["vgg"] > 0 and not {"gan", "d_loss", "d_real"} & set(line)
+    assert CONTENT_LOSSES["johnson"][:2] == (0.0, "block2_conv2")  # relu2_2 in Johnson et al. 2016
 
 
 def refused(capsys, folder, *named, status=2, **changes):
