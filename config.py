@@ -64,8 +64,14 @@ TEXT = Allowed(bool, "a path")
 PATHS = Allowed(are_paths, "a folder, or a list of folders: ['a', 'b']", (str, list))
 ANY = Allowed(lambda value: True, "any text")
 
+EARLIER = ("srcnn", "espcn", "vdsr", "drcn")  # the variants in methods/networks.py
+
 OPTIONS = {
-    "MODEL.variant": Option("paper", one_of("paper", "tensorlayer"), "networks of the paper (fig. 4) or TensorLayer"),
+    "MODEL.variant": Option(
+        "paper",
+        one_of("paper", "tensorlayer", *EARLIER),
+        "networks of the paper (fig. 4) or TensorLayer, or an earlier generator (docs/METHODS.md)",
+    ),
     "MODEL.scale": Option(4, one_of(2, 4, 8), "upscaling factor (paper: 4)"),
     "MODEL.blocks": Option(16, at_least(1), "residual blocks (paper, fig. 4: 16)"),
     "MODEL.filters": Option(64, at_least(4), "feature maps of the generator's body (paper, fig. 4: 64)"),
@@ -117,8 +123,8 @@ OPTIONS = {
     "TRAIN.label_smoothing": Option(0.0, between(0.0, 0.5), "by how much the discriminator's label of HR is below 1"),
     "TRAIN.content_loss": Option(
         "tensorlayer",
-        one_of("tensorlayer", "paper", "vgg22", "mse"),
-        "MSE + 2e-6 VGG pool4 (slides) | VGG54 / 12.75^2 (paper) | VGG22 | MSE alone",
+        one_of("tensorlayer", "paper", "vgg22", "mse", "johnson"),
+        "MSE + 2e-6 VGG pool4 (slides) | VGG54 / 12.75^2 (paper) | VGG22 | MSE alone | VGG22 without a discriminator",
     ),
     "TRAIN.adversarial_weight": Option(1e-3, at_least(0.0), "weight of the GAN loss (paper, eq. 3; slides)"),
     "TRAIN.initial_generator": Option(
@@ -143,6 +149,7 @@ OPTIONS = {
     "VALID.count": Option(8, at_least(1), "how many pictures are used, the first ones by name"),
     "VALID.crop": Option(384, at_least(32), "side of their centre crop in pixels (TensorLayer: 384)"),
     "EVALUATE.benchmark_dir": Option("data/benchmark", TEXT, "one folder per set, each with a folder HR/"),
+    "EVALUATE.methods": Option("main", one_of("main", "all"), "rows of the table; all: the whole table 2 of the paper"),
     "EVALUATE.srresnet": Option("", ANY, "weights of the SRResNet rows; empty: checkpoint_dir, else the shipped ones"),
     "EVALUATE.srgan": Option("", ANY, "weights of the SRGAN rows; empty: checkpoint_dir, else the shipped ones"),
     "EVALUATE.trust_pickle": Option(
@@ -280,7 +287,12 @@ def command_line(argv: Sequence[str] | None = None) -> tuple[str, str | None, Ea
     parser.add_argument("--preset", choices=PRESETS, default="default", help="a group of values")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
     parser.add_argument("--input", metavar="PATH", help="as upscale.py PATH -o samples/upscaled (mode evaluate)")
+    parser.add_argument("--all", action="store_true", help="as --set EVALUATE.methods=all (mode evaluate)")
     options = parser.parse_args(argv)
+    if options.all and options.mode != "evaluate":
+        parser.error("--all goes with --mode=evaluate")
+    if options.all:
+        options.set.append("EVALUATE.methods=all")
     if options.input and options.mode != "evaluate":
         parser.error("--input goes with --mode=evaluate")
     try:

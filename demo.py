@@ -9,16 +9,10 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-import numpy as np
-
 from config import Parser
-from pictures import resize
-from upscaling.network import Network
 from upscaling.upscaler import Upscaler, load
 from utils import UserError, exit_status, sigterm_interrupts
 from weights import PRETRAINED
-
-SCALE = 4
 
 
 def command_line(argv: Sequence[str] | None = None) -> Namespace:
@@ -35,15 +29,10 @@ def command_line(argv: Sequence[str] | None = None) -> Namespace:
     return options
 
 
-def bicubic(lr: np.ndarray) -> np.ndarray:
-    """lr float32 (N, h, w, 3) -> sr (N, 4*h, 4*w, 3), both in [-1, 1]: MATLAB's bicubic in the place of a network."""
-    return np.stack([resize(picture, SCALE) for picture in lr])
-
-
 def load_methods() -> dict[str, Upscaler]:
     """Return {method: its Upscaler}: bicubic, and the networks whose weights are shipped."""
     shipped = [name for name in ("srresnet", "srgan") if (PRETRAINED / f"{name}.weights.h5").is_file()]
-    return {"bicubic": Upscaler(Network(bicubic, SCALE))} | {name: load(name) for name in shipped}
+    return {name: load(name) for name in ("bicubic", *shipped)}
 
 
 def run(options: Namespace) -> int:

@@ -9,8 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 from easydict import EasyDict
-from scipy.ndimage import uniform_filter
 
+from config import EARLIER
+from evaluation.grids import comparison
 from evaluation.metrics import (
     PERCEPTUAL_LAYERS,
     colour_shift,
@@ -24,15 +25,22 @@ from evaluation.metrics import (
     ssim_daala,
 )
 from evaluation.published import PAPER
-from evaluation.tables import table_row, write_table
-from pictures import as_colour, cut_to_multiple, find_pictures, grid, labelled, read_picture, resize, write_picture
+from evaluation.tables import table_row, whole_table, write_table
+from methods.filters import enlarged
+from pictures import as_colour, cut_to_multiple, find_pictures, read_picture, resize, write_picture
 from srgan import super_resolve
 from training.checkpoints import generator_path, generator_settings
-from training.stages import STAGES, Stage
+from training.stages import STAGES, Stage, network_name
 from utils import UserError
 from weights import PRETRAINED, load_generator, load_vgg19, read_metadata
 
 KERNELS = ["nearest", "bicubic", "lanczos"]
+# {method: (filter, back-projections)}
+MAIN_FILTERS = {name: (name, 0) for name in KERNELS}
+ALL_FILTERS = MAIN_FILTERS | {"bicubic + IBP": ("bicubic", 5), "NEDI": ("nedi", 0), "NEDI + IBP": ("nedi", 5)}
+ALL_NOTE = """Published: not measured here; the paper's numbers, for VDSR its own paper's. IBP: five back-projections.
+NEDI is below bicubic: it takes LR for samples of HR, but LR was blurred before it was sampled."""
+HISTORY = ("nearest", "bicubic", "NEDI", "SRCNN", "ESPCN", "SRResNet", "SRGAN")  # in the grids with --all
 SMALLEST = 11  # pixels, the side of the window of MATLAB's SSIM
 
 # lr uint8 (h, w) or (h, w, 3) -> sr uint8 of the same kind
@@ -47,26 +55,36 @@ def evaluate(config: EasyDict) -> int:
     They are written to the folder evaluate in TRAIN.samples_dir. Raises UserError if weights do not fit or there is
     nothing to measure.
     """
-    folder, scale = Path(config.TRAIN.samples_dir, "evaluate"), config.MODEL.scale
+    scale, everything = config.MODEL.scale, config.EVALUATE.methods == "all"
+    folder = Path(config.TRAIN.samples_dir, "evaluate_all" if everything else "evaluate")
     networks, remarks = load_networks(config)
+    filters = MAIN_FILTERS
+    if everything:
+        filters = ALL_FILTERS
+        networks = load_earlier(scale, remarks) | networks
+        remarks.append(ALL_NOTE)
+    shown = [method for method in HISTORY if everything or method != "nearest"]
     distances: dict[str, Distance] | None = None
     rows: list[dict[str, Any]] = []
     for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, scale, remarks):
-        if distances is None:  # once there is something to measure, since VGG19 may have to be downloaded
+        if everything:  # the paper's table has no distances of features, and they take most of the time
+            distances = {}
+        elif distances is None:  # once there is something to measure, since VGG19 may have to be downloaded
             distances = perceptual_distances(config.VGG.weights, remarks)
-        scores: dict[str, list[dict[str, float]]] = {method: [] for method in [*KERNELS, *networks, "HR"]}
+        scores: dict[str, list[dict[str, float]]] = {method: [] for method in [*filters, *networks, "HR"]}
         for path, lr, hr in pictures:
-            pictures_by_method = every_method(lr, scale, networks, hr)
+            pictures_by_method = every_method(lr, scale, networks, hr, filters)
             srs = {method: sr for method, sr in pictures_by_method.items() if method != "HR"}
             for method, sr in pictures_by_method.items():
                 scores[method].append(measure(sr, hr, srs["bicubic"], scale))
             for metric, distance in distances.items():
                 for method, value in zip(srs, distance(map(as_batch, srs.values()), as_batch(hr))):
                     scores[method][-1][metric] = float(value)
-            write_picture(folder / f"{name}_{path.stem}.png", comparison(srs, hr, scores))
+            write_picture(folder / f"{name}_{path.stem}.png", comparison(srs, hr, scores, shown))
             if not rows and path == pictures[0][0]:
                 write_tensorlayer_files(folder, lr, hr, srs)
-        rows += [table_row(name, method, values, scale) for method, values in scores.items()]
+        of_set = [table_row(name, method, values, scale) for method, values in scores.items()]
+        rows += whole_table(of_set, scale) if everything else of_set
     write_table(folder / "results", rows, remarks)
     return 0
 
@@ -96,9 +114,28 @@ def load_networks(config: EasyDict) -> tuple[dict[str, SuperResolve], list[str]]
             raise UserError(f"{path}: upscales {scale}x; this run asks for MODEL.scale={config.MODEL.scale}")
         trusted = config.EVALUATE.trust_pickle == "yes"
         generator = load_generator(path, trusted, generator_settings(config))
-        networks[stage.network] = functools.partial(super_resolve_any, generator, self_ensemble)
-        print(f"{stage.network}: {path}, {metadata.get('updates', 'an unknown number of')} updates")
+        name = network_name(stage, metadata.get("model", {}).get("variant", "paper"))
+        networks[name] = functools.partial(super_resolve_any, generator, self_ensemble)
+        print(f"{name}: {path}, {metadata.get('updates', 'an unknown number of')} updates")
     return networks, remarks
+
+
+def load_earlier(scale: int, remarks: list[str]) -> dict[str, SuperResolve]:
+    """Return {method: network} of the networks before SRResNet whose shipped weights are there and fit `scale`.
+
+    Adds a line to `remarks` for those that have none. Raises UserError if weights cannot be loaded.
+    """
+    networks: dict[str, SuperResolve] = {}
+    missing = []
+    for name in EARLIER:
+        path = PRETRAINED / f"{name}.weights.h5"
+        if path.exists() and read_metadata(path)["model"]["scale"] == scale:
+            networks[name.upper()] = functools.partial(super_resolve_any, load_generator(path), False)
+        else:
+            missing.append(name.upper())
+    if missing:
+        remarks.append(f"{', '.join(missing)}: no weights of ours for {scale}x in {PRETRAINED.name}/")
+    return networks
 
 
 def weights_of(stage: Stage, config: EasyDict) -> Path | None:
@@ -119,13 +156,18 @@ def weights_of(stage: Stage, config: EasyDict) -> Path | None:
 
 
 def every_method(
-    lr: np.ndarray, scale: int, networks: Mapping[str, SuperResolve], hr: np.ndarray
+    lr: np.ndarray,
+    scale: int,
+    networks: Mapping[str, SuperResolve],
+    hr: np.ndarray,
+    filters: Mapping[str, tuple[str, int]] = MAIN_FILTERS,
 ) -> dict[str, np.ndarray]:
-    """Upscale lr with all kernels and networks; return {method: picture}, with hr as "HR".
+    """Upscale lr with all filters and networks; return {method: picture}, with hr as "HR".
 
-    lr, hr and the results: uint8, all grey (h, w) or all colour (h, w, 3). networks: as of load_networks.
+    lr, hr and the results: uint8, all grey (h, w) or all colour (h, w, 3). networks: as of load_networks. filters:
+    {method: (name of a filter, number of back-projections)}.
     """
-    srs = {kernel: resize(lr, scale, kernel) for kernel in KERNELS}
+    srs = {method: enlarged(lr, scale, name, times) for method, (name, times) in filters.items()}
     srs |= {method: network(lr) for method, network in networks.items()}
     return srs | {"HR": hr}
 
@@ -251,30 +293,6 @@ def as_batch(picture: np.ndarray) -> np.ndarray:
 
 
 # What is looked at
-
-
-def comparison(srs: dict[str, np.ndarray], hr: np.ndarray, scores: dict[str, list[dict[str, float]]]) -> np.ndarray:
-    """Show bicubic, the networks and HR side by side in one picture (h, w, 3), with an enlarged detail below each.
-
-    srs: {method: uint8 (h, w) or (h, w, 3)}. scores: {method: [{metric: value}]}, of which the last is this picture's.
-    """
-    shown = {method: sr for method, sr in srs.items() if method not in ("nearest", "lanczos")}
-    labels = [f"{method} {scores[method][-1]['psnr']:.2f} dB" for method in shown] + ["HR"]
-    pictures = [as_colour(picture) for picture in [*shown.values(), hr]]
-    zoom = max(1, round(hr.shape[1] / 64))
-    top, left, side = hardest_detail(srs["bicubic"], hr, hr.shape[1] // zoom)
-    details = [resize(p[top : top + side, left : left + side], zoom, "nearest") for p in pictures]
-    return grid([[labelled(p, text) for p, text in zip(pictures, labels)], details])
-
-
-def hardest_detail(bicubic: np.ndarray, hr: np.ndarray, side: int) -> tuple[int, int, int]:
-    """Return (top, left, side) of the square in which bicubic differs most from HR; its side is at most `side`."""
-    side = min(side, *hr.shape[:2])
-    error = uniform_filter((luma(bicubic) - luma(hr)) ** 2, side)  # mean over the square around each pixel
-    # Only squares that lie inside the picture; index 0 is the one whose top left corner is (0, 0).
-    inner = error[side // 2 : hr.shape[0] - side // 2 + 1, side // 2 : hr.shape[1] - side // 2 + 1]
-    top, left = np.unravel_index(inner.argmax(), inner.shape)
-    return int(top), int(left), side
 
 
 def write_tensorlayer_files(folder: Path, lr: np.ndarray, hr: np.ndarray, srs: dict[str, np.ndarray]) -> None:

@@ -19,7 +19,9 @@ CONTENT_LOSSES: dict[str, tuple[float, str | None, float]] = {
     "paper": (0.0, "block5_conv4", 1 / 12.75**2),  # SRGAN-VGG54, features rescaled by 1/12.75 (sec. 3.2)
     "vgg22": (0.0, "block2_conv2", 2e-6),  # SRGAN-VGG22; with 1/12.75^2 it would drown the GAN loss
     "mse": (1.0, None, 0.0),  # SRGAN-MSE
+    "johnson": (0.0, "block2_conv2", 2e-6),  # Johnson et al. 2016: relu2_2 alone, of VGG19 in place of VGG16
 }
+WITHOUT_GAN = {"johnson"}  # those whose second stage has no discriminator
 
 
 def mse_loss(sr: Tensor, hr: Tensor) -> Tensor:
@@ -28,6 +30,12 @@ def mse_loss(sr: Tensor, hr: Tensor) -> Tensor:
     Source: paper, eq. 4; tl.cost.mean_squared_error with is_mean=True.
     """
     return ops.mean(ops.square(sr - hr))
+
+
+def luma(picture: Tensor) -> Tensor:
+    """Return Y of BT.601 in full range, (N, h, w, 1) in [-1, 1], on which the networks before SRResNet are trained."""
+    red, green, blue = ops.split(picture, 3, -1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def vgg_loss(sr_features: Tensor, hr_features: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from keras import ops
 
 import pictures
 from config import jit_compile
-from losses import Tensor, d_loss, g_gan_loss, mse_loss, vgg_loss
+from losses import Tensor, d_loss, g_gan_loss, luma, mse_loss, vgg_loss
+from methods.networks import NETWORKS
 from training.devices import replicas
 from training.fast_forward import fast_forward
 from upscaling.tiles import by_tiles, mean_over_turns
@@ -71,6 +72,7 @@ class SRGAN(keras.Model):
         self.vgg = vgg if vgg is None else lambda picture: vgg(picture)
         self.mse_weight, self.vgg_weight, self.gan_weight = weights
         self.ema, self.head_start, self.smoothing = ema, head_start, smoothing
+        self.earlier = generator.name in NETWORKS  # one of the networks before SRResNet, which learn on Y alone
         self.fixed_statistics = False
         self.replicas = replicas()
         self.updates = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="updates")
@@ -83,6 +85,8 @@ class SRGAN(keras.Model):
 
     def call(self, lr: Tensor, training: bool = False) -> Tensor:
         """Super-resolve lr (N, h, w, 3) uint8 -> sr (N, scale*h, scale*w, 3) in [-1, 1]."""
+        if training and self.earlier:
+            return self.generator(self.to_float(lr), training=True)
         if training:
             return fast_forward(self.generator, self.to_float(lr), self.fixed_statistics)
         return self.average(self.to_float(lr))
@@ -123,8 +127,10 @@ class SRGAN(keras.Model):
         hr, sr = self.to_float(y), y_pred  # (N, crop, crop, 3)
 
         # Content loss: the distance of SR from HR, in pixels and in features (paper, sec. 2.2.1).
-        terms = {"mse": mse_loss(sr, hr)}
+        terms = {"mse": mse_loss(luma(sr), luma(hr)) if self.earlier else mse_loss(sr, hr)}
         loss = self.mse_weight * terms["mse"]
+        if self.generator.losses:  # of DRCN's single outputs
+            loss += self.mse_weight * sum(self.generator.losses)
         if self.vgg:
             terms["vgg"] = vgg_loss(self.vgg(sr), ops.stop_gradient(self.vgg(hr)))
             loss += self.vgg_weight * terms["vgg"]

@@ -26,8 +26,9 @@ from easydict import EasyDict
 import upscale
 from dataset import Crops, Pair, Pictures, load_pictures, name_skipped, validation_pictures
 from evaluate import best_weights, evaluate
-from losses import CONTENT_LOSSES, Tensor, on_reduced
-from model import SRGAN_d, SRGAN_g
+from losses import CONTENT_LOSSES, WITHOUT_GAN, Tensor, on_reduced
+from methods.networks import build_generator
+from model import SRGAN_d
 from pictures import find_pictures
 from srgan import JIT, SRGAN
 from training import devices
@@ -64,7 +65,7 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     devices.warn_of_unused_gpu()
 
     # The two players.
-    generator = SRGAN_g(**generator_settings(config))
+    generator = build_generator(**generator_settings(config))
     discriminator = SRGAN_d(config.MODEL.variant, settings.crop, config.MODEL.discriminator_filters)
     devices.synchronize_statistics(generator, discriminator)
     if settings.initial_generator:
@@ -83,13 +84,13 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
                 return False
             generator.set_weights(game.average.get_weights())
 
-        # The game: generator against discriminator.
+        # The game: generator against discriminator. In Johnson's loss there is no discriminator.
         if ADVERSARIAL in stages:
             mse_weight, _, vgg_weight = CONTENT_LOSSES[settings.content_loss]
             weights = (mse_weight, vgg_weight, settings.adversarial_weight)
             game = SRGAN(
                 generator,
-                discriminator,
+                None if settings.content_loss in WITHOUT_GAN else discriminator,
                 vgg,
                 weights,
                 settings.ema,

@@ -17,6 +17,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from config import Parser
+from methods.filters import FILTERS
 from upscaling.files import upscale_file
 from upscaling.jobs import LONG, Job, ingredients, make_plan, summary
 from upscaling.network import ENGINES
@@ -36,7 +37,12 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("inputs", nargs="*", metavar="INPUT", help="a file, a folder, or a pattern in quotes")
     add("-i", "--input", action="append", default=[], help=argparse.SUPPRESS)
     add("-o", "--output", type=Path, metavar="PATH", help="a folder; for a single file a file, too")
-    add("-n", "--model", default="srgan", help="srgan (sharp, invents), srresnet (soft, true) or a file")
+    add(
+        "-n",
+        "--model",
+        default="srgan",
+        help=f"srgan (sharp, invents), srresnet (soft, true), {', '.join(FILTERS)} or a file",
+    )
     add("-s", "--outscale", type=float, help="factor of the result, resampled (default: the model's)")
     add("--size", type=size, help="fit into 3840x2160, or, as 3840, the longest side; resampled")
     add("--suffix", help="of the names of results (default: _x4, or as --size)")
@@ -46,6 +52,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         "-x", "--self-ensemble", action="store_true", help="average over eight flips and turns: better, 8 times as long"
     )
+    add("--back-project", type=int, default=0, metavar="N", help="correct N times what the result gives when reduced")
     add("--overwrite", action="store_true", help="make again what exists")
     add("--dry-run", action="store_true", help="say what would be made, how large and how long, and stop")
     add("-t", "--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
@@ -81,6 +88,8 @@ def wrong_option(options: argparse.Namespace) -> str | None:
         return f"--tile {options.tile}: must be above {2 * HALO}"
     if options.quality is not None and not 1 <= options.quality <= 100:
         return f"--quality {options.quality}: must be 1 to 100"
+    if not 0 <= options.back_project <= 100:
+        return f"--back-project {options.back_project}: must be 0 to 100"
     if options.suffix is not None and (not options.suffix or re.search(r"[/\\\0]", options.suffix)):
         return f"--suffix {options.suffix!r}: must be a part of a file's name"
     return None
@@ -89,7 +98,13 @@ def wrong_option(options: argparse.Namespace) -> str | None:
 def load_upscaler(options: argparse.Namespace) -> Upscaler:
     """Return the Upscaler that `options` ask for. Raises UserError if the model is missing or of another factor."""
     upscaler = load(
-        options.model, options.outscale, options.engine, options.tile, options.trust_pickle, options.self_ensemble
+        options.model,
+        options.outscale,
+        options.engine,
+        options.tile,
+        options.trust_pickle,
+        options.self_ensemble,
+        options.back_project,
     )
     factor = upscaler.network.scale
     if options.scale not in (None, factor):

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from config import EARLIER
 from utils import UserError, atomic_write, preallocate, reason, write_text
 
 if TYPE_CHECKING:
@@ -24,15 +25,16 @@ PRETRAINED = Path(__file__).parent / "checkpoints" / "pretrained"
 LARGEST_EXPANSION = 10  # allowed ratio of the weights' size to the size of their file; VGG19 in float16 has 2.6
 # The network that weights without metadata belong to
 DEFAULT_MODEL: dict[str, Any] = {"variant": "paper", "scale": 4, "blocks": 16, "filters": 64}
-SCALES, VARIANTS = (2, 4, 8), ("paper", "tensorlayer")
+SCALES, VARIANTS = (2, 4, 8), ("paper", "tensorlayer", *EARLIER)
 
 
 def model_path(name: str) -> Path:
-    """Return the weights file for `name`, which is "srgan", "srresnet" or a path. Raises UserError if there is none."""
-    path = PRETRAINED / f"{name}.weights.h5" if name in ("srgan", "srresnet") else Path(name)
+    """Return the weights file for `name`, which is that of shipped weights or a path. Raises UserError without one."""
+    shipped = {path.name.removesuffix(".weights.h5"): path for path in sorted(PRETRAINED.glob("*.weights.h5"))}
+    path = shipped.get(name, Path(name))
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such weights file"  # a SavedModel is a folder
-        raise UserError(f"{name}: {what}; name srgan, srresnet or the path of a file")
+        raise UserError(f"{name}: {what}; name {', '.join(shipped)} or the path of a file")
     return path
 
 
@@ -48,7 +50,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
     """Return the metadata of the weights file `path`, or {} if it has none.
 
     Its entry "model" holds the MODEL options of the network, which are checked here and nowhere else. Raises UserError
-    if the JSON file cannot be read or describes no network that SRGAN_g can build.
+    if the JSON file cannot be read or describes no network that build_generator can build.
     """
     try:
         metadata = json.loads(metadata_path(path).read_text(encoding="utf-8"))
@@ -63,7 +65,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def check_model(model: Any) -> None:
-    """Raise ValueError if `model`, the entry "model" of metadata, describes no network that SRGAN_g can build."""
+    """Raise ValueError if `model`, the entry "model" of metadata, describes no network of ours."""
     if not isinstance(model, dict):
         raise ValueError('"model" is not a JSON object')
     for name, allowed in (("scale", SCALES), ("variant", VARIANTS)):
@@ -142,12 +144,12 @@ def load_generator(
     trust_pickle: whether the pickle in an archive of TensorLayer 1 or 2 is read. Raises UserError if the file cannot
     be loaded.
     """
-    from model import SRGAN_g
+    from methods.networks import build_generator
 
     archive = Path(path).suffix == ".npz"
     model = DEFAULT_MODEL | {"variant": "tensorlayer" if archive else "paper"} | (model or {})
     model |= read_metadata(path).get("model", {})
-    generator = SRGAN_g(model["variant"], model["scale"], model["blocks"], model["filters"])
+    generator = build_generator(model["variant"], model["scale"], model["blocks"], model["filters"])
     if archive:
         import_tensorlayer(generator, path, trust_pickle)
     else:

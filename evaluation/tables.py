@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.published import PAPER
+from evaluation.published import ELSEWHERE, MOS, PAPER
 from utils import write_text
 
 COLUMNS = {  # title in the printed table: (key in a row, decimal places)
@@ -16,6 +16,7 @@ COLUMNS = {  # title in the printed table: (key in a row, decimal places)
     "paper's PSNR": ("paper_psnr", 2),
     "SSIM (daala)": ("ssim_daala", 4),
     "paper's SSIM": ("paper_ssim_daala", 4),
+    "paper's MOS": ("paper_mos", 2),
     "SSIM (MATLAB)": ("ssim", 4),
     "NIQE": ("niqe", 2),
     "mesh": ("mesh", 2),
@@ -40,6 +41,28 @@ def table_row(name: str, method: str, values: list[dict[str, float]], scale: int
     published = PAPER.get(name, {}).get(method) if scale == 4 else None
     row["paper_psnr"], row["paper_ssim_daala"] = published or (None, None)
     return row
+
+
+# The order of --all: the paper's, with what it leaves out beside what is like it
+ORDER = ["nearest", "bicubic", "lanczos", "bicubic + IBP", "NEDI", "NEDI + IBP"]
+ORDER += ["SRCNN", "SelfExSR", "DRCN", "ESPCN", "VDSR", "SRResNet", "SRGAN", "HR"]
+
+
+def whole_table(rows: list[dict[str, Any]], scale: int) -> list[dict[str, Any]]:
+    """Return the rows of one set with the paper's opinion scores, in ORDER.
+
+    At 4x, a method that was not measured has a row too, marked as published, if there are numbers for this set.
+    """
+    name = rows[0]["set"]
+    by_method = {row["method"]: row for row in rows}
+    if scale == 4:
+        others = {method: (psnr, None) for method, psnr in ELSEWHERE.get(name, {}).items()}
+        for method, (psnr, ssim) in (PAPER.get(name, {}) | others).items():
+            row = {"set": name, "method": f"{method} (published)", "paper_psnr": psnr, "paper_ssim_daala": ssim}
+            by_method.setdefault(method, row)
+        for method, row in by_method.items():
+            row["paper_mos"] = MOS.get(name, {}).get(method)
+    return [by_method[method] for method in ORDER if method in by_method]
 
 
 def as_markdown(rows: list[dict[str, Any]]) -> str:

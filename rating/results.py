@@ -6,52 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.published import MOS as PAPER
 from rating.answers import Answers, collect, keep, opinions, screen, sets
 from rating.manifest import Study
 from rating.statistics import average_rank, compare_methods, mean_with_interval, strengths
 
-# Mean opinion scores of the paper: table 2, and table 1 for the variants of its last four
-PAPER = {
-    "Set5": {
-        "nearest": 1.28,
-        "bicubic": 1.97,
-        "SRCNN": 2.57,
-        "SelfExSR": 2.65,
-        "DRCN": 3.26,
-        "ESPCN": 2.89,
-        "SRResNet": 3.37,
-        "SRGAN": 3.58,
-        "HR": 4.32,
-        "SRResNet-VGG22": 3.46,
-        "SRGAN-MSE": 3.77,
-        "SRGAN-VGG22": 3.78,
-    },
-    "Set14": {
-        "nearest": 1.20,
-        "bicubic": 1.80,
-        "SRCNN": 2.26,
-        "SelfExSR": 2.34,
-        "DRCN": 2.84,
-        "ESPCN": 2.52,
-        "SRResNet": 2.98,
-        "SRGAN": 3.72,
-        "HR": 4.32,
-        "SRResNet-VGG22": 3.15,
-        "SRGAN-MSE": 3.43,
-        "SRGAN-VGG22": 3.57,
-    },
-    "BSD100": {
-        "nearest": 1.11,
-        "bicubic": 1.47,
-        "SRCNN": 1.87,
-        "SelfExSR": 1.89,
-        "DRCN": 2.12,
-        "ESPCN": 2.01,
-        "SRResNet": 2.29,
-        "SRGAN": 3.56,
-        "HR": 4.46,
-    },
-}
 LIMITS = {"rating": (1, 5), "pairs": (0, 1)}
 
 

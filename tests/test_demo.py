@@ -227,8 +227,3 @@ def test_a_wrong_option_is_one_line(option, capsys):
     with pytest.raises(SystemExit) as stop:
         demo.command_line([option])
     assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
-
-
-def test_its_bicubic_is_ours():
-    lr = np.random.default_rng(0).random((1, 9, 7, 3), np.float32)
-    assert np.allclose(demo.bicubic(lr)[0], demo.resize(lr[0], 4))

@@ -16,8 +16,8 @@ LEVELS = [
     {"train", "upscale", "export", "demo", "study"},
     {"evaluate"},
     {"srgan", "dataset"},
-    set(FOLDERS),
-    {"pictures", "weights"},
+    set(FOLDERS) - {"methods"},
+    {"pictures", "weights", "methods"},
     {"config", "utils", "model", "losses"},
 ]
 

@@ -12,7 +12,7 @@ from trainings import ROOT, SHORT, datasets, refused, run
 import train
 from dataset import Crops, Pictures
 from evaluation.metrics import luma, psnr
-from losses import g_gan_loss
+from losses import CONTENT_LOSSES, VGG19, g_gan_loss
 from model import SRGAN_d, SRGAN_g
 from pictures import find_pictures, resize
 from srgan import JIT, SRGAN, frozen, to_float, to_uint8
@@ -255,3 +255,13 @@ def test_the_warm_up_of_another_scale_is_measured_alone(tmp_path, capsys):
     rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
     assert [row["method"] for row in rows][-2:] == ["SRResNet", "HR"]
     assert "SRGAN: no row" in capsys.readouterr().out
+
+
+def test_johnsons_loss_is_of_features_alone_and_has_no_discriminator(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "load_vgg19", lambda layer, source: VGG19(layer, None))  # random weights, no file
+    assert run(tmp_path, TRAIN_content_loss="johnson", TRAIN_d_lr_ratio=0.5) == 0
+    folder = tmp_path / "checkpoints"
+    assert (folder / "g_srgan.weights.h5").exists() and not (folder / "d_srgan.weights.h5").exists()
+    line = json.loads((folder / "log_srgan.jsonl").read_text().splitlines()[-1])
+    assert line["vgg"] > 0 and not {"gan", "d_loss", "d_real"} & set(line)
+    assert CONTENT_LOSSES["johnson"][:2] == (0.0, "block2_conv2")  # relu2_2 in Johnson et al. 2016

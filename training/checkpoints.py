@@ -61,7 +61,7 @@ def generator_path(folder: str | Path, stage: Stage) -> Path:
 
 
 def generator_settings(config: EasyDict) -> dict[str, Any]:
-    """Return SRGAN_g's arguments from the configuration."""
+    """Return build_generator's arguments from the configuration."""
     return {name: config.MODEL[name] for name in ("variant", "scale", "blocks", "filters")}
 
 

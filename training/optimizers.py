@@ -19,15 +19,15 @@ def warm_up_optimizer(settings: EasyDict) -> keras.optimizers.Optimizer:
     return plain_optimizer(settings, rate)
 
 
-def adversarial_optimizer(settings: EasyDict, discriminator: keras.Model) -> keras.optimizers.Optimizer:
+def adversarial_optimizer(settings: EasyDict, discriminator: keras.Model | None) -> keras.optimizers.Optimizer:
     """Return the optimizer of the second stage, which both players share. settings: TRAIN of the configuration.
 
-    Its learning rate falls once, halfway. Source: the paper, after 1e5 of 2e5 updates; TensorLayer, decay_every =
-    n_epoch / 2.
+    discriminator: None if the generator is trained alone. The learning rate falls once, halfway. Source: the paper,
+    after 1e5 of 2e5 updates; TensorLayer, decay_every = n_epoch / 2.
     """
     rates = [settings.learning_rate, settings.learning_rate * settings.lr_decay]
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([settings.n_updates // 2], rates)
-    if settings.optimizer == "sgd" or settings.d_lr_ratio == 1:
+    if settings.optimizer == "sgd" or settings.d_lr_ratio == 1 or discriminator is None:
         return plain_optimizer(settings, schedule)
     return TwoRatesAdam(schedule, discriminator, settings.d_lr_ratio, beta_1=settings.beta1)
 

@@ -17,7 +17,7 @@ from evaluation.metrics import colour_shift, luma, mesh, psnr
 from pictures import grid, labelled, resize, write_picture
 from training import devices
 from training.health import warning_for
-from training.stages import Stage
+from training.stages import Stage, network_name
 from utils import UserError, write_text
 
 SHOWN = 4  # number of validation pictures in a grid
@@ -40,6 +40,7 @@ class Report:
         config: EasyDict,
     ) -> None:
         self.stage, self.game, self.total, self.valid, self.scale = stage, game, total, valid, config.MODEL.scale
+        self.network = network_name(stage, config.MODEL.variant)
         self.samples = Path(config.TRAIN.samples_dir, stage.grids)
         self.log = Path(config.TRAIN.checkpoint_dir, f"log_{stage.name}.jsonl")
         self.board = Path(config.TRAIN.checkpoint_dir, "tensorboard", stage.name)
@@ -141,7 +142,7 @@ class Report:
         for (_, hr), bicubic, sr, before, after in zip(
             self.valid[:SHOWN], self.bicubics, srs, self.bicubic_psnrs, psnrs
         ):
-            labels = [f"bicubic {before:.2f} dB", f"{self.stage.network} {after:.2f} dB", "HR"]
+            labels = [f"bicubic {before:.2f} dB", f"{self.network} {after:.2f} dB", "HR"]
             rows.append([labelled(*pair) for pair in zip([bicubic, sr, hr], labels)])
         self.write_grid(f"train_{self.game.updates_done()}", rows)
         meshes = [mesh(sr, hr, self.scale) for sr, (_, hr) in zip(srs, self.valid)]

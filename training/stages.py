@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from easydict import EasyDict
 
+from config import EARLIER
+
 
 class Stage(NamedTuple):
     """The names that belong to a stage of training; those in files are TensorLayer's."""
@@ -23,6 +25,11 @@ class Stage(NamedTuple):
 WARM_UP = Stage("srgan_init", "srgan_ginit", "SRResNet", "n_updates_init", "learning_rate_init")
 ADVERSARIAL = Stage("srgan", "srgan_gan", "SRGAN", "n_updates", "learning_rate")
 STAGES = (WARM_UP, ADVERSARIAL)
+
+
+def network_name(stage: Stage, variant: str) -> str:
+    """Return the paper's name for the generator that `stage` trains, with MODEL.variant."""
+    return variant.upper() if variant in EARLIER else stage.network
 
 
 def part_of(total: int, part: float) -> int:

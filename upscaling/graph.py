@@ -53,8 +53,8 @@ class Layers(NamedTuple):
         return len(self.kernels) - 2 * self.blocks - 3  # without the head, the one behind the blocks, the last
 
 
-def read_layers(path):
-    """The Layers of a Keras weights file. Raises OSError, LookupError or ValueError where it holds no SRGAN_g."""
+def read_arrays(path):
+    """{kind of layer: [its arrays, for each layer of that kind in the network's order]} of a Keras weights file."""
     check_hdf5(path)
     found = {"conv2d": [], "batch_normalization": [], "p_re_lu": []}
     with h5py.File(path) as file:
@@ -63,6 +63,12 @@ def read_layers(path):
             arrays = file["layers"][name]["vars"]
             kind = re.sub(r"_\d+$", "", name)
             found.setdefault(kind, []).append([arrays[n][()].astype(np.float32) for n in sorted(arrays)])
+    return found
+
+
+def read_layers(path):
+    """The Layers of a Keras weights file. Raises OSError, LookupError or ValueError where it holds no SRGAN_g."""
+    found = read_arrays(path)
     layers = Layers(found["conv2d"], found["batch_normalization"], found["p_re_lu"])
     slopes_fit = len(layers.slopes) in (0, 1 + layers.blocks + layers.doublings)
     if layers.doublings not in (1, 2, 3) or not slopes_fit or layers.kernels[-1][0].shape[-1] != 3:
@@ -111,10 +117,10 @@ def graph_model(parameter, x, name):
     return openvino.Model([openvino.opset13.transpose(x, [0, 2, 3, 1])], [parameter], name)
 
 
-def conv(x, kernel, bias):
-    """x (N, c, h, w) convolved with Keras' kernel (s, s, c, f), padded by zeros to the same h and w."""
+def conv(x, kernel, bias, padding="same"):
+    """x (N, c, h, w) convolved with Keras' kernel (s, s, c, f), padded by zeros to the same h and w, or "valid"."""
     ops = opset()
-    reach = [len(kernel) // 2] * 2
+    reach = [len(kernel) // 2 if padding == "same" else 0] * 2
     x = ops.convolution(x, np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)), [1, 1], reach, reach, [1, 1])
     return ops.add(x, bias.reshape(1, -1, 1, 1))
 

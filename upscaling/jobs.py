@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from methods.filters import FILTERS
 from upscaling.files import open_file
 from upscaling.photo_reader import Photo
 from upscaling.records import Records, state
@@ -99,15 +100,19 @@ def name_suffix(options, upscaler):
 
 def ingredients(options, path):
     """What the result of the file at `path` is made of, a dict as records keep it."""
-    weights = model_path(options.model)
+    model = [options.model]
+    if options.model not in FILTERS:
+        weights = model_path(options.model)
+        model = [weights.name, *state(weights)]
     return {
         "source": path.name,
         "source_state": state(path),
-        "model": [weights.name, *state(weights)],
+        "model": model,
         "outscale": options.outscale,
         "size": options.size and list(options.size),
         "quality": options.quality,
         "self_ensemble": options.self_ensemble,
+        **({"back_projections": options.back_project} if options.back_project else {}),
         "method": METHOD,
     }
 

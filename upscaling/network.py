@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from config import EARLIER
 from upscaling.graph import body_graph, import_openvino, read_layers, tail_graph
 from upscaling.tiles import smallest_size, windows
 from utils import UserError, bfloat16_is_fast, reason
-from weights import load_generator
+from weights import load_generator, read_metadata
 
 ENGINES = ("auto", "openvino", "keras", "onnxruntime")
 HINT = "INFERENCE_PRECISION_HINT"
@@ -149,8 +150,15 @@ def openvino_network(path, options):
     more memory, so it takes the features strip by strip, and each strip sees TAIL_HALO pixels beyond its core.
     """
     openvino = import_openvino()
-    layers = read_layers(path)
     core = openvino.Core()
+    described = read_metadata(path).get("model", {})
+    if described.get("variant") in EARLIER:
+        from upscaling.earlier_graphs import earlier_graph  # only here, for it needs SciPy
+
+        scale = described.get("scale", 4)
+        whole = core.compile_model(earlier_graph(path, described["variant"], scale), "CPU", options)
+        return Network(lambda lr: whole(lr)[0], scale)
+    layers = read_layers(path)
     body, tail = (core.compile_model(graph, "CPU", options) for graph in (body_graph(layers), tail_graph(layers)))
     scale = 2**layers.doublings
 

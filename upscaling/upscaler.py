@@ -2,17 +2,19 @@
 
 from upscale import load
 
-upscaler = load("srgan")  # or "srresnet", or a file of your own
+upscaler = load("srgan")  # or "srresnet", a filter such as "bicubic", or a file of your own
 sr = upscaler(lr)  # uint8 (h, w, 3) -> uint8 (4*h, 4*w, 3)
 """
 
 import copy
+import functools
 import time
 
 import numpy as np
 import psutil
 from scipy.ndimage import distance_transform_edt
 
+from methods.filters import FILTERS, BackProjection, enlarged_batch
 from pictures import resize, to_float, to_uint8
 from upscaling.kept_strips import Tiling
 from upscaling.network import Network, load_network
@@ -26,23 +28,33 @@ BORDER = 8  # pixels by which a picture is continued beyond its edge; more chang
 LARGEST_TILE = 512  # side in pixels; larger ones are no faster
 BYTES_PER_PIXEL = 6_000  # of a tile, while the network works on it
 TRIAL = 128  # side in pixels of the tile on which time is measured
+FILTER_SCALE = 4  # by which a filter enlarges
 REACH = 2  # pixels of lr on either side that bicubic resampling looks at
 
 
-def load(model="srgan", scale=None, engine="auto", tile=None, trust_pickle=False, self_ensemble=False):
-    """The Upscaler of a trained network.
+def load(
+    model="srgan", scale=None, engine="auto", tile=None, trust_pickle=False, self_ensemble=False, back_projections=0
+):
+    """The Upscaler of a trained network or of a filter.
 
-    model: "srgan" (sharp, invents), "srresnet" (soft, true) or the path of a weights file or of what export.py wrote.
+    model: "srgan" (sharp, invents), "srresnet" (soft, true), the path of a weights file or of what export.py wrote, or
+    one of FILTERS.
     scale: factor of the result, above 0; default: the network's own. Another one is resampled.
     engine: "auto", "openvino", "keras" or "onnxruntime", as load_network takes it.
     tile: side of a tile in pixels, above 32; default: what free memory allows.
     trust_pickle: read a pickled g_srgan.npz of TensorLayer 1 or 2.
     self_ensemble: average the results for all flips and turns of a picture; better, and takes 8 times as long.
+    back_projections: how often the result is corrected so that, reduced, it is the picture again.
     Raises UserError where the model is missing, damaged or no generator.
     """
-    network = load_network(model_path(model), engine, trust_pickle=trust_pickle)
+    if model in FILTERS:
+        network = Network(functools.partial(enlarged_batch, scale=FILTER_SCALE, name=model), FILTER_SCALE)
+    else:
+        network = load_network(model_path(model), engine, trust_pickle=trust_pickle)
     if self_ensemble:
         network = Network(mean_over_turns(network), network.scale)
+    if back_projections:
+        network = BackProjection(network, network.scale, back_projections)
     return Upscaler(network, scale, tile)
 
 

@@ -1,0 +1,1 @@
+"""The methods before SRGAN, to compare it with: filters, and earlier networks."""
