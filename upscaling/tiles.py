@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from pictures import turned, turned_back
-
 
 def windows(length, size, halo, border=0):
     """[(start, first, last)] along one axis of `length` pixels, for windows of `size` pixels.
@@ -85,6 +83,7 @@ def mean_over_turns(network):
     network: lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3).
     Source: Timofte et al. 2016, "Seven ways to improve example-based single image super resolution".
     """
+    from pictures import turned, turned_back  # only here, for it needs SciPy
 
     def mean(lr):
         total = 0
