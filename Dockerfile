@@ -4,6 +4,7 @@ WORKDIR /srgan
 COPY requirements-upscale.txt requirements-demo.txt ./
 RUN pip install --no-cache-dir -r requirements-demo.txt && useradd --uid 1000 --no-create-home --shell /usr/sbin/nologin page
 COPY *.py LICENSE ./
+COPY methods methods
 COPY upscaling upscaling
 COPY page page
 COPY checkpoints/pretrained checkpoints/pretrained

@@ -16,7 +16,7 @@ def copy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("copy")
     for source in ROOT.glob("*.py"):
         shutil.copy(source, folder)
-    for name in ("training", "upscaling", "evaluation"):
+    for name in ("training", "upscaling", "evaluation", "methods"):
         shutil.copytree(ROOT / name, folder / name)
     for name in ("train", "valid", "benchmark/Set5", "benchmark/Set14"):
         shutil.copytree(ROOT / "data" / name, folder / "data" / name)
