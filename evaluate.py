@@ -52,8 +52,8 @@ Distance = Callable[[Iterable[np.ndarray], np.ndarray], Iterable[float]]
 def evaluate(config: EasyDict) -> int:
     """Measure all methods on all sets, print the table, and write it and the grids; return exit status 0.
 
-    They are written to the folder evaluate in TRAIN.samples_dir. Raises UserError if weights do not fit or there is
-    nothing to measure.
+    They are written to the folder evaluate in TRAIN.samples_dir, or to evaluate_all for all methods. Raises UserError
+    if weights do not fit or there is nothing to measure.
     """
     scale, everything = config.MODEL.scale, config.EVALUATE.methods == "all"
     folder = Path(config.TRAIN.samples_dir, "evaluate_all" if everything else "evaluate")
@@ -64,12 +64,11 @@ def evaluate(config: EasyDict) -> int:
         networks = load_earlier(scale, remarks) | networks
         remarks.append(ALL_NOTE)
     shown = [method for method in HISTORY if everything or method != "nearest"]
-    distances: dict[str, Distance] | None = None
+    # The paper's table has no distances of features, and they take most of the time.
+    distances: dict[str, Distance] | None = {} if everything else None
     rows: list[dict[str, Any]] = []
     for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, scale, remarks):
-        if everything:  # the paper's table has no distances of features, and they take most of the time
-            distances = {}
-        elif distances is None:  # once there is something to measure, since VGG19 may have to be downloaded
+        if distances is None:  # once there is something to measure, since VGG19 may have to be downloaded
             distances = perceptual_distances(config.VGG.weights, remarks)
         scores: dict[str, list[dict[str, float]]] = {method: [] for method in [*filters, *networks, "HR"]}
         for path, lr, hr in pictures:

@@ -8,9 +8,8 @@ import numpy as np
 from keras import ops
 
 import pictures
-from config import jit_compile
+from config import EARLIER, jit_compile
 from losses import Tensor, d_loss, g_gan_loss, luma, mse_loss, vgg_loss
-from methods.networks import NETWORKS
 from training.devices import replicas
 from training.fast_forward import fast_forward
 from upscaling.tiles import by_tiles, mean_over_turns
@@ -72,7 +71,7 @@ class SRGAN(keras.Model):
         self.vgg = vgg if vgg is None else lambda picture: vgg(picture)
         self.mse_weight, self.vgg_weight, self.gan_weight = weights
         self.ema, self.head_start, self.smoothing = ema, head_start, smoothing
-        self.earlier = generator.name in NETWORKS  # one of the networks before SRResNet, which learn on Y alone
+        self.earlier = generator.name in EARLIER  # one of the networks before SRResNet, which learn on Y alone
         self.fixed_statistics = False
         self.replicas = replicas()
         self.updates = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="updates")

@@ -45,16 +45,17 @@ def back_projected(sr: np.ndarray, lr: np.ndarray, times: int) -> np.ndarray:
     return sr
 
 
-class BackProjection:
-    """A network whose results are corrected `times` times, see back_projected; called as the network is."""
+def with_back_projection(network: Callable[[np.ndarray], np.ndarray], times: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a network whose results are corrected `times` times, see back_projected.
 
-    def __init__(self, network: Callable[[np.ndarray], np.ndarray], scale: int, times: int) -> None:
-        self.network, self.scale, self.times = network, scale, times
+    network: lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3), both about in [-1, 1].
+    """
 
-    def __call__(self, lr: np.ndarray) -> np.ndarray:
-        """lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3), both about in [-1, 1]."""
-        pairs = zip(self.network(lr), lr)
-        return np.stack([back_projected(sr, picture, self.times) for sr, picture in pairs]).astype(np.float32)
+    def corrected(lr: np.ndarray) -> np.ndarray:
+        pairs = zip(network(lr), lr)
+        return np.stack([back_projected(sr, picture, times) for sr, picture in pairs]).astype(np.float32)
+
+    return corrected
 
 
 def bicubic_kernel(scale: int) -> np.ndarray:

@@ -104,6 +104,8 @@ def ingredients(options, path):
     if options.model not in FILTERS:
         weights = model_path(options.model)
         model = [weights.name, *state(weights)]
+    # Without back-projection there is no entry, as in records of earlier versions, so that theirs is not made again.
+    corrected = {"back_projections": options.back_project} if options.back_project else {}
     return {
         "source": path.name,
         "source_state": state(path),
@@ -112,9 +114,8 @@ def ingredients(options, path):
         "size": options.size and list(options.size),
         "quality": options.quality,
         "self_ensemble": options.self_ensemble,
-        **({"back_projections": options.back_project} if options.back_project else {}),
         "method": METHOD,
-    }
+    } | corrected
 
 
 def open_jobs(targets, options, upscaler, failed):

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 from scipy.ndimage import distance_transform_edt
 
-from methods.filters import FILTERS, BackProjection, enlarged_batch
+from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from pictures import resize, to_float, to_uint8
 from upscaling.kept_strips import Tiling
 from upscaling.network import Network, load_network
@@ -54,7 +54,7 @@ def load(
     if self_ensemble:
         network = Network(mean_over_turns(network), network.scale)
     if back_projections:
-        network = BackProjection(network, network.scale, back_projections)
+        network = Network(with_back_projection(network, back_projections), network.scale)
     return Upscaler(network, scale, tile)
 
 
