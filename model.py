@@ -5,10 +5,15 @@ ends, PReLU) and "tensorlayer" (3x3 and 1x1 ends, ReLU, a discriminator of 4x4 c
 imports nothing of ours and can be copied alone.
 """
 
+import math
+from typing import Any
+
 import keras
 from keras import layers, ops
 
+Tensor = Any  # of whichever backend Keras runs on
 TENSORLAYER_NORMAL = {"mean": 0.0, "stddev": 0.02}
+ROUNDING = 1e-3  # more than storing weights as float16 changes the mean of a kernel by
 
 
 def SRGAN_g(variant: str = "paper", scale: int = 4, blocks: int = 16, filters: int = 64) -> keras.Model:
@@ -44,7 +49,7 @@ def SRGAN_d(variant: str = "paper", crop: int = 96, filters: int = 64) -> keras.
 # Parts of the generator
 
 
-def residual_block(x, filters, variant):
+def residual_block(x: Tensor, filters: int, variant: str) -> Tensor:
     """Two 3x3 convolutions around an activation, added to what went in; (N, h, w, filters) -> the like."""
     skip = x
     x = batch_norm(conv(x, filters, 3, variant, use_bias=False), variant)
@@ -53,7 +58,7 @@ def residual_block(x, filters, variant):
     return layers.Add()([skip, x])
 
 
-def upsample(x, filters, variant):
+def upsample(x: Tensor, filters: int, variant: str) -> Tensor:
     """A sub-pixel convolution (Shi et al. 2016): (N, h, w, filters) -> (N, 2h, 2w, filters)."""
     x = conv(x, 4 * filters, 3, variant, start=ICNR(kernel_start(variant)))  # (N, h, w, 4*filters)
     return activation(ops.depth_to_space(x, 2), variant)
@@ -66,24 +71,51 @@ class ICNR(keras.initializers.Initializer):
     So the network starts without a checkerboard; with kernels of their own the four pixels would differ.
     """
 
-    def __init__(self, initializer):
+    def __init__(self, initializer: Any) -> None:
         self.initializer = keras.initializers.get(initializer)
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
         """A kernel of `shape` (h, w, in, 4*out)."""
         height, width, channels, filters = shape
         kernel = self.initializer((height, width, channels, filters // 4), dtype=dtype)
         return ops.tile(kernel, (1, 1, 1, 4))  # depth_to_space: channel (2i + j) * filters/4 + c is pixel (i, j)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """What Keras needs to make it again."""
         return {"initializer": keras.initializers.serialize(self.initializer)}
+
+
+@keras.saving.register_keras_serializable("srgan")
+class EqualSums(keras.constraints.Constraint):
+    """Lets the four kernels of a sub-pixel convolution have equal sums, and its four biases be equal.
+
+    Where the input is flat, a kernel multiplies it by its sum. So what is flat stays flat, without a mesh, however the
+    other layers change. Source: after Sugawara et al. 2018, who do it by a filter behind the layer.
+    """
+
+    def __call__(self, weights: Tensor) -> Tensor:
+        """Return a kernel (h, w, in, 4*out), or biases (4*out,), with what the four differ by on average taken off."""
+        kernels = ops.reshape(weights, (-1, math.prod(weights.shape[2:-1]), 4, weights.shape[-1] // 4))
+        means = ops.mean(kernels, axis=0, keepdims=True)  # kernels: (h*w, in, 4, out), means: (1, in, 4, out)
+        return ops.reshape(kernels - (means - ops.mean(means, axis=2, keepdims=True)), weights.shape)
+
+
+def keep_equal_sums(generator: keras.Model) -> None:
+    """Constrain the sub-pixel convolutions of an SRGAN_g to equal sums in training.
+
+    They start with them. Those that were trained without the constraint, and differ already, are left as they are.
+    """
+    for layer in generator.layers:
+        if isinstance(getattr(layer, "kernel_initializer", None), ICNR):
+            for variable in (layer.kernel, layer.bias):
+                if ops.max(ops.abs(EqualSums()(variable) - variable)) < ROUNDING:
+                    variable.constraint = EqualSums()
 
 
 # Parts of the discriminator
 
 
-def paper_discriminator(x, filters):
+def paper_discriminator(x: Tensor, filters: int) -> Tensor:
     """Picture (N, crop, crop, 3) -> features (N, 16*filters), as in fig. 4."""
     x = leaky_relu(conv(x, filters, 3, "paper"))
     for multiple, strides in [(1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2)]:
@@ -92,10 +124,10 @@ def paper_discriminator(x, filters):
     return leaky_relu(layers.Dense(16 * filters)(x))
 
 
-def tensorlayer_discriminator(x, filters):
+def tensorlayer_discriminator(x: Tensor, filters: int) -> Tensor:
     """Picture (N, crop, crop, 3) -> features (N, crop/64 * crop/64 * 8*filters), as TensorLayer's SRGAN_d."""
 
-    def normalized(x, multiple, size, strides=1):
+    def normalized(x: Tensor, multiple: int, size: int, strides: int = 1) -> Tensor:
         return batch_norm(conv(x, multiple * filters, size, "tensorlayer", strides, use_bias=False), "tensorlayer")
 
     x = leaky_relu(conv(x, filters, 4, "tensorlayer", 2))
@@ -112,33 +144,35 @@ def tensorlayer_discriminator(x, filters):
 # Parts of both
 
 
-def loss_dtype():
+def loss_dtype() -> str:
     """The type in which networks end and losses begin: the variables', so float32 in mixed precision too."""
     return keras.config.dtype_policy().variable_dtype
 
 
-def conv(x, filters, size, variant, strides=1, start=None, **options):
+def conv(
+    x: Tensor, filters: int, size: int, variant: str, strides: int = 1, start: Any = None, **options: Any
+) -> Tensor:
     """A convolution with zero padding: (N, h, w, c) -> (N, h/strides, w/strides, filters)."""
     start = start or kernel_start(variant)
     return layers.Conv2D(filters, size, strides, "same", kernel_initializer=start, **options)(x)
 
 
-def kernel_start(variant):
+def kernel_start(variant: str) -> Any:
     """Initial kernels: TensorLayer's N(0, 0.02), else Glorot's."""
     return keras.initializers.RandomNormal(**TENSORLAYER_NORMAL) if variant == "tensorlayer" else "glorot_uniform"
 
 
-def batch_norm(x, variant):
+def batch_norm(x: Tensor, variant: str) -> Tensor:
     """Batch normalization with TensorLayer's constants; the paper names none, so they serve it too."""
     start = keras.initializers.RandomNormal(1.0, 0.02) if variant == "tensorlayer" else "ones"
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=start)(x)
 
 
-def activation(x, variant):
+def activation(x: Tensor, variant: str) -> Tensor:
     """The generator's: PReLU with a slope a channel (paper), or ReLU (TensorLayer)."""
     return layers.ReLU()(x) if variant == "tensorlayer" else layers.PReLU(shared_axes=[1, 2])(x)
 
 
-def leaky_relu(x):
+def leaky_relu(x: Tensor) -> Tensor:
     """The discriminator's activation (paper, sec. 2.1.1)."""
     return layers.LeakyReLU(negative_slope=0.2)(x)

@@ -9,9 +9,10 @@ import pytest
 from numerics import CLOSE
 
 from losses import VGG19, d_loss, g_gan_loss, mse_loss, on_reduced
-from model import SRGAN_d, SRGAN_g, upsample
+from model import EqualSums, SRGAN_d, SRGAN_g, keep_equal_sums, upsample
 from pictures import read_picture
 from srgan import JIT, SRGAN, frozen, to_float
+from training.optimizers import Muon
 
 ROOT = Path(__file__).parents[1]
 VGG_WEIGHTS = ROOT.parent / "shared/weights/vgg19_notop.weights.h5"
@@ -74,6 +75,52 @@ def test_a_fresh_subpixel_convolution_gives_equal_pixels_in_each_block(random, v
         blocks = out.reshape(7, 2, 9, 2, 6)
         assert blocks.dtype == float and np.ptp(blocks, axis=(1, 3)).max() < CLOSE
         assert blocks.std(axis=-1).max() > 1e-3  # the feature maps differ
+
+
+@pytest.mark.numerical
+@pytest.mark.usefixtures("float64")
+def test_with_equal_sums_what_is_flat_stays_flat_and_the_mean_of_the_four_pixels_is_kept(random):
+    kernel, bias, flat = random.normal(size=(3, 3, 6, 8)), random.normal(size=8), np.full((1, 7, 9, 6), random.normal())
+
+    def middle(kernel, bias):  # where zero padding does not reach
+        out = keras.ops.depth_to_space(keras.ops.conv(flat, kernel, padding="same") + bias, 2)
+        return keras.ops.convert_to_numpy(out)[0, 2:-2, 2:-2]  # (h, w, 2)
+
+    before, after = middle(kernel, bias), middle(EqualSums()(kernel), EqualSums()(bias))
+    assert np.ptp(before, axis=(0, 1)).min() > 0.1 and np.ptp(after, axis=(0, 1)).max() < CLOSE
+    assert np.abs(before.mean((0, 1)) - after.mean((0, 1))).max() < CLOSE
+
+
+@pytest.mark.numerical
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam, Muon])
+def test_a_trained_generator_draws_no_mesh_on_what_is_flat(random, optimizer):
+    def mesh_after_training(constrained):
+        generator = SRGAN_g(blocks=1, filters=8)
+        if constrained:
+            keep_equal_sums(generator)
+        game = SRGAN(generator)
+        game.compile(optimizer=optimizer(1e-2), jit_compile=JIT)
+        lr, hr = (random.integers(0, 256, (2, side, side, 3), "uint8") for side in (8, 32))
+        for _ in range(5):
+            game.train_on_batch(lr, hr)
+        flat = keras.ops.convert_to_numpy(generator(np.full((1, 24, 24, 3), 0.3)))
+        return np.ptp(flat[0, 40:56, 40:56], axis=(0, 1)).max()  # no padding reaches it
+
+    assert mesh_after_training(constrained=True) < CLOSE
+    assert mesh_after_training(constrained=False) > 1e-3
+
+
+@pytest.mark.parametrize("stored_as", ["float16", "float32"])
+def test_sums_stay_equal_if_they_are_and_only_then(random, stored_as):
+    generator = SRGAN_g(blocks=1, filters=8)
+    first, second = (layer for layer in layers_of(generator, keras.layers.Conv2D) if layer.filters == 32)
+    first.kernel.assign(EqualSums()(random.normal(0, 0.1, first.kernel.shape)))
+    second.kernel.assign(random.normal(0, 0.1, second.kernel.shape))
+    generator.set_weights([np.asarray(weights).astype(stored_as) for weights in generator.get_weights()])
+    keep_equal_sums(generator)
+    assert first.kernel.constraint and first.bias.constraint and second.bias.constraint
+    assert second.kernel.constraint is None
 
 
 # Discriminator
