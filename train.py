@@ -54,15 +54,10 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(devices.precision(settings.precision))
 
-    # Whatever may raise an error that the user has to correct comes before anything is trained or written.
+    # Whatever may raise an error that the user has to correct comes before anything is trained or written, and before
+    # VGG19 is downloaded or any picture decoded if it is cheap to find out.
     valid = validation_pictures(config.VALID.hr_img_path, config.VALID.count, config.VALID.crop, config.MODEL.scale)
-    find_pictures(settings.hr_img_path)  # before VGG19 is downloaded, and before any picture is decoded
-    vgg = vgg_of_content_loss(config) if ADVERSARIAL in stages else None
-    teacher = None
-    if settings.teacher and WARM_UP in stages:
-        teacher = Teacher(settings.teacher, config.MODEL.scale, settings.teacher_ensemble == "yes")
-    pictures = load_pictures(settings.hr_img_path, config.MODEL.scale, settings.crop, settings.memory_gb * 1e9)
-    devices.warn_of_unused_gpu()
+    find_pictures(settings.hr_img_path)
 
     # The two players.
     generator = build_generator(**generator_settings(config))
@@ -70,6 +65,14 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     devices.synchronize_statistics(generator, discriminator)
     if settings.initial_generator:
         load_weights(generator, settings.initial_generator, generator_settings(config))
+
+    # What they learn from.
+    vgg = vgg_of_content_loss(config) if ADVERSARIAL in stages else None
+    teacher = None
+    if settings.teacher and WARM_UP in stages:
+        teacher = Teacher(settings.teacher, config.MODEL.scale, settings.teacher_ensemble == "yes")
+    pictures = load_pictures(settings.hr_img_path, config.MODEL.scale, settings.crop, settings.memory_gb * 1e9)
+    devices.warn_of_unused_gpu()
 
     lock = lock_folder(settings.checkpoint_dir) if devices.is_first() else contextlib.nullcontext()
     with lock, stop_signals() as stops:

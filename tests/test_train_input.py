@@ -148,6 +148,7 @@ def test_vgg19_is_asked_for_after_what_is_cheap_to_check(tmp_path, capsys, monke
     wrong, settings = tmp_path / "none", {"TRAIN_content_loss": "tensorlayer", "VGG_weights": "imagenet"}
     refused(capsys, tmp_path, wrong, TRAIN_hr_img_path=wrong, **settings)
     refused(capsys, tmp_path, wrong, VALID_hr_img_path=wrong, **settings)
+    refused(capsys, tmp_path, wrong, TRAIN_initial_generator=wrong, **settings)
     refused(capsys, tmp_path, wrong, mode="evaluate", EVALUATE_benchmark_dir=wrong, VGG_weights="imagenet")
 
 
