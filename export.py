@@ -11,7 +11,10 @@ import sys
 import tempfile
 import warnings
 import zipfile
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,11 +23,14 @@ from upscaling.network import import_openvino
 from utils import UserError, exit_status, make_folder, reason
 from weights import load_generator, metadata_path, model_path, read_metadata
 
+if TYPE_CHECKING:
+    import keras
+
 LR_SIZE = (128, 128)  # height and width in a TFLite file: a tile that a phone can take, four times as large 512x512
 EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite", "half": ".weights.h5"}
 
 
-def command_line(argv=None):
+def command_line(argv: Sequence[str] | None = None) -> Namespace:
     """The parsed options; a mistake is one line and exit 2."""
     parser = Parser(prog="export.py", description=__doc__)
     parser.add_argument("--format", choices=EXPORT_SUFFIXES, required=True)
@@ -49,12 +55,12 @@ def command_line(argv=None):
     return options
 
 
-def scale_of(metadata):
+def scale_of(metadata: dict[str, Any]) -> int:
     """The factor of the network that weights with `metadata` belong to."""
     return metadata.get("model", {}).get("scale", 4)
 
 
-def description(metadata):
+def description(metadata: dict[str, Any]) -> dict[str, str]:
     """{name: text} that goes into the file: what the network takes and gives, and the metadata of its weights.
 
     The names are part of the format of exported files: "facts" holds the metadata.
@@ -67,7 +73,7 @@ def description(metadata):
     }
 
 
-def write_onnx(generator, path, texts):
+def write_onnx(generator: "keras.Model", path: Path, texts: dict[str, str]) -> None:
     """Write `generator` to `path` as ONNX, `texts` as its properties."""
     import onnx
 
@@ -79,7 +85,7 @@ def write_onnx(generator, path, texts):
     onnx.save(network, path)
 
 
-def write_openvino(generator, path, texts):
+def write_openvino(generator: "keras.Model", path: Path, texts: dict[str, str]) -> None:
     """Write `generator` to `path` and a *.bin beside it, `texts` as its runtime information."""
     openvino = import_openvino()
     first = path.with_name("first.xml")
@@ -90,7 +96,7 @@ def write_openvino(generator, path, texts):
     openvino.save_model(network, path, compress_to_fp16=False)
 
 
-def write_saved_model(generator, path, texts):
+def write_saved_model(generator: "keras.Model", path: Path, texts: dict[str, str]) -> None:
     """Write `generator` to the folder `path`, `texts` as assets.extra/srgan.json in it."""
     generator.export(str(path), format="tf_saved_model", verbose=False)
     extra = path / "assets.extra"  # TensorFlow's place for what it does not read itself
@@ -98,7 +104,9 @@ def write_saved_model(generator, path, texts):
     (extra / "srgan.json").write_text(json.dumps(texts, indent=2) + "\n")
 
 
-def write_tflite(generator, path, texts, lr_size=LR_SIZE):
+def write_tflite(
+    generator: "keras.Model", path: Path, texts: dict[str, str], lr_size: tuple[int, int] = LR_SIZE
+) -> None:
     """Write `generator` to `path` for TensorFlow Lite, `texts` as srgan.json in it. Raises UserError on JAX.
 
     lr_size: height and width that the file is made for. The delegates for phones' accelerators want a fixed size, and
@@ -116,13 +124,13 @@ def write_tflite(generator, path, texts, lr_size=LR_SIZE):
         archive.writestr("srgan.json", json.dumps(texts, indent=2) + "\n")
 
 
-def write_half(generator, path, texts):
+def write_half(generator: "keras.Model", path: Path, texts: dict[str, str]) -> None:
     """Write the weights of `generator` to `path` as half floats, and their metadata beside it."""
     import h5py
 
     generator.save_weights(path)
     with h5py.File(path, "r+") as file:
-        names = []
+        names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
         arrays = {name: file[name][()].astype(np.float16) for name in names}
     whole = path.with_name("whole.h5")
@@ -134,7 +142,7 @@ def write_half(generator, path, texts):
     metadata_path(path).write_text(json.dumps(json.loads(texts["facts"]), indent=2) + "\n")
 
 
-WRITERS = {
+WRITERS: dict[str, Callable[..., None]] = {
     "onnx": write_onnx,
     "openvino": write_openvino,
     "saved_model": write_saved_model,
@@ -143,7 +151,9 @@ WRITERS = {
 }
 
 
-def export(generator, metadata, kind, target, **options):
+def export(
+    generator: "keras.Model", metadata: dict[str, Any], kind: str, target: Path, **options: tuple[int, int]
+) -> list[Path]:
     """Write `generator` to `target`, atomically, and return the paths written.
 
     metadata: of its weights. kind: of EXPORT_SUFFIXES. options: of write_tflite. Raises UserError where a file exists.
@@ -161,7 +171,7 @@ def export(generator, metadata, kind, target, **options):
     return targets
 
 
-def export_model(options):
+def export_model(options: Namespace) -> int:
     """Write the file that `options` ask for; 0. Raises UserError."""
     prepare_environment()
     load_keras()
@@ -178,7 +188,7 @@ def export_model(options):
     return 0
 
 
-def main(options):
+def main(options: Namespace) -> int:
     """The exit status; a user's mistake is one line and 2."""
     return exit_status("export.py", lambda: export_model(options))
 

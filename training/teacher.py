@@ -63,8 +63,8 @@ class Teacher:
         def network(tiles: np.ndarray) -> np.ndarray:
             return self.network(tiles)[0]
 
-        network = mean_over_turns(network) if self.ensemble else network
-        return np.concatenate(list(by_tiles(network, lr, tile=512, halo=32)))
+        strips = by_tiles(mean_over_turns(network) if self.ensemble else network, lr, tile=512, halo=32)
+        return np.concatenate(list(strips))
 
     def __call__(self, lr: np.ndarray) -> np.ndarray:
         """Super-resolve lr (h, w, 3) -> sr (scale*h, scale*w, 3), uint8."""

@@ -8,25 +8,30 @@ convolution.
 
 import re
 import sys
-from typing import NamedTuple
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import h5py
 import numpy as np
 
 from weights import check_hdf5
 
+if TYPE_CHECKING:
+    import openvino
+
 EPSILON = 1e-5  # of batch normalization in model.py
 
 
-def import_openvino():
+def import_openvino() -> ModuleType:
     """The package without its telemetry, which would fork at every import and report it to Google Analytics."""
-    sys.modules.setdefault("openvino_telemetry", None)
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: cannot be imported
     import openvino
 
     return openvino
 
 
-def opset():
+def opset() -> ModuleType:
     """OpenVINO's operations."""
     return import_openvino().opset13
 
@@ -38,25 +43,27 @@ class Layers(NamedTuple):
     no PReLU) behind the blocks, one of both for each doubling, the last convolution.
     """
 
-    kernels: list  # of [kernel (s, s, c, f)], with a bias (f,) where no batch normalization follows
-    norms: list  # of [gamma, beta, mean, variance], (filters,) each: two for each block, and one behind the blocks
-    slopes: list  # of [slope (1, 1, filters)] of the PReLUs; empty in the variant with ReLU
+    kernels: list[list[np.ndarray]]  # [kernel (s, s, c, f)], with a bias (f,) where no batch normalization follows
+    norms: list[
+        list[np.ndarray]
+    ]  # [gamma, beta, mean, variance], (filters,) each: two for each block, and one behind the blocks
+    slopes: list[list[np.ndarray]]  # [slope (1, 1, filters)] of the PReLUs; empty in the variant with ReLU
 
     @property
-    def blocks(self):
+    def blocks(self) -> int:
         """How many residual blocks there are."""
         return len(self.norms) // 2
 
     @property
-    def doublings(self):
+    def doublings(self) -> int:
         """How often width and height are doubled: 1, 2 or 3."""
         return len(self.kernels) - 2 * self.blocks - 3  # without the head, the one behind the blocks, the last
 
 
-def read_arrays(path):
+def read_arrays(path: Path) -> dict[str, list[list[np.ndarray]]]:
     """{kind of layer: [its arrays, for each layer of that kind in the network's order]} of a Keras weights file."""
     check_hdf5(path)
-    found = {"conv2d": [], "batch_normalization": [], "p_re_lu": []}
+    found: dict[str, list[list[np.ndarray]]] = {"conv2d": [], "batch_normalization": [], "p_re_lu": []}
     with h5py.File(path) as file:
         # conv2d, conv2d_1, conv2d_2, ..., conv2d_10: by number, not by letter
         for name in sorted(file["layers"], key=lambda name: [int(n) for n in re.findall(r"_(\d+)$", name)]):
@@ -66,7 +73,7 @@ def read_arrays(path):
     return found
 
 
-def read_layers(path):
+def read_layers(path: Path) -> Layers:
     """The Layers of a Keras weights file. Raises OSError, LookupError or ValueError where it holds no SRGAN_g."""
     found = read_arrays(path)
     layers = Layers(found["conv2d"], found["batch_normalization"], found["p_re_lu"])
@@ -76,7 +83,7 @@ def read_layers(path):
     return layers
 
 
-def body_graph(layers):
+def body_graph(layers: Layers) -> "openvino.Model":
     """lr (N, h, w, 3) -> features (N, h, w, filters) of an SRGAN_g: its head and its residual blocks."""
     ops = opset()
     kernels, norms, blocks = layers.kernels, layers.norms, layers.blocks
@@ -90,7 +97,7 @@ def body_graph(layers):
     return graph_model(lr, x, "body")
 
 
-def tail_graph(layers):
+def tail_graph(layers: Layers) -> "openvino.Model":
     """features (N, h, w, filters) -> sr (N, scale*h, scale*w, 3) of an SRGAN_g: what follows the residual blocks."""
     ops = opset()
     doubling_kernels = layers.kernels[2 * layers.blocks + 2 : -1]
@@ -104,20 +111,20 @@ def tail_graph(layers):
     return graph_model(features, ops.depth_to_space(ops.tanh(x), "blocks_first", 2), "tail")
 
 
-def graph_input(channels):
+def graph_input(channels: int) -> tuple["openvino.op.Parameter", "openvino.Node"]:
     """A graph's parameter (N, h, w, channels), and it as (N, channels, h, w), as OpenVINO's convolutions take it."""
     ops = opset()
     parameter = ops.parameter([-1, -1, -1, channels], np.float32)
     return parameter, ops.transpose(parameter, [0, 3, 1, 2])
 
 
-def graph_model(parameter, x, name):
+def graph_model(parameter: "openvino.op.Parameter", x: "openvino.Node", name: str) -> "openvino.Model":
     """The graph from `parameter` to x (N, c, h, w), which it returns as (N, h, w, c)."""
     openvino = import_openvino()
     return openvino.Model([openvino.opset13.transpose(x, [0, 2, 3, 1])], [parameter], name)
 
 
-def conv(x, kernel, bias, padding="same"):
+def conv(x: "openvino.Node", kernel: np.ndarray, bias: np.ndarray, *, padding: str = "same") -> "openvino.Node":
     """x (N, c, h, w) convolved with Keras' kernel (s, s, c, f), padded by zeros to the same h and w, or "valid"."""
     ops = opset()
     reach = [len(kernel) // 2 if padding == "same" else 0] * 2
@@ -125,20 +132,20 @@ def conv(x, kernel, bias, padding="same"):
     return ops.add(x, bias.reshape(1, -1, 1, 1))
 
 
-def normal_conv(x, kernels, norm):
+def normal_conv(x: "openvino.Node", kernels: list[np.ndarray], norm: list[np.ndarray]) -> "openvino.Node":
     """A convolution without bias, and batch normalization by its running statistics, as one convolution."""
     (kernel,), (gamma, beta, mean, variance) = kernels, norm
     factor = gamma / np.sqrt(variance + EPSILON)  # (filters,)
     return conv(x, kernel * factor, beta - mean * factor)
 
 
-def activation(x, layers, index, copies=1):
+def activation(x: "openvino.Node", layers: Layers, index: int, copies: int = 1) -> "openvino.Node":
     """PReLU number `index` of the network, its slopes repeated `copies` times; ReLU where the network has no PReLU."""
     ops = opset()
     return ops.prelu(x, np.tile(layers.slopes[index][0].ravel(), copies)) if layers.slopes else ops.relu(x)
 
 
-def before_depth_to_space(kernel, bias):
+def before_depth_to_space(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The kernel (t, t, 4c, 4f) that does before a depth_to_space(2) what `kernel` (s, s, c, f) does after it.
 
     The last convolution is 9x9 with 3 filters; as 5x5 with 12 it fills a processor's vectors: 3 times as fast.

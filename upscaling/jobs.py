@@ -1,7 +1,9 @@
 """What a command of upscale.py has to do: which files, at which factor, and which results are there already."""
 
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from methods.filters import FILTERS
 from upscaling.files import open_file
@@ -26,26 +28,26 @@ class Job(NamedTuple):
     target: Path
     upscaler: Upscaler  # with the factor for this file
 
-    def network_pixels(self):
+    def network_pixels(self) -> int:
         """Of all frames, as an Upscaler counts them."""
         return self.opened.frames * self.upscaler.network_pixels(*self.opened.size)
 
-    def megapixels(self):
+    def megapixels(self) -> float:
         """Of the result, all frames."""
         (width, height), factor = self.opened.size, self.upscaler.scale
         return self.opened.frames * width * height * factor**2 / 1e6
 
-    def tiles(self):
+    def tiles(self) -> int:
         """Of all frames."""
         return self.opened.frames * self.upscaler.tile_count(*self.opened.size)
 
-    def keeps_strips(self, seconds):
+    def keeps_strips(self, seconds: float) -> bool:
         """True where the work, which takes about `seconds`, is worth finished strips on the disk."""
         if isinstance(self.opened, Video):  # quick frames are written in pieces soon enough
             return seconds > SLOW * self.opened.frames
         return seconds > LONG
 
-    def line(self):
+    def line(self) -> str:
         """Source and result, with width and height in pixels."""
         (width, height), factor = self.opened.size, self.upscaler.scale
         return f"{self.opened.path} {width}x{height} -> {self.target} {width * factor:.0f}x{height * factor:.0f}"
@@ -54,13 +56,13 @@ class Job(NamedTuple):
 class Plan(NamedTuple):
     """What make_plan gives."""
 
-    jobs: list
-    skipped: list  # of texts that say, in numbers, what is not upscaled
-    failed: list  # of lines about what cannot be read or written; others are added while the jobs are done
+    jobs: list[Job]
+    skipped: list[str]  # texts that say, in numbers, what is not upscaled
+    failed: list[str]  # lines about what cannot be read or written; others are added while the jobs are done
     records: Records
 
 
-def make_plan(options, upscaler):
+def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
     """The Plan for the parsed `options` of upscale.py. Raises UserError where an input or --output cannot be."""
     found, records = find_files(options.inputs), Records()
     results = leave_out_results(found, records)
@@ -88,7 +90,7 @@ def make_plan(options, upscaler):
     return Plan(open_jobs(to_make, options, upscaler, found.failed), skipped, found.failed, records)
 
 
-def name_suffix(options, upscaler):
+def name_suffix(options: Namespace, upscaler: Upscaler) -> str:
     """What the names of results have behind those of their sources: "_x4", "_3840x2160" or --suffix."""
     if options.suffix is not None:
         return options.suffix
@@ -98,12 +100,12 @@ def name_suffix(options, upscaler):
     return f"_x{upscaler.scale:g}"
 
 
-def ingredients(options, path):
+def ingredients(options: Namespace, path: Path) -> dict[str, Any]:
     """What the result of the file at `path` is made of, a dict as records keep it."""
     model = [options.model]
     if options.model not in FILTERS:
         weights = model_path(options.model)
-        model = [weights.name, *state(weights)]
+        model = [weights.name, *(state(weights) or [])]
     # Without back-projection there is no entry, as in records of earlier versions, so that theirs is not made again.
     corrected = {"back_projections": options.back_project} if options.back_project else {}
     return {
@@ -118,7 +120,7 @@ def ingredients(options, path):
     } | corrected
 
 
-def open_jobs(targets, options, upscaler, failed):
+def open_jobs(targets: dict[Path, Path], options: Namespace, upscaler: Upscaler, failed: list[str]) -> list[Job]:
     """The Jobs for {path: its result}; a line in `failed` for each file or folder that cannot be read or written."""
     opened = []
     for path, target in targets.items():
@@ -137,7 +139,7 @@ def open_jobs(targets, options, upscaler, failed):
     return jobs
 
 
-def summary(jobs, upscaler):
+def summary(jobs: Sequence[Job], upscaler: Upscaler) -> tuple[str, float]:
     """(what the jobs come to, in words; about how many seconds, 0 where it is little)."""
     text = f"{len(jobs)} to upscale, {sum(job.megapixels() for job in jobs):.1f} megapixels of results"
     pixels = sum(job.network_pixels() for job in jobs)

@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import shutil
 import zipfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +29,7 @@ class KeptStrips:
     comes of others is never read.
     """
 
-    def __init__(self, target, made_of):
+    def __init__(self, target: Path, made_of: str) -> None:
         """target: the result. made_of: a text that identifies source, network and options; strips of others go."""
         self.folder = target.with_name(f".{target.name}.strips")
         self.name = hashlib.sha256(made_of.encode()).hexdigest()[:16]
@@ -35,33 +37,33 @@ class KeptStrips:
             if not path.name.startswith((self.name, ".")):  # hidden files are being written by another process
                 path.unlink(missing_ok=True)
 
-    def of_picture(self, lr):
+    def of_picture(self, lr: np.ndarray) -> str:
         """What the strips of the array `lr` are called."""
         content = hashlib.sha256(repr((lr.shape, lr.dtype.str)).encode())
         content.update(np.ascontiguousarray(lr).data)
         return f"{self.name}-{content.hexdigest()[:16]}"
 
-    def read(self, picture, scale):
+    def read(self, picture: str, scale: int) -> Iterator[tuple[np.ndarray, Tiling]]:
         """Yield (strip, its Tiling) from the top on, as far as they are there. picture: its name; scale: of strips."""
         row = 0
         while strip_and_tiling := self._read_strip(picture, row):
             yield strip_and_tiling
             row += len(strip_and_tiling[0]) // scale
 
-    def _read_strip(self, picture, row):
+    def _read_strip(self, picture: str, row: int) -> tuple[np.ndarray, Tiling] | None:
         with contextlib.suppress(*DAMAGED, zipfile.BadZipFile):  # is made again
             with np.load(self._path(picture, row), allow_pickle=False) as arrays:
                 return arrays["strip"], Tiling(*map(int, arrays["tiling"]))
         return None
 
-    def add(self, picture, row, strip, tiling):
+    def add(self, picture: str, row: int, strip: np.ndarray, tiling: Tiling) -> None:
         """Keep the strip that begins at `row` of lr. Raises UserError where it cannot be written."""
         with atomic_write(self._path(picture, row)) as temporary, open(temporary, "wb") as file:
             np.savez(file, strip=strip, tiling=tiling)
 
-    def _path(self, picture, row):
+    def _path(self, picture: str, row: int) -> Path:
         return self.folder / f"{picture}-{row:06}.npz"
 
-    def clear(self):
+    def clear(self) -> None:
         """Remove all of them."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -6,6 +6,7 @@ or cached.
 
 import importlib.util
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,16 @@ class Network:
     Raises MemoryError where memory is too little.
     """
 
-    def __init__(self, function, scale, errors=RuntimeError):
+    def __init__(
+        self,
+        function: Callable[[np.ndarray], np.ndarray],
+        scale: int,
+        errors: type[Exception] | tuple[type[Exception], ...] = RuntimeError,
+    ) -> None:
         """function: lr -> sr. errors: the classes of what it raises where memory is too little, and elsewhere too."""
         self.function, self.scale, self.errors = function, scale, errors
 
-    def __call__(self, lr):
+    def __call__(self, lr: np.ndarray) -> np.ndarray:
         """Super-resolve lr, as the class describes."""
         try:
             return self.function(np.ascontiguousarray(lr, np.float32))
@@ -45,7 +51,9 @@ class Network:
             raise
 
 
-def load_network(path, engine="auto", precision="auto", trust_pickle=False):
+def load_network(
+    path: str | Path, engine: str = "auto", precision: str = "auto", trust_pickle: bool = False
+) -> Network:
     """The network of a weights file, or of a file that export.py wrote: *.onnx and *.xml.
 
     engine: "openvino", "keras" (weights), "onnxruntime" (*.onnx), or "auto": OpenVINO where it is installed, can read
@@ -85,7 +93,7 @@ def load_network(path, engine="auto", precision="auto", trust_pickle=False):
         raise UserError(f"{path}: damaged, or no generator ({last_words}); move it away") from error
 
 
-def gpu_in_keras():
+def gpu_in_keras() -> bool:
     """True where a GPU is here that Keras can use. To import Keras takes seconds: first, is there one at all?"""
     backends = ("tensorflow", "jax")
     installed = importlib.util.find_spec("keras") and any(map(importlib.util.find_spec, backends))
@@ -100,7 +108,7 @@ def gpu_in_keras():
     return bool(keras.distribution.list_devices("gpu"))
 
 
-def keras_network(path, trust_pickle):
+def keras_network(path: Path, trust_pickle: bool) -> Network:
     """The network in Keras, on a GPU where there is one."""
     from config import jit_compile, load_keras, prepare_environment
 
@@ -111,13 +119,15 @@ def keras_network(path, trust_pickle):
     generator = load_generator(path, trust_pickle)
     generator.compile(optimizer=None, jit_compile=jit_compile())
     scale = generator.compute_output_shape((1, 8, 8, 3))[1] // 8
-    errors = RuntimeError  # of JAX
+    errors: type[Exception] = RuntimeError  # of JAX
     if keras.backend.backend() == "tensorflow":
-        from tensorflow.errors import ResourceExhaustedError as errors
+        from tensorflow.errors import ResourceExhaustedError
+
+        errors = ResourceExhaustedError
     return Network(lambda lr: keras.ops.convert_to_numpy(generator.predict_on_batch(lr)), scale, errors)
 
 
-def exported_network(path, options):
+def exported_network(path: Path, options: dict[str, str | bool]) -> Network:
     """The network that an exported file holds, as it is."""
     openvino = import_openvino()
     core = openvino.Core()
@@ -128,7 +138,7 @@ def exported_network(path, options):
     return Network(lambda lr: network(lr)[0], small.output(0).shape[1] // 8)
 
 
-def onnx_network(path):
+def onnx_network(path: Path) -> Network:
     """The network that a *.onnx holds, in ONNX Runtime."""
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, RuntimeException
@@ -143,7 +153,7 @@ def onnx_network(path):
     return Network(lambda lr: network.run(None, {input_name: lr})[0], small.shape[1] // 8, (Fail, RuntimeException))
 
 
-def openvino_network(path, options):
+def openvino_network(path: Path, options: dict[str, str | bool]) -> Network:
     """The network of a weights file.
 
     The residual blocks take all of lr. What follows them works on `scale` times the width and height and needs far
@@ -162,7 +172,7 @@ def openvino_network(path, options):
     body, tail = (core.compile_model(graph, "CPU", options) for graph in (body_graph(layers), tail_graph(layers)))
     scale = 2**layers.doublings
 
-    def function(lr):
+    def function(lr: np.ndarray) -> np.ndarray:
         count, height, width, _ = lr.shape
         features = body(lr, share_inputs=True, share_outputs=True)[0]  # (N, h, w, filters)
         sr = np.empty((count, scale * height, scale * width, 3), np.float32)

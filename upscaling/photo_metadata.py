@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from typing import Any
 
 from PIL import Image
 
@@ -13,7 +14,7 @@ EXIF_KEPT = (0x10E, 0x10F, 0x110, 0x131, 0x132, 0x13B, 0x8298)
 EXIF_FOLDERS = {0x8769: (0xA002, 0xA003), 0x8825: ()}
 
 
-def read_exif(image):
+def read_exif(image: Image.Image) -> Image.Exif:
     """The EXIF of Pillow's image; an empty one where it is damaged."""
     try:
         return image.getexif()
@@ -21,18 +22,18 @@ def read_exif(image):
         return Image.Exif()
 
 
-def as_stored(value):
+def as_stored(value: Any) -> Any:
     """A value of EXIF; text as the bytes that Pillow has read it from, as it would write ? for all but ASCII."""
     return value.encode("latin-1", "replace") if isinstance(value, str) else value
 
 
-def lasting_info(image, exif, grey):
+def lasting_info(image: Image.Image, exif: Image.Exif, grey: bool) -> dict[str, Any]:
     """What there is of duration, loop, icc_profile, xmp, dpi and exif in Pillow's image, as Pillow saves them.
 
     A colour profile is kept if it is one for grey pictures or for RGB, whichever `grey` says. Orientation is dropped,
     because the pixels are turned upright. What is damaged is left out.
     """
-    info = {name: image.info[name] for name in ("duration", "loop") if name in image.info}
+    info: dict[str, Any] = {name: image.info[name] for name in ("duration", "loop") if name in image.info}
     if image.format == "AVIF":  # repeats for ever unless it says otherwise, which Pillow does not tell
         info["loop"] = 0
     profile, xmp, dpi = (image.info.get(name) for name in ("icc_profile", "xmp", "dpi"))

@@ -6,19 +6,26 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from pictures import DAMAGED, white_level
 from upscaling.photo_metadata import lasting_info, read_exif
 from upscaling.sixteen_bits import has_hidden_bits, loses_bits, read_sixteen_bits, with_key
-from upscaling.strips import Strips, rounded
+from upscaling.strips import Progress, Strips, rounded
 from utils import UserError, reason
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+    from upscaling.kept_strips import KeptStrips
+    from upscaling.upscaler import Upscaler
 
 HEIC_IS_READ = importlib.util.find_spec("pillow_heif") is not None  # 26 MB that other pictures do without
 
@@ -67,13 +74,15 @@ class Frame(NamedTuple):
     """One picture of a file, upright."""
 
     picture: np.ndarray  # uint8 or uint16 (h, w, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
-    info: dict  # what there is of icc_profile, exif, xmp, dpi, duration (ms), loop, as Pillow saves them
+    info: dict[str, Any]  # what there is of icc_profile, exif, xmp, dpi, duration (ms), loop, as Pillow saves them
 
-    def strips(self):
+    def strips(self) -> Strips:
         """The frame as it is, as Strips."""
         return Strips(self.picture.shape, self.picture.dtype, [self.picture], self.info)
 
-    def upscaled(self, upscaler, progress=None, kept=None):
+    def upscaled(
+        self, upscaler: "Upscaler", progress: Progress | None = None, kept: "KeptStrips | None" = None
+    ) -> Strips:
         """The frame through an Upscaler, as Strips. progress, kept: as of an Upscaler."""
         height, width, channels = self.picture.shape
         height, width = (int(np.ceil(upscaler.scale * length - 1e-9)) for length in (height, width))  # as resize does
@@ -87,7 +96,7 @@ class Photo:
 
     path: Path
     suffix: str  # of the format inside, whatever the file is called; ".png" for one that is read alone
-    size: tuple  # width, height, upright
+    size: tuple[int, int]  # width, height, upright
     frames: int
     alpha: bool
     sixteen_bits: bool
@@ -97,7 +106,7 @@ class Photo:
     mode: str = "RGB"  # Pillow's, of the first frame
     loses_bits: bool = False  # more than 8 bits a channel are in the file, and 8 are read
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Frame]:
         with contextlib.ExitStack() as stack:
             with _one_line(self.path, self.limit):
                 image = stack.enter_context(Image.open(self.path, formats=NAMES))
@@ -107,7 +116,7 @@ class Photo:
                 yield frame
 
 
-def open_photo(path, limit=200_000_000):
+def open_photo(path: str | Path, limit: int = 200_000_000) -> Photo:
     """The Photo at `path`, by its header; no pixel is decoded.
 
     limit: pixels of one picture or page, or of all frames of an animation, which are in memory together when it is
@@ -120,7 +129,7 @@ def open_photo(path, limit=200_000_000):
         if path.suffix.lower() in HEIF_SUFFIXES and not HEIC_IS_READ:
             raise UserError(f"{path}: HEIC needs pillow-heif; pip install 'pillow-heif>=1.8,<1.9'")
         with Image.open(path, formats=NAMES) as image:
-            suffix, first = SUFFIX_OF[image.format], int(bool(image.info.get("default_image")))
+            suffix, first = SUFFIX_OF[str(image.format)], int(bool(image.info.get("default_image")))
             frames = 1 if suffix == ".jpg" else getattr(image, "n_frames", 1) - first
             if image.format == "HEIF":  # of several pictures one is the photograph
                 first, frames = image.tell(), 1
@@ -138,14 +147,14 @@ def open_photo(path, limit=200_000_000):
     return Photo(path, suffix, size, frames, alpha, sixteen_bits, lossless, first, limit, image.mode, lost)
 
 
-def _is_lossless_webp(path):
+def _is_lossless_webp(path: Path) -> bool:
     """Is the first picture in a WebP stored without loss? Pillow does not tell."""
     chunk = re.search(rb"VP8[ L]", path.read_bytes())
     return chunk is not None and chunk.group() == b"VP8L"
 
 
 @contextlib.contextmanager
-def _one_line(path, limit):
+def _one_line(path: Path, limit: int) -> Iterator[None]:
     """Turn whatever Pillow raises on a damaged file, or on more than `limit` pixels, into one UserError."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit // 2  # Pillow refuses twice that
     try:
@@ -163,7 +172,7 @@ def _one_line(path, limit):
 
 
 @contextlib.contextmanager
-def _silent_libtiff(image):
+def _silent_libtiff(image: "ImageFile") -> Iterator[None]:
     """Keep the process's standard error quiet while a TIFF is decoded: libtiff reports each damaged strip there.
 
     It is done for each page and not once a file, because between two pages the network works and progress is shown.
@@ -182,13 +191,13 @@ def _silent_libtiff(image):
         os.close(nowhere)
 
 
-def _frame(image, index, limit):
+def _frame(image: "ImageFile", index: int, limit: int) -> Frame:
     """Frame `index` of an opened file, turned upright as its EXIF says."""
     with _silent_libtiff(image):
         image.seek(index)
         if image.width * image.height > limit:
             raise Image.DecompressionBombError
-        tags = image.tag_v2 if image.format == "TIFF" else {}
+        tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
         in_planes = tags.get(PLANAR_CONFIGURATION) == 2 and tags.get(SAMPLES_PER_PIXEL, 1) > 1
         if in_planes and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
             raise ValueError("16 bits a channel in separate planes; save it with interleaved channels")
@@ -198,7 +207,7 @@ def _frame(image, index, limit):
         return Frame(np.ascontiguousarray(bands), lasting_info(image, exif, grey=bands.shape[2] < 3))
 
 
-def _upright(bands, orientation):
+def _upright(bands: np.ndarray, orientation: int | None) -> np.ndarray:
     """(h, w, c) turned as EXIF's orientation, 1 to 8, asks for."""
     if orientation in ON_ITS_SIDE:  # rows of the file are columns of the picture
         bands = bands.swapaxes(0, 1)
@@ -209,7 +218,7 @@ def _upright(bands, orientation):
     return bands
 
 
-def _as_pillow_reads(image):
+def _as_pillow_reads(image: Image.Image) -> np.ndarray:
     """uint8, or uint16 for grey of more than 8 bits, (h, w, 1 to 4): with alpha where there is transparency."""
     if image.mode[0] in "IF":
         grey = np.nan_to_num(np.asarray(image).astype(np.float64))
@@ -217,18 +226,19 @@ def _as_pillow_reads(image):
         return with_key(grey[..., None], image.info.get("transparency"))
     if image.mode == "CMYK":
         image = _without_inks(image)
-    grey = image.mode in ("1", "L", "LA", "La") and image.format != "GIF"
-    mode = "L" if grey else "RGB"
+    is_grey = image.mode in ("1", "L", "LA", "La") and image.format != "GIF"
+    mode = "L" if is_grey else "RGB"
     if image.has_transparency_data:
         mode += "A"
     bands = np.asarray(image.convert(mode))
     return bands if bands.ndim == 3 else bands[..., None]
 
 
-def _without_inks(image):
+def _without_inks(image: Image.Image) -> Image.Image:
     """CMYK to RGB, by its colour profile where it has one that works."""
     try:
         profile = ImageCms.ImageCmsProfile(BytesIO(image.info.get("icc_profile", b"")))
-        return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (*DAMAGED, ImageCms.PyCMSError):
-        return image.convert("RGB")
+        converted = None
+    return converted or image.convert("RGB")

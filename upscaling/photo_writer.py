@@ -4,14 +4,16 @@ import shutil
 import struct
 import tempfile
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from upscaling.photo_metadata import EXIF_FOLDERS, as_stored
-from upscaling.photo_reader import PHOTO_FORMATS
-from upscaling.strips import rounded
+from upscaling.photo_reader import PHOTO_FORMATS, Format, Photo
+from upscaling.strips import Strips, rounded
 from utils import UserError, atomic_write
 
 STRIP_BYTES = 2**20  # of a strip in the files that are written strip by strip
@@ -21,7 +23,9 @@ STRIP_BYTES = 2**20  # of a strip in the files that are written strip by strip
 KINDS_LOST = {"CMYK": "CMYK", "LAB": "LAB", "P": "a palette", "PA": "a palette", "1": "1 bit a pixel"}
 
 
-def write_photo(path, photo, frames, scale=1, quality=None):
+def write_photo(
+    path: str | Path, photo: Photo, frames: Iterable[Strips], scale: float = 1, quality: int | None = None
+) -> list[str]:
     """Write the frames of `photo`, now `scale` times as large, atomically; decoding starts here.
 
     frames: an iterable of Strips; in PNG and TIFF a strip is written when it comes, and is alone in memory.
@@ -29,8 +33,7 @@ def write_photo(path, photo, frames, scale=1, quality=None):
     Returns what is lost, a line each. Raises UserError where it cannot hold the picture.
     """
     path = Path(path)
-    kind = PHOTO_FORMATS.get(path.suffix.lower())
-    check_format(path, kind, photo, scale)
+    kind = format_of(path, photo, scale)
     with atomic_write(path) as temporary:
         if kind.name == "TIFF":
             _write_tiff(temporary, path, frames)
@@ -52,8 +55,9 @@ def write_photo(path, photo, frames, scale=1, quality=None):
     return lines
 
 
-def check_format(path, kind, photo, scale):
-    """Raise UserError where the format `kind`, or None, cannot hold `photo` when it is `scale` times as large."""
+def format_of(path: Path, photo: Photo, scale: float) -> Format:
+    """The Format by the suffix of `path`. Raises UserError where it cannot hold `photo`, `scale` times as large."""
+    kind = PHOTO_FORMATS.get(path.suffix.lower())
     if kind is None:
         raise UserError(f"{path}: no format ends like this; choose from {' '.join(PHOTO_FORMATS)}")
     longest = scale * max(photo.size)
@@ -63,9 +67,10 @@ def check_format(path, kind, photo, scale):
     animated = PHOTO_FORMATS[photo.suffix].animation
     if photo.frames > 1 and not (kind.animation if animated else kind.name == "TIFF"):
         raise UserError(f"{path}: {kind.name} does not hold such {photo.frames} frames; name it {photo.suffix}")
+    return kind
 
 
-def _write_eight_bits(path, kind, frames, lossless, quality):
+def _write_eight_bits(path: Path, kind: Format, frames: Iterable[Strips], lossless: bool, quality: int) -> None:
     """Write a picture or an animation through Pillow."""
     images, infos = [], []
     for frame in frames:
@@ -81,7 +86,7 @@ def _write_eight_bits(path, kind, frames, lossless, quality):
     images[0].save(path, kind.name, **options)
 
 
-def _save_options(kind, info, lossless, quality):
+def _save_options(kind: Format, info: dict[str, Any], lossless: bool, quality: int) -> dict[str, Any]:
     """Pillow's options for saving a picture with `info` in the format `kind`."""
     options = info | {"quality": quality, "subsampling": 0, "lossless": lossless, "exact": True, "optimize": False}
     if kind.name == "PNG":
@@ -95,7 +100,7 @@ def _save_options(kind, info, lossless, quality):
     return options
 
 
-def _image(frame, kind):
+def _image(frame: Strips, kind: Format) -> Image.Image:
     """A frame as Pillow's 8-bit image, with what the format holds."""
     bands = frame.whole()
     bands = bands if bands.dtype == np.uint8 else rounded(bands / 257, np.uint8)
@@ -112,7 +117,7 @@ def _image(frame, kind):
     return image
 
 
-def _with_palette(image, alpha):
+def _with_palette(image: Image.Image, alpha: np.ndarray | None) -> Image.Image:
     """A GIF's frame: up to 256 colours, of which the last is transparent where alpha is below one half."""
     if alpha is None or alpha.min() >= 128:
         return image.quantize(256)
@@ -122,7 +127,7 @@ def _with_palette(image, alpha):
     return image
 
 
-def _png_text(info):
+def _png_text(info: dict[str, Any]) -> PngImagePlugin.PngInfo:
     """XMP as PNG stores it."""
     text = PngImagePlugin.PngInfo()
     if "xmp" in info:
@@ -130,7 +135,7 @@ def _png_text(info):
     return text
 
 
-def _write_png(path, frame):
+def _write_png(path: Path, frame: Strips) -> None:
     """Write 8 or 16 bits, strip by strip.
 
     Pillow writes the chunks for one pixel; the header and the pixels in them are replaced by those of the frame.
@@ -146,7 +151,7 @@ def _write_png(path, frame):
                 PngImagePlugin.putchunk(file, name, part)
 
 
-def _deflated(frame):
+def _deflated(frame: Strips) -> Iterator[bytes]:
     """Yield the pixels as PNG holds them, strip by strip: bytes as differences from Paeth's prediction, deflated.
 
     Paeth's filter (PNG standard, 9.4) predicts a byte by that of its three neighbours left, up and in the corner
@@ -169,11 +174,11 @@ def _deflated(frame):
     yield deflate.flush()
 
 
-def _rows_per_strip(frame):
+def _rows_per_strip(frame: Strips) -> int:
     return max(1, STRIP_BYTES // (frame.shape[1] * frame.shape[2] * frame.dtype.itemsize))
 
 
-def _write_tiff(path, target, frames):
+def _write_tiff(path: Path, target: Path, frames: Iterable[Strips]) -> None:
     """Write pages of 8 or 16 bits, strip by strip, to `path`. target: its name in messages."""
     try:
         with TiffImagePlugin.AppendingTiffWriter(path, new=True) as file:
@@ -188,7 +193,7 @@ def _write_tiff(path, target, frames):
         raise UserError(f"{target}: more than 4 GB, which is all that a TIFF holds; name it .png") from error
 
 
-def _page(frame, file, with_exif):
+def _page(frame: Strips, file: IO[bytes], with_exif: bool) -> TiffImagePlugin.ImageFileDirectory_v2:
     """Write the strips of a page to `file`, deflated, and return its fields; the first page alone has EXIF."""
     (height, width, channels), info = frame.shape, frame.info
     lengths = []

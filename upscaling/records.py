@@ -8,6 +8,7 @@ may work in one folder; of two lines about a file the later one counts.
 
 import json
 from pathlib import Path
+from typing import Any
 
 from utils import UserError, reason
 
@@ -17,15 +18,15 @@ RECORD = ".upscaled.jsonl"
 class Records:
     """The records of all folders, each read when it is first asked for."""
 
-    def __init__(self):
-        self.folders = {}  # folder: {name of a result: its line}
+    def __init__(self) -> None:
+        self.folders: dict[Path, dict[str, dict[str, Any]]] = {}  # folder: {name of a result: its line}
 
-    def made_of(self, path):
+    def made_of(self, path: Path) -> dict[str, Any] | None:
         """What the result at `path` was made of, a dict; None where it is unknown or was changed since."""
         line = self._folder(path.parent).get(path.name)
         return line["made_of"] if line and line["state"] == state(path) else None
 
-    def add(self, path, made_of):
+    def add(self, path: Path, made_of: dict[str, Any]) -> None:
         """Record that the result at `path` has just been made of `made_of`, a dict. Raises UserError."""
         line = {"result": path.name, "state": state(path), "made_of": made_of}
         try:
@@ -35,7 +36,7 @@ class Records:
             raise UserError(f"{path.with_name(RECORD)}: cannot be written: {reason(error)}") from error
         self._folder(path.parent)[path.name] = line
 
-    def _folder(self, folder):
+    def _folder(self, folder: Path) -> dict[str, dict[str, Any]]:
         """{name: line} of one folder; what is damaged in its record is left out."""
         folder = folder.resolve()
         if folder not in self.folders:
@@ -43,13 +44,13 @@ class Records:
         return self.folders[folder]
 
 
-def read_record(path):
+def read_record(path: Path) -> dict[str, dict[str, Any]]:
     """{name of a result: its line} of a record; empty where there is none."""
     try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return {}
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for line in text.splitlines():
         try:
             content = json.loads(line)
@@ -61,7 +62,7 @@ def read_record(path):
     return found
 
 
-def state(path):
+def state(path: Path) -> list[int] | None:
     """[size in bytes, time of the last change in ns] of a file; None where there is none."""
     try:
         status = path.stat()

@@ -1,13 +1,18 @@
 """The pixels of pictures with more than 8 bits a channel, which Pillow would reduce to 8, but for grey."""
 
+import os
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from upscaling.strips import rounded
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 # The layouts of 16 bits that Pillow reduces, in its own spelling
 TWO_BYTES = re.compile("(LA|RGB|RGBX|RGBA);16([BLN])")
@@ -15,37 +20,43 @@ TWO_BYTES = re.compile("(LA|RGB|RGBX|RGBA);16([BLN])")
 DEEP_AVIF = re.compile(rb"av1C\x81.[\x40-\x7f\xc0-\xff]", re.DOTALL)
 
 
-def has_hidden_bits(image):
+def has_hidden_bits(image: "ImageFile") -> bool:
     """True where Pillow would reduce the present frame of its `image` to 8 bits, and read_sixteen_bits reads all."""
     if image.format == "HEIF":
         return image.info["bit_depth"] > 8 and image.mode != "RGBa"
     return _two_bytes(image) is not None
 
 
-def loses_bits(image):
+def loses_bits(image: "ImageFile") -> bool:
     """True where the AVIF or HEIC of Pillow's `image` has more than 8 bits a channel, of which 8 alone are read."""
     if image.format == "AVIF":
-        return DEEP_AVIF.search(Path(image.filename).read_bytes()) is not None
+        return DEEP_AVIF.search(Path(os.fsdecode(image.filename)).read_bytes()) is not None
     return image.format == "HEIF" and image.info["bit_depth"] > 8 and not has_hidden_bits(image)
 
 
-def read_sixteen_bits(image):
-    """uint16 (h, w, 1 to 4) of the present frame of Pillow's `image`, with alpha where there is transparency."""
+def read_sixteen_bits(image: "ImageFile") -> np.ndarray:
+    """uint16 (h, w, 1 to 4) of the present frame of Pillow's `image`, with alpha where there is transparency.
+
+    Raises ValueError unless the image has_hidden_bits.
+    """
     if image.format == "HEIF":
-        return _read_heif(image.filename, image.tell())
-    layout, order = _two_bytes(image).groups()
+        return _read_heif(os.fsdecode(image.filename), image.tell())
+    found = _two_bytes(image)
+    if found is None:
+        raise ValueError(f"no image of which Pillow reduces 16 bits to 8. Received: mode={image.mode}")
+    layout, order = found.groups()
     if layout == "LA":  # two bytes each for grey and alpha are decoded as the four bytes of an 8-bit RGBA
         return _decoded(image, "RGBA").view(">u2").astype(np.uint16)
     # Pillow takes the high byte of each value. Told that the order of bytes is the other one, it takes the low byte.
     order = sys.byteorder[0].upper() if order == "N" else order
     high = _decoded(image, f"{layout};16{order}")
-    with Image.open(image.filename, formats=[image.format]) as again:
+    with Image.open(image.filename, formats=[str(image.format)]) as again:
         again.seek(image.tell())
         low = _decoded(again, f"{layout};16{'B' if order == 'L' else 'L'}")
     return with_key(high.astype(np.uint16) << 8 | low, image.info.get("transparency"))
 
 
-def with_key(bands, key):
+def with_key(bands: np.ndarray, key: int | tuple[int, ...] | None) -> np.ndarray:
     """The bands, with alpha that is 0 at PNG's transparent colour `key` if there is one."""
     if key is None:
         return bands
@@ -53,22 +64,23 @@ def with_key(bands, key):
     return np.dstack([bands, alpha])
 
 
-def _two_bytes(image):
+def _two_bytes(image: "ImageFile") -> re.Match[str] | None:
     """The match of TWO_BYTES for a frame that Pillow would reduce to 8 bits, else None."""
-    if not image.tile or image.format == "PNG" and image.is_animated:
+    if not image.tile or image.format == "PNG" and getattr(image, "is_animated", False):
         return None
     args = image.tile[0].args
     return TWO_BYTES.fullmatch(str(args[0] if isinstance(args, tuple) else args))
 
 
-def _decoded(image, rawmode):
+def _decoded(image: "ImageFile", rawmode: str) -> np.ndarray:
     """uint8 (h, w, c): the file's bytes unpacked as `rawmode`."""
     for index, tile in enumerate(image.tile):
-        image.tile[index] = tile._replace(args=rawmode if isinstance(tile.args, str) else (rawmode, *tile.args[1:]))
+        args = (rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode
+        image.tile[index] = tile._replace(args=args)
     return np.array(image)
 
 
-def _read_heif(path, index):
+def _read_heif(path: str, index: int) -> np.ndarray:
     """Picture `index` of a HEIF of 10 or 12 bits, its values stretched to 16."""
     import pillow_heif  # it is installed: it has opened this file
 

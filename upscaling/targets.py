@@ -5,12 +5,15 @@ import os
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pictures import walk
 from upscaling.files import FILE_SUFFIXES, RESULT_SUFFIXES
-from upscaling.photo_reader import PHOTO_FORMATS, PHOTO_SUFFIXES
+from upscaling.photo_reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Photo
+from upscaling.records import Records
+from upscaling.video_reader import Video
 from utils import UserError, make_folder, reason
 
 # Pictures and videos that are not read: they are counted.
@@ -21,13 +24,13 @@ FOREIGN = [".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".avi
 class Found:
     """What find_files found."""
 
-    files: dict = field(default_factory=dict)  # {path of a picture or video: the folder it was found in, or None}
-    named: set = field(default_factory=set)  # those of `files` that were named one by one
-    foreign: Counter = field(default_factory=Counter)  # {suffix: how many files in folders are of a kind not read}
-    failed: list = field(default_factory=list)  # lines about folders that may not be read
+    files: dict[Path, Path | None] = field(default_factory=dict)  # {path of a picture or video: the folder it was in}
+    named: set[Path] = field(default_factory=set)  # those of `files` that were named one by one
+    foreign: Counter[str] = field(default_factory=Counter)  # {suffix: how many files in folders are of a kind not read}
+    failed: list[str] = field(default_factory=list)  # lines about folders that may not be read
 
 
-def find_files(inputs):
+def find_files(inputs: Iterable[str]) -> Found:
     """What there is for files, folders and patterns. Raises UserError where one is nothing, or a folder has nothing."""
     found = Found()
     for source in inputs:
@@ -45,9 +48,9 @@ def find_files(inputs):
     return found
 
 
-def find_in_folder(folder, found):
+def find_in_folder(folder: Path, found: Found) -> None:
     """Add all pictures and videos below `folder` to `found`. Raises UserError where there is none."""
-    unreadable = []
+    unreadable: list[OSError] = []
     paths = sorted(Path(root, name) for root, _, names in walk(folder, unreadable.append) for name in names)
     found.failed += [f"{error.filename}: cannot be read: {error.strerror}" for error in unreadable]
     paths = [path for path in paths if path.name[0] != "." and path.is_file()]
@@ -61,12 +64,12 @@ def find_in_folder(folder, found):
         found.files.setdefault(path, folder)
 
 
-def counted(suffixes):
+def counted(suffixes: Counter[str]) -> str:
     """{".heic": 3, ".avi": 1} as "3 .heic, 1 .avi"."""
     return ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common())
 
 
-def leave_out_results(found, records):
+def leave_out_results(found: Found, records: Records) -> list[Path]:
     """Take results of earlier runs out of `found` and return them; one that is named without its source stays in."""
     results = []
     for path in list(found.files):
@@ -77,7 +80,7 @@ def leave_out_results(found, records):
     return results
 
 
-def sources_of(path, records):
+def sources_of(path: Path, records: Records) -> list[Path]:
     """The files beside `path` of which it is a result, as its record says, or as its name does; mostly none."""
     made_of = records.made_of(path)
     if made_of:
@@ -87,7 +90,13 @@ def sources_of(path, records):
     return [source for source in beside if source.is_file()]
 
 
-def choose_targets(found, output=None, suffix="_x4", rename=False, photo_format=None):
+def choose_targets(
+    found: Found,
+    output: Path | None = None,
+    suffix: str = "_x4",
+    rename: bool = False,
+    photo_format: str | None = None,
+) -> dict[Path, Path]:
     """{path: its result} for the files of `found`; two that would get the same result go to found.failed instead.
 
     output: --output, a Path or None. suffix: for the names of results beside their sources, such as "_x4".
@@ -96,11 +105,12 @@ def choose_targets(found, output=None, suffix="_x4", rename=False, photo_format=
     Raises UserError where `output` cannot be, or a source would be overwritten.
     """
     is_file_name = output and output.suffix.lower() in [*FILE_SUFFIXES, *FOREIGN] and not output.is_dir()
-    if is_file_name and (len(found.files) > 1 or output.suffix.lower() not in RESULT_SUFFIXES):
+    file = output if is_file_name else None
+    if file and (len(found.files) > 1 or file.suffix.lower() not in RESULT_SUFFIXES):
         raise UserError(f"{output}: one file for one picture, of {' '.join(RESULT_SUFFIXES)}; else name a folder")
-    sources = {}  # of each result
+    sources: dict[str, list[tuple[Path, Path]]] = {}  # {absolute path of a result: [(its source, its path), ...]}
     for path, folder in found.files.items():
-        target = output if is_file_name else target_of(path, folder, output, suffix, rename, photo_format)
+        target = file or target_of(path, folder, output, suffix, rename, photo_format)
         sources.setdefault(os.path.abspath(target), []).append((path, target))
     targets = {}
     for clashing in sources.values():
@@ -119,21 +129,24 @@ def choose_targets(found, output=None, suffix="_x4", rename=False, photo_format=
     return targets
 
 
-def target_of(path, folder, output, suffix, rename, photo_format):
+def target_of(
+    path: Path, folder: Path | None, output: Path | None, suffix: str, rename: bool, photo_format: str | None
+) -> Path:
     """Where the result of the file at `path`, found in `folder` or None, goes; arguments as of choose_targets."""
-    if output is None and folder is None:
-        target = path.with_stem(path.stem + suffix)
+    if output:
+        target = output / path.relative_to(folder or path.parent)
+        target = target.with_stem(target.stem + suffix) if rename else target
+    elif folder:
+        here = folder.resolve()  # "." has no name
+        target = here.with_name(here.name + suffix) / path.relative_to(folder)
     else:
-        here = folder and folder.resolve()  # "." has no name
-        root = output or here.with_name(here.name + suffix)
-        target = root / path.relative_to(folder or path.parent)
-        target = target.with_stem(target.stem + suffix) if rename and output else target
+        target = path.with_stem(path.stem + suffix)
     if path.suffix.lower() not in PHOTO_SUFFIXES or not photo_format and path.suffix.lower() in PHOTO_FORMATS:
         return target
     return target.with_suffix(f".{photo_format or 'png'}")
 
 
-def drop_closed_folders(work, failed):
+def drop_closed_folders(work: list[tuple[Photo | Video, Path]], failed: list[str]) -> list[tuple[Photo | Video, Path]]:
     """The part of `work`, [(source, result), ...], whose folders can be written; a line in `failed` for each other."""
     closed = {}
     for folder in {target.parent for _, target in work}:

@@ -1,9 +1,11 @@
 """A network over a picture of any size, tile by tile, so that memory is bounded; and over its flips and turns."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
 
-def windows(length, size, halo, border=0):
+def windows(length: int, size: int, halo: int, border: int = 0) -> list[tuple[int, int, int]]:
     """[(start, first, last)] along one axis of `length` pixels, for windows of `size` pixels.
 
     The windows also cover `border` pixels, at most `halo`, before and behind the axis, so that `start` may be negative.
@@ -18,16 +20,16 @@ def windows(length, size, halo, border=0):
         return [(-border, 0, length)]
     starts = np.linspace(-border, length + border - size, count).astype(int)
     # Two neighbours overlap from the start of the second to the end of the first: cut in the middle of that.
-    cuts = [0, *((starts[1:] + starts[:-1] + size) // 2), length]
-    return list(zip(starts, cuts, cuts[1:]))
+    cuts = [0, *((starts[1:] + starts[:-1] + size) // 2).tolist(), length]
+    return list(zip(starts.tolist(), cuts, cuts[1:]))
 
 
-def window_count(length, size, halo):
+def window_count(length: int, size: int, halo: int) -> int:
     """How many windows of `size` pixels cover `length` pixels, when neighbours share 2 * `halo` pixels or more."""
     return 1 + max(0, int(np.ceil((length - size) / (size - 2 * halo))))
 
 
-def smallest_size(length, size, halo, border=0):
+def smallest_size(length: int, size: int, halo: int, border: int = 0) -> int:
     """The smallest size of a window, at most `size`, with which windows() needs no more windows than with `size`.
 
     With `size` itself the windows may overlap far more than they must: 1000 pixels take three windows of 512, but three
@@ -38,14 +40,22 @@ def smallest_size(length, size, halo, border=0):
     return max(2 * halo + 1, int(np.ceil((padded + 2 * halo * (count - 1)) / count)))
 
 
-def cut_out(lr, y, x, height, width):
+def cut_out(lr: np.ndarray, y: int, x: int, height: int, width: int) -> np.ndarray:
     """The part (height, width, c) of lr (h, w, c) from y and x on, its edge continued by its outermost pixels."""
     rows = np.arange(y, y + height).clip(0, lr.shape[0] - 1)
     columns = np.arange(x, x + width).clip(0, lr.shape[1] - 1)
     return lr[rows[:, None], columns]
 
 
-def by_tiles(network, lr, tile=256, halo=40, batch=1, border=0, done=0):
+def by_tiles(
+    network: Callable[[np.ndarray], np.ndarray],
+    lr: np.ndarray,
+    tile: int | tuple[int, int] = 256,
+    halo: int = 40,
+    batch: int = 1,
+    border: int = 0,
+    done: int = 0,
+) -> Iterator[np.ndarray]:
     """lr (h, w, 3) -> strips of sr from top to bottom, each (rows, scale*w, 3), in the network's dtype and range.
 
     network: (N, h, w, 3) -> (N, scale*h, scale*w, 3).
@@ -77,7 +87,7 @@ def by_tiles(network, lr, tile=256, halo=40, batch=1, border=0, done=0):
         yield np.concatenate(cores, axis=1)
 
 
-def mean_over_turns(network):
+def mean_over_turns(network: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     """A network whose result is the mean over the eight flips and quarter turns of lr, each turned back.
 
     network: lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3).
@@ -85,8 +95,8 @@ def mean_over_turns(network):
     """
     from pictures import turned, turned_back  # only here, for it needs SciPy
 
-    def mean(lr):
-        total = 0
+    def mean(lr: np.ndarray) -> np.ndarray:
+        total: np.ndarray = np.zeros((), np.float32)
         for turn in range(8):
             srs = network(np.stack([turned(picture, turn) for picture in lr]))
             total = total + np.stack([turned_back(sr, turn) for sr in srs])

@@ -9,6 +9,7 @@ sr = upscaler(lr)  # uint8 (h, w, 3) -> uint8 (4*h, 4*w, 3)
 import copy
 import functools
 import time
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import psutil
@@ -16,9 +17,9 @@ from scipy.ndimage import distance_transform_edt
 
 from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from pictures import resize, to_float, to_uint8
-from upscaling.kept_strips import Tiling
+from upscaling.kept_strips import KeptStrips, Tiling
 from upscaling.network import Network, load_network
-from upscaling.strips import rounded
+from upscaling.strips import Progress, as_dtype
 from upscaling.tiles import by_tiles, mean_over_turns, smallest_size, window_count, windows
 from utils import UserError
 from weights import model_path
@@ -33,8 +34,14 @@ REACH = 2  # pixels of lr on either side that bicubic resampling looks at
 
 
 def load(
-    model="srgan", scale=None, engine="auto", tile=None, trust_pickle=False, self_ensemble=False, back_projections=0
-):
+    model: str = "srgan",
+    scale: float | None = None,
+    engine: str = "auto",
+    tile: int | None = None,
+    trust_pickle: bool = False,
+    self_ensemble: bool = False,
+    back_projections: int = 0,
+) -> "Upscaler":
     """The Upscaler of a trained network or of a filter.
 
     model: "srgan" (sharp, invents), "srresnet" (soft, true), the path of a weights file or of what export.py wrote, or
@@ -58,7 +65,7 @@ def load(
     return Upscaler(network, scale, tile)
 
 
-def largest_tile():
+def largest_tile() -> int:
     """Side in pixels of a tile that takes at most half of the free memory."""
     affordable = psutil.virtual_memory().available / 2 / BYTES_PER_PIXEL  # pixels
     return int(np.clip(affordable**0.5, 4 * HALO, LARGEST_TILE))
@@ -73,13 +80,12 @@ class Upscaler:
     does not touch the colour. The network sees the picture continued by repetition of its edge; the zeros that its
     convolutions would find there, which are grey, would show in the result's borders.
 
-    progress: is called with (tiles done, tiles in all) at the start and after every few tiles, without those of an
-    earlier run. kept: KeptStrips, with what an earlier run has made; what is made now is added.
+    scale, tile: as of load(). progress: is called with (tiles done, tiles in all) at the start and after every few
+    tiles, without those of an earlier run. kept: with what an earlier run has made; what is made now is added.
     Raises ValueError for other arrays, UserError where memory is too little even for the smallest tiles.
     """
 
-    def __init__(self, network, scale=None, tile=None):
-        """network: a Network of network.py. scale, tile: as of load()."""
+    def __init__(self, network: Network, scale: float | None = None, tile: int | None = None) -> None:
         self.network = network
         self.scale = network.scale if scale is None else scale
         self.tile = largest_tile() if tile is None else tile
@@ -87,24 +93,24 @@ class Upscaler:
             raise ValueError(f"scale must be above 0 and tile above {2 * HALO}. Received: scale={scale}, tile={tile}")
         self.batch = max(1, largest_tile() ** 2 // self.tile**2)  # tiles at a time
 
-    def tile_count(self, width, height):
+    def tile_count(self, width: int, height: int) -> int:
         """How many tiles a picture of `width` x `height` pixels takes."""
         across, down = (window_count(length + 2 * BORDER, self.tile, HALO) for length in (width, height))
         return across * down
 
-    def network_pixels(self, width, height):
+    def network_pixels(self, width: int, height: int) -> int:
         """How many pixels the network sees for a picture of `width` x `height`: tiles overlap, borders are added."""
         tile_height, tile_width = tile_size(width, height, self.tile)
         seen = min(tile_height, height + 2 * BORDER) * min(tile_width, width + 2 * BORDER)  # of each tile
         return self.tile_count(width, height) * seen
 
-    def with_scale(self, scale):
+    def with_scale(self, scale: float) -> "Upscaler":
         """The same Upscaler for another factor of the result."""
         other = copy.copy(self)
         other.scale = scale
         return other
 
-    def seconds(self, pixels):
+    def seconds(self, pixels: int) -> float:
         """About how many seconds the network takes for `pixels` (see network_pixels), extrapolated from one tile."""
         side = min(self.tile, TRIAL)
         tile = np.zeros((1, side, side, 3), np.float32)
@@ -113,11 +119,13 @@ class Upscaler:
         self.network(tile)
         return (time.perf_counter() - start) / side**2 * pixels
 
-    def __call__(self, lr, progress=None, kept=None):
+    def __call__(self, lr: np.ndarray, progress: Progress | None = None, kept: KeptStrips | None = None) -> np.ndarray:
         """lr -> sr, as the class describes."""
         return np.concatenate(list(self.strips(lr, progress, kept)))
 
-    def strips(self, lr, progress=None, kept=None):
+    def strips(
+        self, lr: np.ndarray, progress: Progress | None = None, kept: KeptStrips | None = None
+    ) -> Iterator[np.ndarray]:
         """Yield the same sr in strips (rows, scale*w, ...) from top to bottom; in one where it is resampled."""
         lr = np.asarray(lr)
         check_picture(lr)
@@ -128,32 +136,31 @@ class Upscaler:
         if grey:
             colour = np.repeat(colour, 3, axis=2)
         top = 0
-        for sr in self._colour_strips(colour, progress, kept):
+        for sr in self._rgb_strips(colour, progress, kept):
             sr = as_dtype(sr.mean(2, keepdims=True) if grey else sr, lr.dtype)
             if alpha is not None:
                 sr = np.dstack([sr, self._alpha_strip(alpha, top, top + len(sr))])
             top += len(sr)
             yield sr if lr.ndim == 3 else sr[..., 0]
 
-    def _colour_strips(self, lr, progress, kept):
+    def _rgb_strips(self, lr: np.ndarray, progress: Progress | None, kept: KeptStrips | None) -> Iterable[np.ndarray]:
         """Strips of sr for RGB: uint8 for uint8; else float32 on the scale of lr's dtype."""
         white = np.iinfo(np.uint16).max if lr.dtype == np.uint16 else 1
         if lr.dtype != np.uint8:
             lr = lr.astype(np.float32) / white
-        strips = self._network_strips(lr, progress, kept)
+        strips: Iterable[np.ndarray] = self._tiled_strips(lr, progress, kept)
         if self.scale != self.network.scale:
             strips = [resize(np.concatenate(list(strips)), self.scale / self.network.scale)]
         return strips if lr.dtype == np.uint8 else (strip * white for strip in strips)
 
-    def _network_strips(self, lr, progress, kept):
+    def _tiled_strips(self, lr: np.ndarray, progress: Progress | None, kept: KeptStrips | None) -> Iterator[np.ndarray]:
         """Yield strips of sr at the network's own scale, for RGB as uint8, or as float32 in 0..1.
 
         Where memory runs out, what has been yielded is kept, and the rest is made with less memory.
         """
-        eight_bits = lr.dtype == np.uint8
-        scale = self.network.scale
+        eight_bits, scale = lr.dtype == np.uint8, self.network.scale
         tiling, rows_done, tiles_done = Tiling(0, self.tile, self.batch), 0, 0
-        picture = kept.of_picture(lr) if kept else None
+        picture = kept.of_picture(lr) if kept else ""
         for strip, kept_tiling in kept.read(picture, scale) if kept else ():
             tiling, rows_done = kept_tiling, rows_done + len(strip) // scale
             yield strip
@@ -161,7 +168,7 @@ class Upscaler:
             tiling = self._tiling_of_the_rest(rows_done)
         tiles_in_all = tiles_left(lr, tiling, rows_done)
 
-        def network(tiles):
+        def network(tiles: np.ndarray) -> np.ndarray:
             nonlocal tiles_done
             sr = self.network(to_float(tiles) if eight_bits else tiles * 2 - 1)
             tiles_done += len(tiles)
@@ -185,11 +192,11 @@ class Upscaler:
                 tiling = self._tiling_of_the_rest(rows_done)
                 tiles_in_all = tiles_done + tiles_left(lr, tiling, rows_done)
 
-    def _tiling_of_the_rest(self, rows_done):
+    def _tiling_of_the_rest(self, rows_done: int) -> Tiling:
         """A Tiling of what follows these rows of lr; from a halo earlier on, since its first rows are no border."""
         return Tiling(max(0, rows_done - HALO), self.tile, self.batch)
 
-    def _use_less_memory(self):
+    def _use_less_memory(self) -> None:
         """Take half as many tiles at a time, or tiles half as long."""
         if self.batch > 1:
             self.batch //= 2
@@ -198,7 +205,7 @@ class Upscaler:
         else:
             raise UserError(f"too little memory, even for tiles of {self.tile} pixels") from None
 
-    def _alpha_strip(self, alpha, top, bottom):
+    def _alpha_strip(self, alpha: np.ndarray, top: int, bottom: int) -> np.ndarray:
         """Rows `top` to `bottom` of the resized alpha, (rows, scale*w)."""
         first = max(0, int(top / self.scale) - REACH)  # rows of lr that these rows depend on
         last = int(bottom / self.scale) + REACH + 1
@@ -206,12 +213,12 @@ class Upscaler:
         return resized[round(top - self.scale * first) :][: bottom - top]
 
 
-def tile_size(width, height, tile):
+def tile_size(width: int, height: int, tile: int) -> tuple[int, int]:
     """(height, width), at most `tile`, of tiles over a picture of `width` x `height`, with which they overlap least."""
-    return tuple(smallest_size(length, tile, HALO, BORDER) for length in (height, width))
+    return smallest_size(height, tile, HALO, BORDER), smallest_size(width, tile, HALO, BORDER)
 
 
-def tiles_left(lr, tiling, rows_done):
+def tiles_left(lr: np.ndarray, tiling: Tiling, rows_done: int) -> int:
     """How many tiles the rows behind `rows_done` of lr take."""
     height, width = len(lr) - tiling.start, lr.shape[1]
     tile_height, tile_width = tile_size(width, height, tiling.tile)
@@ -219,7 +226,7 @@ def tiles_left(lr, tiling, rows_done):
     return down * window_count(width + 2 * BORDER, tile_width, HALO)
 
 
-def check_picture(lr):
+def check_picture(lr: np.ndarray) -> None:
     """Raise ValueError where the array `lr` is none that an Upscaler takes."""
     if lr.ndim not in (2, 3) or 0 in lr.shape or lr.ndim == 3 and lr.shape[2] > 4:
         raise ValueError(f"lr must be (h, w) or (h, w, 1 to 4). Received: shape={lr.shape}")
@@ -229,7 +236,7 @@ def check_picture(lr):
         raise ValueError(f"lr must be in 0..1. Received: values from {lr.min()} to {lr.max()}")
 
 
-def visible_colour(bands, alpha):
+def visible_colour(bands: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """The colour of (h, w, 1 to 4) without its alpha; where nothing is visible, that of the nearest visible pixel.
 
     The network would otherwise mix hidden colours, which are often black, into the visible border.
@@ -241,8 +248,3 @@ def visible_colour(bands, alpha):
         nearest = distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
         colour = colour[tuple(nearest)]
     return colour
-
-
-def as_dtype(values, dtype):
-    """Values on the scale of `dtype` as that dtype: integers rounded and clipped, floats clipped to 0..1."""
-    return values.clip(0, 1).astype(dtype) if dtype.kind == "f" else rounded(values, dtype)

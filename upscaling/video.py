@@ -5,27 +5,45 @@ import hashlib
 import heapq
 import importlib.util
 import itertools
+import operator
 import shutil
 import time
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from upscaling.video_reader import READ, items_of, one_line
+from upscaling.kept_strips import KeptStrips
+from upscaling.video_reader import READ, Video, frames_of, one_line, sound_of
 from utils import UserError, atomic_write
 
 if importlib.util.find_spec("av"):
     import av
 
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
+
 # How frames are written: the codec and its constant quality, on a scale of its own.
-H264, VP9 = ("libx264", {"crf": "16"}), ("libvpx-vp9", {"crf": "20", "b:v": "0", "row-mt": "1"})
+Codec = tuple[Literal["libx264", "libvpx-vp9"], dict[str, str]]  # FFmpeg's name, and options
+H264: Codec = ("libx264", {"crf": "16"})
+VP9: Codec = ("libvpx-vp9", {"crf": "20", "b:v": "0", "row-mt": "1"})
 SECONDS = 10  # of work in a piece; what a stopped run has begun of one is made again
 CONTAINERS = {".mp4": H264, ".mov": H264, ".m4v": H264, ".mkv": H264, ".webm": VP9}
 MATRICES = {1: "ITU709", 7: "SMPTE240M", 9: "BT2020"}  # from H.273's numbers; all others are taken for ITU601
 COLOURS = ("colorspace", "color_range", "color_primaries", "color_trc")
 
 
-def upscale_video(video, out, network, made_of="", on_existing=lambda frames: None, kept=None, clock=time.monotonic):
+def upscale_video(
+    video: Video,
+    out: str | Path,
+    network: Callable[[np.ndarray], np.ndarray],
+    made_of: str = "",
+    on_existing: Callable[[int], object] = lambda frames: None,
+    kept: KeptStrips | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Write `out` (mp4, mov, m4v, mkv, webm) with the frames of `video` through `network`, atomically.
 
     It is made in pieces, which stay in a hidden folder beside `out` until it is whole: a stopped run goes on after
@@ -42,8 +60,8 @@ def upscale_video(video, out, network, made_of="", on_existing=lambda frames: No
     try:
         with atomic_write(out) as temporary:
             source = video.path.stat()
-            made_of = (made_of, CONTAINERS[out.suffix.lower()], source.st_size, source.st_mtime_ns)
-            name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+            identity = (made_of, CONTAINERS[out.suffix.lower()], source.st_size, source.st_mtime_ns)
+            name = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
             for path in folder.glob("*"):
                 if not path.name.startswith((name, ".")):  # hidden files are being written by another process
                     path.unlink()
@@ -54,13 +72,21 @@ def upscale_video(video, out, network, made_of="", on_existing=lambda frames: No
             folder.rmdir()  # if no piece is in it
 
 
-def _pieces(video, out, path, network, on_existing, kept, clock):
+def _pieces(
+    video: Video,
+    out: Path,
+    path: Path,
+    network: Callable[[np.ndarray], np.ndarray],
+    on_existing: Callable[[int], object],
+    kept: KeptStrips | None,
+    clock: Callable[[], float],
+) -> Iterator[tuple[Path, Fraction]]:
     """Yield (path, time of its first frame in seconds) of each piece in turn, made if it is missing."""
     with contextlib.ExitStack() as stack:
         with one_line(video.path, "unreadable video"):
             source = stack.enter_context(av.open(video.path, options=READ))
         in_stream = source.streams.video[0]
-        frames = items_of(video.path, source, in_stream)
+        frames = frames_of(video.path, source, in_stream)
         for index in itertools.count():
             first = next(frames, None)
             if first is None:
@@ -73,15 +99,21 @@ def _pieces(video, out, path, network, on_existing, kept, clock):
                 _write_piece(piece, out, video.rate, in_stream, _for_seconds(chunk, network, kept, clock))
             if kept:
                 kept.clear()
-            yield piece, first.time_base * first.pts
+            # frames_of leaves out frames without a time
+            yield piece, first.time_base * first.pts  # type: ignore[operator, misc]
 
 
-def _frame_count(piece):
+def _frame_count(piece: Path) -> int:
     with one_line(piece, "damaged; delete it"), av.open(str(piece)) as file:
         return sum(packet.size > 0 for packet in file.demux())
 
 
-def _for_seconds(frames, network, kept, clock):
+def _for_seconds(
+    frames: Iterable["av.VideoFrame"],
+    network: Callable[[np.ndarray], np.ndarray],
+    kept: KeptStrips | None,
+    clock: Callable[[], float],
+) -> Iterator["av.VideoFrame"]:
     """Yield upscaled frames until SECONDS of work are in them; without the network's where that is `kept`."""
     began = clock()
     for frame in frames:
@@ -93,7 +125,9 @@ def _for_seconds(frames, network, kept, clock):
             return
 
 
-def _write_piece(path, out, rate, in_stream, frames):
+def _write_piece(
+    path: Path, out: Path, rate: Fraction, in_stream: "av.VideoStream", frames: Iterable["av.VideoFrame"]
+) -> None:
     """Encode upscaled `frames`, which were decoded from `in_stream`, to `path`, atomically. out: for messages."""
     codec, options = CONTAINERS[out.suffix.lower()]
     writing = f"cannot be written; {codec} holds 16384 pixels a side"
@@ -107,7 +141,7 @@ def _write_piece(path, out, rate, in_stream, frames):
             with one_line(out, writing):
                 if not context.is_open:
                     context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
-                    context.time_base = in_stream.time_base
+                    context.time_base = in_stream.time_base  # type: ignore[assignment]  # known: frames came
                     for name in COLOURS:
                         setattr(context, name, getattr(in_stream.codec_context, name))
                 file.mux(out_stream.encode(frame))
@@ -116,7 +150,7 @@ def _write_piece(path, out, rate, in_stream, frames):
             file.close()
 
 
-def _join(temporary, out, video, pieces):
+def _join(temporary: Path, out: Path, video: Video, pieces: Iterator[tuple[Path, Fraction]]) -> None:
     """Copy the packets of all pieces, and of the sound of `video`, into one file."""
     with contextlib.ExitStack() as stack:
         with one_line(video.path, "unreadable video"):
@@ -134,9 +168,9 @@ def _join(temporary, out, video, pieces):
             out_stream = target.add_stream_from_template(piece.streams.video[0])
             out_stream.codec_context.framerate = video.rate
             audio_streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams.audio}
-        sound = items_of(video.path, source, *source.streams.audio) if audio_streams else ()
-        packets = heapq.merge(_in_one(itertools.chain([first], pieces)), sound, key=_decoding_time)
-        for packet in packets:
+        pictures = _in_one(itertools.chain([first], pieces))
+        packets = heapq.merge(pictures, sound_of(video.path, source), key=operator.itemgetter(0))
+        for _, packet in packets:
             with one_line(out, writing):
                 is_audio = packet.stream.type == "audio"
                 packet.stream = audio_streams[packet.stream_index] if is_audio else out_stream
@@ -145,7 +179,7 @@ def _join(temporary, out, video, pieces):
             target.close()
 
 
-def _check_sound(out, source, target):
+def _check_sound(out: Path, source: "InputContainer", target: "OutputContainer") -> None:
     """Raise UserError where the container `target` cannot hold the sound of `source`."""
     names = [stream.name for stream in source.streams.audio if stream.codec_context]
     for name in names:
@@ -153,43 +187,39 @@ def _check_sound(out, source, target):
             raise UserError(f"{out}: does not hold sound in {name}; name it .mkv, which holds all")
 
 
-def _decoding_time(packet):
-    return packet.dts * packet.time_base
-
-
-def _close_quietly(target):
+def _close_quietly(target: "OutputContainer") -> None:
     """Close a file that is complete already, or that nobody needs because of an error that is on its way."""
     with contextlib.suppress(av.FFmpegError):
         target.close()
 
 
-def _in_one(pieces):
-    """Yield the packets of all pieces, one piece after the other, at times that go on from one to the next.
+def _in_one(pieces: Iterable[tuple[Path, Fraction]]) -> Iterator[tuple[Fraction, "av.Packet[Any]"]]:
+    """Yield (dts in seconds, packet) of all pieces in turn, at times that go on from one piece to the next.
 
     Packets come in the order in which they are decoded. A frame may be predicted from a later one, which is decoded
     before it. Each packet therefore has a time to be shown (pts) and an earlier or equal one to be decoded (dts), and
     dts must grow from packet to packet. Every piece counts dts for itself; here they are counted over all pieces: the
     sorted pts, delayed by as many frames as the encoder reorders.
     """
-    delayed = []  # as many of the latest times as the encoder reorders frames
+    delayed: list[int] = []  # as many of the latest times as the encoder reorders frames
     for path, start in pieces:
         with av.open(str(path)) as file:
-            packets = [packet for packet in file.demux() if packet.size]
-            times = sorted(packet.pts for packet in packets)
-            shift = round(start / packets[0].time_base) - times[0]
+            packets = [(packet, packet.pts) for packet in file.demux() if packet.size and packet.pts is not None]
+            times = sorted(pts for _, pts in packets)
+            shift = round(start / packets[0][0].time_base) - times[0]
             times = [time + shift for time in times]
             if not delayed:  # before the first frame, times go on backwards in steps of one frame
                 count = file.streams.video[0].codec_context.reorder_depth
                 step = times[1] - times[0] if len(times) > 1 else 1
                 delayed = [times[0] - step * number for number in range(count, 0, -1)]
             decoding_times = delayed + times
-            for packet, dts in zip(packets, decoding_times):
-                packet.pts, packet.dts = packet.pts + shift, dts
-                yield packet
+            for (packet, pts), dts in zip(packets, decoding_times):
+                packet.pts, packet.dts = pts + shift, dts
+                yield dts * packet.time_base, packet
         delayed = decoding_times[len(times) :]
 
 
-def _upscaled(frame, network):
+def _upscaled(frame: "av.VideoFrame", network: Callable[[np.ndarray], np.ndarray]) -> "av.VideoFrame":
     """A frame through the network; the time, the matrix and the range stay those of the original."""
     matrix = MATRICES.get(frame.colorspace, "ITU601")
     value_range = "JPEG" if frame.color_range == 2 else "MPEG"  # 0..255, or 16..235

@@ -2,14 +2,19 @@
 
 import contextlib
 import importlib.util
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utils import UserError, reason
 
 if importlib.util.find_spec("av"):  # 104 MB that pictures do without
     import av
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.stream import Stream
 
 # The formats that are read, whatever the file is called. Others could make it read further files (concat, HLS).
 READ = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"}
@@ -19,12 +24,12 @@ class Video(NamedTuple):
     """What the header of a video says."""
 
     path: Path
-    size: tuple  # width, height, upright
+    size: tuple[int, int]  # width, height, upright
     frames: int  # about as many; 0 where it does not say
     rate: Fraction  # frames a second, on average
 
 
-def open_video(path, limit=50_000_000):
+def open_video(path: str | Path, limit: int = 50_000_000) -> Video:
     """The Video at `path`, by its header, and by its first frame, which says how it is turned.
 
     limit: pixels of a frame. Raises UserError where the file is no video, cannot be read or exceeds the limit.
@@ -50,7 +55,7 @@ def open_video(path, limit=50_000_000):
 
 
 @contextlib.contextmanager
-def one_line(path, what):
+def one_line(path: Path, what: str) -> Iterator[None]:
     """Turn what PyAV raises into one UserError."""
     try:
         yield
@@ -58,16 +63,27 @@ def one_line(path, what):
         raise UserError(f"{path}: {what} ({reason(error)})") from error
 
 
-def items_of(path, source, *streams):
-    """Yield decoded frames, and packets of sound, as they come in the file; those without a time are left out."""
+def frames_of(path: Path, source: "InputContainer", stream: "av.VideoStream") -> Iterator["av.VideoFrame"]:
+    """Yield the decoded frames of a stream; those without a time are left out."""
+    for packet in _packets(path, source, stream):
+        with one_line(path, "unreadable video"):
+            frames = packet.decode()
+        yield from (frame for frame in frames if frame.pts is not None)
+
+
+def sound_of(path: Path, source: "InputContainer") -> Iterator[tuple[Fraction, "av.Packet[Any]"]]:
+    """Yield (dts in seconds, packet) of all sound, as it comes in the file; packets without dts are left out."""
+    for packet in _packets(path, source, *source.streams.audio) if source.streams.audio else ():
+        if packet.dts is not None:
+            yield packet.dts * packet.time_base, packet
+
+
+def _packets(path: Path, source: "InputContainer", *streams: "Stream") -> Iterator["av.Packet[Any]"]:
+    """Yield the packets of one or more streams, and last an empty one for each, with which decoding ends."""
     packets = source.demux(streams)
     while True:
         with one_line(path, "unreadable video"):
             packet = next(packets, None)
-            if packet is None:
-                return
-            items = packet.decode() if packet.stream.type == "video" else [packet]
-        for item in items:
-            time = item.pts if isinstance(item, av.VideoFrame) else item.dts
-            if time is not None:
-                yield item
+        if packet is None:
+            return
+        yield packet
