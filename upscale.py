@@ -139,8 +139,8 @@ def run(
     with tqdm(total=sum(job.tiles() for job in jobs), unit="tile", disable=None if jobs else True) as bar:
         for job in jobs:
             progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
-            made_of = ingredients(options, job.opened.path)
             try:
+                made_of = ingredients(options, job.opened.path)
                 made_by = f"{made_of} {options.engine} {options.tile}"
                 keep = job.keeps_strips(seconds * job.network_pixels() / pixels)
                 lost = upscale_file(job.opened, job.target, job.upscaler, progress, made_by, options.quality, keep)

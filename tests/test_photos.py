@@ -342,6 +342,24 @@ def test_a_still_picture_in_front_of_an_animation_is_left_out(tmp_path):
     assert (composed(tmp_path / "out.png")[0] == np.asarray(CLEAR) * (ALPHA > 0)[..., None]).all()
 
 
+@pytest.mark.parametrize(("kind", "channels"), [(0, 1), (2, 3)])  # PNG's numbers for grey and RGB
+def test_an_animation_of_16_bits_is_said_to_come_back_with_eight(tmp_path, kind, channels):
+    rows = zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in DEEP[..., :channels]))
+    with open(tmp_path / "a.png", "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        PngImagePlugin.putchunk(file, b"IHDR", struct.pack(">IIBBBBB", 30, 20, 16, kind, 0, 0, 0))
+        PngImagePlugin.putchunk(file, b"acTL", struct.pack(">II", 2, 0))
+        PngImagePlugin.putchunk(file, b"fcTL", struct.pack(">IIIIIHHBB", 0, 30, 20, 0, 0, 1, 10, 0, 0))
+        PngImagePlugin.putchunk(file, b"IDAT", rows)
+        PngImagePlugin.putchunk(file, b"fcTL", struct.pack(">IIIIIHHBB", 1, 30, 20, 0, 0, 1, 10, 0, 0))
+        PngImagePlugin.putchunk(file, b"fdAT", struct.pack(">I", 2) + rows)
+        PngImagePlugin.putchunk(file, b"IEND", b"")
+    (line,) = through(tmp_path / "a.png", tmp_path / "out.png")
+    assert line == f"{tmp_path}/out.png: 8 bits a channel now; {tmp_path}/a.png has more"
+    first = composed(tmp_path / "out.png")[0][..., :3].astype(int)
+    assert np.abs(first - DEEP[..., :channels] / 257).max() <= 1
+
+
 def test_pages_of_a_tiff_may_differ(tmp_path):
     pages = [CLEAR, CLEAR.convert("L").resize((50, 40)), Image.fromarray(DEEP[..., 0]), CLEAR.convert("RGB")]
     pages[0].save(tmp_path / "p.tif", save_all=True, append_images=pages[1:], dpi=(300, 300), exif=metadata()["exif"])
@@ -435,6 +453,15 @@ def test_a_tiff_above_4_gb_is_refused(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="out.tif: more than 4 GB.*.png"):
         through(tmp_path / "x.png", tmp_path / "out.tif")
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+def test_a_result_may_be_exactly_as_long_as_its_format_holds(tmp_path):
+    for length in range(1, 100):  # 16383 / 25 * 25 is more than 16383
+        Image.new("L", (length, 1)).save(tmp_path / "a.png")
+        photo = open_photo(tmp_path / "a.png")
+        photo_writer.format_of(tmp_path / "out.webp", photo, 16383 / length)
+        with pytest.raises(UserError, match="16384 pixels long, WEBP holds 16383"):
+            photo_writer.format_of(tmp_path / "out.webp", photo, 16384 / length)
 
 
 # Bad input

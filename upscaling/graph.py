@@ -44,9 +44,7 @@ class Layers(NamedTuple):
     """
 
     kernels: list[list[np.ndarray]]  # [kernel (s, s, c, f)], with a bias (f,) where no batch normalization follows
-    norms: list[
-        list[np.ndarray]
-    ]  # [gamma, beta, mean, variance], (filters,) each: two for each block, and one behind the blocks
+    norms: list[list[np.ndarray]]  # [gamma, beta, mean, variance], (filters,) each: two a block, one behind the blocks
     slopes: list[list[np.ndarray]]  # [slope (1, 1, filters)] of the PReLUs; empty in the variant with ReLU
 
     @property

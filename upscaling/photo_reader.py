@@ -104,7 +104,7 @@ class Photo:
     first: int  # index of the first frame; 1 where a still picture, which viewers do not show, precedes an animation
     limit: int
     mode: str = "RGB"  # Pillow's, of the first frame
-    loses_bits: bool = False  # more than 8 bits a channel are in the file, and 8 are read
+    loses_bits: bool = False  # more than 8 bits a channel are in the file, and 8 in the result
 
     def __iter__(self) -> Iterator[Frame]:
         with contextlib.ExitStack() as stack:
@@ -137,8 +137,8 @@ def open_photo(path: str | Path, limit: int = 200_000_000) -> Photo:
             if frames_in_memory * image.width * image.height > limit:
                 raise Image.DecompressionBombError
             alpha = image.has_transparency_data
-            sixteen_bits = image.mode[0] in "IF" or has_hidden_bits(image)
             lost = loses_bits(image)
+            sixteen_bits = not lost and (image.mode[0] in "IF" or has_hidden_bits(image))
             # Where a PNG has no EXIF in front of its pixels, Pillow would decode them to look behind them.
             has_exif = image.format != "PNG" or "exif" in image.info
             on_its_side = has_exif and read_exif(image).get(ORIENTATION) in ON_ITS_SIDE

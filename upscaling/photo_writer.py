@@ -1,5 +1,6 @@
 """Photographs written frame by frame in the format that the file's name says, with all that the format holds."""
 
+import math
 import shutil
 import struct
 import tempfile
@@ -60,7 +61,7 @@ def format_of(path: Path, photo: Photo, scale: float) -> Format:
     kind = PHOTO_FORMATS.get(path.suffix.lower())
     if kind is None:
         raise UserError(f"{path}: no format ends like this; choose from {' '.join(PHOTO_FORMATS)}")
-    longest = scale * max(photo.size)
+    longest = math.ceil(scale * max(photo.size) - 1e-9)  # as upscaling rounds
     if longest > kind.longest:
         raise UserError(f"{path}: {longest} pixels long, {kind.name} holds {kind.longest}; name it .png or .tiff")
     # frames of an animation need a format with animations, pages of a TIFF another TIFF

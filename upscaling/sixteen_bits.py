@@ -28,9 +28,11 @@ def has_hidden_bits(image: "ImageFile") -> bool:
 
 
 def loses_bits(image: "ImageFile") -> bool:
-    """True where the AVIF or HEIC of Pillow's `image` has more than 8 bits a channel, of which 8 alone are read."""
+    """True where an AVIF, HEIC or animated PNG, opened by Pillow, has more than 8 bits a channel and its result 8."""
     if image.format == "AVIF":
         return DEEP_AVIF.search(Path(os.fsdecode(image.filename)).read_bytes()) is not None
+    if image.format == "PNG":
+        return _is_animated_png(image) and (image.mode[0] == "I" or _layout(image) is not None)
     return image.format == "HEIF" and image.info["bit_depth"] > 8 and not has_hidden_bits(image)
 
 
@@ -65,8 +67,17 @@ def with_key(bands: np.ndarray, key: int | tuple[int, ...] | None) -> np.ndarray
 
 
 def _two_bytes(image: "ImageFile") -> re.Match[str] | None:
-    """The match of TWO_BYTES for a frame that Pillow would reduce to 8 bits, else None."""
-    if not image.tile or image.format == "PNG" and getattr(image, "is_animated", False):
+    """The match of TWO_BYTES for a frame that Pillow would reduce to 8 bits and whose bits can be had, else None."""
+    return None if _is_animated_png(image) else _layout(image)
+
+
+def _is_animated_png(image: "ImageFile") -> bool:
+    return image.format == "PNG" and getattr(image, "is_animated", False)
+
+
+def _layout(image: "ImageFile") -> re.Match[str] | None:
+    """The match of TWO_BYTES for the bytes of a frame that Pillow would reduce to 8 bits, else None."""
+    if not image.tile:
         return None
     args = image.tile[0].args
     return TWO_BYTES.fullmatch(str(args[0] if isinstance(args, tuple) else args))
