@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 Tensor = Any  # of whichever backend Keras runs on
@@ -100,16 +101,42 @@ class EqualSums(keras.constraints.Constraint):
         return ops.reshape(kernels - (means - ops.mean(means, axis=2, keepdims=True)), weights.shape)
 
 
-def keep_equal_sums(generator: keras.Model) -> None:
-    """Constrain the sub-pixel convolutions of an SRGAN_g to equal sums in training.
+@keras.saving.register_keras_serializable("srgan")
+class NoCheckerboard(keras.constraints.Constraint):
+    """Lets the last kernel pass nothing that alternates from pixel to pixel.
 
-    They start with them. Those that were trained without the constraint, and differ already, are left as they are.
+    Behind a sub-pixel convolution texture is stronger in some of the four pixels of a cell than in others, and PReLU
+    makes a pattern of that. A kernel takes it away if its four sums, each over the taps that fall on one of the four
+    pixels, are equal. Source: Sugawara et al. 2018.
     """
-    for layer in generator.layers:
-        if isinstance(getattr(layer, "kernel_initializer", None), ICNR):
-            for variable in (layer.kernel, layer.bias):
-                if ops.max(ops.abs(EqualSums()(variable) - variable)) < ROUNDING:
-                    variable.constraint = EqualSums()
+
+    def __call__(self, kernel: Tensor) -> Tensor:
+        """Return a kernel (s, s, in, out) with the differences between its four sums taken off."""
+        odd = np.arange(kernel.shape[0]) % 2
+        falls_on = np.stack([np.outer(odd == i, odd == j) for i in (0, 1) for j in (0, 1)])  # (4, s, s)
+        taps = ops.cast(falls_on, kernel.dtype)
+        sums = ops.einsum("pst,stio->pio", taps, kernel)  # (4, in, out)
+        excess = (sums - ops.mean(sums, axis=0)) / ops.sum(taps, axis=(1, 2))[:, None, None]  # of each tap
+        return kernel - ops.einsum("pst,pio->stio", taps, excess)
+
+
+def prevent_mesh(generator: keras.Model) -> None:
+    """Constrain the kernels of an SRGAN_g, in the training that follows, so that it draws no mesh.
+
+    Sub-pixel convolutions start with equal sums. Where training without this has made them differ already, taking the
+    differences off would spoil the network, so it is left as it is.
+    """
+    convolutions = [layer for layer in generator.layers if isinstance(layer, layers.Conv2D)]
+    subpixel = [layer for layer in convolutions if isinstance(layer.kernel_initializer, ICNR)]
+    variables = [variable for layer in subpixel for variable in (layer.kernel, layer.bias)]
+    differences = [ops.max(ops.abs(EqualSums()(variable) - variable)) for variable in variables]
+    if not variables or max(differences) > ROUNDING:
+        return
+    for variable in variables:
+        variable.constraint = EqualSums()
+    last = convolutions[-1].kernel
+    if last.shape[0] > 1:  # TensorLayer's sees one pixel
+        last.constraint = NoCheckerboard()
 
 
 # Parts of the discriminator

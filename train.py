@@ -28,7 +28,7 @@ from dataset import Crops, Pair, Pictures, load_pictures, name_skipped, validati
 from evaluate import best_weights, evaluate
 from losses import CONTENT_LOSSES, WITHOUT_GAN, Tensor, on_reduced
 from methods.networks import build_generator
-from model import SRGAN_d, keep_equal_sums
+from model import SRGAN_d, prevent_mesh
 from pictures import find_pictures
 from srgan import JIT, SRGAN
 from training import devices
@@ -144,7 +144,7 @@ def train_stage(
             f"{stage.name}: {settings.initial_generator} was read when it began; "
             "to start over, set another TRAIN.checkpoint_dir"
         )
-    keep_equal_sums(game.generator)  # against a mesh
+    prevent_mesh(game.generator)
 
     done = game.updates_done()
     report = Report(stage, game, total, valid, config)

@@ -9,7 +9,8 @@ import pytest
 from numerics import CLOSE
 
 from losses import VGG19, d_loss, g_gan_loss, mse_loss, on_reduced
-from model import EqualSums, SRGAN_d, SRGAN_g, keep_equal_sums, upsample
+from methods.networks import build_generator
+from model import EqualSums, NoCheckerboard, SRGAN_d, SRGAN_g, prevent_mesh, upsample
 from pictures import read_picture
 from srgan import JIT, SRGAN, frozen, to_float
 from training.optimizers import Muon
@@ -95,10 +96,10 @@ def test_with_equal_sums_what_is_flat_stays_flat_and_the_mean_of_the_four_pixels
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("optimizer", [keras.optimizers.Adam, Muon])
 def test_a_trained_generator_draws_no_mesh_on_what_is_flat(random, optimizer):
-    def mesh_after_training(constrained):
+    def mesh_after_training(prevented):
         generator = SRGAN_g(blocks=1, filters=8)
-        if constrained:
-            keep_equal_sums(generator)
+        if prevented:
+            prevent_mesh(generator)
         game = SRGAN(generator)
         game.compile(optimizer=optimizer(1e-2), jit_compile=JIT)
         lr, hr = (random.integers(0, 256, (2, side, side, 3), "uint8") for side in (8, 32))
@@ -107,20 +108,47 @@ def test_a_trained_generator_draws_no_mesh_on_what_is_flat(random, optimizer):
         flat = keras.ops.convert_to_numpy(generator(np.full((1, 24, 24, 3), 0.3)))
         return np.ptp(flat[0, 40:56, 40:56], axis=(0, 1)).max()  # no padding reaches it
 
-    assert mesh_after_training(constrained=True) < CLOSE
-    assert mesh_after_training(constrained=False) > 1e-3
+    assert mesh_after_training(prevented=True) < CLOSE
+    assert mesh_after_training(prevented=False) > 1e-3
+
+
+@pytest.mark.numerical
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("size", [3, 9])
+def test_the_last_kernel_passes_what_is_flat_and_no_pattern_of_2x2(random, size):
+    kernel = random.normal(size=(size, size, 6, 3))
+    level = NoCheckerboard()(kernel)
+
+    def middle(kernel, picture):  # where zero padding does not reach
+        return keras.ops.convert_to_numpy(keras.ops.conv(picture, kernel, padding="same"))[0, 5:-5, 5:-5]
+
+    pattern = np.tile(random.normal(size=(1, 2, 2, 6)), (1, 8, 8, 1))
+    flat = np.broadcast_to(pattern.mean((1, 2), keepdims=True), pattern.shape)
+    assert np.ptp(middle(kernel, pattern), axis=(0, 1)).min() > 0.1
+    assert np.abs(middle(level, pattern) - middle(kernel, flat)).max() < CLOSE
 
 
 @pytest.mark.parametrize("stored_as", ["float16", "float32"])
-def test_sums_stay_equal_if_they_are_and_only_then(random, stored_as):
-    generator = SRGAN_g(blocks=1, filters=8)
-    first, second = (layer for layer in layers_of(generator, keras.layers.Conv2D) if layer.filters == 32)
-    first.kernel.assign(EqualSums()(random.normal(0, 0.1, first.kernel.shape)))
-    second.kernel.assign(random.normal(0, 0.1, second.kernel.shape))
-    generator.set_weights([np.asarray(weights).astype(stored_as) for weights in generator.get_weights()])
-    keep_equal_sums(generator)
-    assert first.kernel.constraint and first.bias.constraint and second.bias.constraint
-    assert second.kernel.constraint is None
+def test_kernels_whose_sums_differ_already_are_left_as_they_are(random, stored_as):
+    def constrained(kernel_of):
+        generator = SRGAN_g(blocks=1, filters=8)
+        for layer in layers_of(generator, keras.layers.Conv2D):
+            if layer.filters == 32:
+                layer.kernel.assign(kernel_of(random.normal(0, 0.1, layer.kernel.shape)))
+        generator.set_weights([np.asarray(weights).astype(stored_as) for weights in generator.get_weights()])
+        prevent_mesh(generator)
+        return [variable.shape for variable in generator.variables if variable.constraint]
+
+    assert constrained(EqualSums()) == [(3, 3, 8, 32), (32,), (3, 3, 8, 32), (32,), (9, 9, 8, 3)]
+    assert constrained(lambda kernel: kernel) == []
+
+
+def test_networks_without_subpixel_convolutions_of_ours_or_with_a_last_kernel_of_one_pixel_stay_free():
+    tensorlayer, srcnn = SRGAN_g("tensorlayer", blocks=1, filters=8), build_generator("srcnn")
+    for generator in (tensorlayer, srcnn):
+        prevent_mesh(generator)
+    assert tensorlayer.layers[-2].kernel.shape == (1, 1, 8, 3) and tensorlayer.layers[-2].kernel.constraint is None
+    assert not any(variable.constraint for variable in srcnn.variables)
 
 
 # Discriminator
