@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from config import Parser, load_keras, prepare_environment
+from upscaling.mixture import mixed
 from upscaling.network import import_openvino
 from utils import UserError, exit_status, make_folder, reason
 from weights import load_generator, metadata_path, model_path, read_metadata
@@ -35,6 +36,7 @@ def command_line(argv: Sequence[str] | None = None) -> Namespace:
     parser = Parser(prog="export.py", description=__doc__)
     parser.add_argument("--format", choices=EXPORT_SUFFIXES, required=True)
     parser.add_argument("--model", default="srgan", help="srgan, srresnet or a weights file (default: srgan)")
+    parser.add_argument("--strength", type=float, default=1.0, help="of srgan, 0 to 1; the rest is srresnet")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="default: the model's name, in this folder")
     parser.add_argument(
         "--lr-size",
@@ -45,6 +47,8 @@ def command_line(argv: Sequence[str] | None = None) -> Namespace:
     )
     parser.add_argument("--trust-pickle", action="store_true", help="read the pickle in an old g_srgan.npz")
     options = parser.parse_args(argv)
+    if not 0 <= options.strength <= 1:
+        parser.error(f"--strength {options.strength:g}: must be 0 to 1")
     if options.lr_size and options.format != "tflite":
         parser.error(f"--lr-size: for --format tflite alone; {options.format} takes lr of any size")
     if options.lr_size and min(options.lr_size) < 1:
@@ -176,7 +180,9 @@ def export_model(options: Namespace) -> int:
     prepare_environment()
     load_keras()
     source = model_path(options.model)
-    generator, metadata = load_generator(source, options.trust_pickle), read_metadata(source)
+    with mixed(source, options.strength) as path:
+        generator = load_generator(path, options.trust_pickle)
+    metadata = read_metadata(source) | ({"strength": options.strength} if options.strength < 1 else {})
     name = source.name.removesuffix(".weights.h5").removesuffix(".npz")
     target = options.output or Path(f"{name}_x{scale_of(metadata)}{EXPORT_SUFFIXES[options.format]}")
     make_folder(target.parent)

@@ -43,6 +43,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default="srgan",
         help=f"srgan (sharp, invents), srresnet (soft, true), {', '.join(FILTERS)} or a file",
     )
+    add("--strength", type=float, default=1.0, help="of srgan, 0 to 1; less is softer and invents less (default: 1)")
     add("-s", "--outscale", type=float, help="factor of the result, resampled (default: the model's)")
     add("--size", type=size, help="fit into 3840x2160, or, as 3840, the longest side; resampled")
     add("--suffix", help="of the names of results (default: _x4, or as --size)")
@@ -90,6 +91,8 @@ def wrong_option(options: argparse.Namespace) -> str | None:
         return f"--quality {options.quality}: must be 1 to 100"
     if not 0 <= options.back_project <= 100:
         return f"--back-project {options.back_project}: must be 0 to 100"
+    if not 0 <= options.strength <= 1:
+        return f"--strength {options.strength:g}: must be 0 to 1"
     if options.suffix is not None and (not options.suffix or re.search(r"[/\\\0]", options.suffix)):
         return f"--suffix {options.suffix!r}: must be a part of a file's name"
     return None
@@ -105,6 +108,7 @@ def load_upscaler(options: argparse.Namespace) -> Upscaler:
         options.trust_pickle,
         options.self_ensemble,
         options.back_project,
+        options.strength,
     )
     factor = upscaler.network.scale
     if options.scale not in (None, factor):

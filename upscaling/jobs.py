@@ -106,8 +106,9 @@ def ingredients(options: Namespace, path: Path) -> dict[str, Any]:
     if options.model not in FILTERS:
         weights = model_path(options.model)
         model = [weights.name, *(state(weights) or [])]
-    # Without back-projection there is no entry, as in records of earlier versions, so that theirs is not made again.
-    corrected = {"back_projections": options.back_project} if options.back_project else {}
+    # What is not used has no entry, as in records of earlier versions, so that theirs is not made again.
+    newer = {"back_projections": options.back_project} if options.back_project else {}
+    newer |= {"strength": options.strength} if options.strength < 1 else {}
     return {
         "source": path.name,
         "source_state": state(path),
@@ -117,7 +118,7 @@ def ingredients(options: Namespace, path: Path) -> dict[str, Any]:
         "quality": options.quality,
         "self_ensemble": options.self_ensemble,
         "method": METHOD,
-    } | corrected
+    } | newer
 
 
 def open_jobs(targets: dict[Path, Path], options: Namespace, upscaler: Upscaler, failed: list[str]) -> list[Job]:

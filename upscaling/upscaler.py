@@ -18,6 +18,7 @@ from scipy.ndimage import distance_transform_edt
 from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from pictures import resize, to_float, to_uint8
 from upscaling.kept_strips import KeptStrips, Tiling
+from upscaling.mixture import mixed
 from upscaling.network import Network, load_network
 from upscaling.strips import Progress, as_dtype
 from upscaling.tiles import by_tiles, mean_over_turns, smallest_size, window_count, windows
@@ -41,6 +42,7 @@ def load(
     trust_pickle: bool = False,
     self_ensemble: bool = False,
     back_projections: int = 0,
+    strength: float = 1.0,
 ) -> "Upscaler":
     """The Upscaler of a trained network or of a filter.
 
@@ -52,12 +54,16 @@ def load(
     trust_pickle: read a pickled g_srgan.npz of TensorLayer 1 or 2.
     self_ensemble: average the results for all flips and turns of a picture; better, and takes 8 times as long.
     back_projections: how often the result is corrected so that, reduced, it is the picture again.
+    strength: how much of "srgan" is in the network, 0 to 1; the rest is "srresnet".
     Raises UserError where the model is missing, damaged or no generator.
     """
+    if model in FILTERS and strength < 1:
+        raise UserError(f"{model}: a filter has no strength; leave --strength out")
     if model in FILTERS:
         network = Network(functools.partial(enlarged_batch, scale=FILTER_SCALE, name=model), FILTER_SCALE)
     else:
-        network = load_network(model_path(model), engine, trust_pickle=trust_pickle)
+        with mixed(model_path(model), strength) as path:
+            network = load_network(path, engine, trust_pickle=trust_pickle)
     if self_ensemble:
         network = Network(mean_over_turns(network), network.scale)
     if back_projections:
