@@ -88,7 +88,7 @@ class ICNR(keras.initializers.Initializer):
 
 @keras.saving.register_keras_serializable("srgan")
 class EqualSums(keras.constraints.Constraint):
-    """Lets the four kernels of a sub-pixel convolution have equal sums, and its four biases be equal.
+    """Makes the four kernels of a sub-pixel convolution equal in their sums, and its four biases equal.
 
     Where the input is flat, a kernel multiplies it by its sum. So what is flat stays flat, without a mesh, however the
     other layers change. Source: after Sugawara et al. 2018, who do it by a filter behind the layer.
@@ -96,14 +96,16 @@ class EqualSums(keras.constraints.Constraint):
 
     def __call__(self, weights: Tensor) -> Tensor:
         """Return a kernel (h, w, in, 4*out), or biases (4*out,), with what the four differ by on average taken off."""
-        kernels = ops.reshape(weights, (-1, math.prod(weights.shape[2:-1]), 4, weights.shape[-1] // 4))
-        means = ops.mean(kernels, axis=0, keepdims=True)  # kernels: (h*w, in, 4, out), means: (1, in, 4, out)
-        return ops.reshape(kernels - (means - ops.mean(means, axis=2, keepdims=True)), weights.shape)
+        inputs, outputs = math.prod(weights.shape[2:-1]), weights.shape[-1] // 4  # of biases 1 and out
+        kernels = ops.reshape(weights, (-1, inputs, 4, outputs))  # (h*w, in, 4, out)
+        means = ops.mean(kernels, axis=0, keepdims=True)  # (1, in, 4, out): the sums, divided by h*w
+        excess = means - ops.mean(means, axis=2, keepdims=True)  # of each tap
+        return ops.reshape(kernels - excess, weights.shape)
 
 
 @keras.saving.register_keras_serializable("srgan")
 class NoCheckerboard(keras.constraints.Constraint):
-    """Lets the last kernel pass nothing that alternates from pixel to pixel.
+    """Makes the last kernel pass nothing that alternates from pixel to pixel.
 
     Behind a sub-pixel convolution texture is stronger in some of the four pixels of a cell than in others, and PReLU
     makes a pattern of that. A kernel takes it away if its four sums, each over the taps that fall on one of the four
@@ -113,8 +115,9 @@ class NoCheckerboard(keras.constraints.Constraint):
     def __call__(self, kernel: Tensor) -> Tensor:
         """Return a kernel (s, s, in, out) with the differences between its four sums taken off."""
         odd = np.arange(kernel.shape[0]) % 2
-        falls_on = np.stack([np.outer(odd == i, odd == j) for i in (0, 1) for j in (0, 1)])  # (4, s, s)
-        taps = ops.cast(falls_on, kernel.dtype)
+        # For each of the four pixels, 1 at the taps that fall on it and 0 at the others: (4, s, s)
+        taps = np.stack([np.outer(odd == i, odd == j) for i in (0, 1) for j in (0, 1)])
+        taps = ops.cast(taps, kernel.dtype)
         sums = ops.einsum("pst,stio->pio", taps, kernel)  # (4, in, out)
         excess = (sums - ops.mean(sums, axis=0)) / ops.sum(taps, axis=(1, 2))[:, None, None]  # of each tap
         return kernel - ops.einsum("pst,pio->stio", taps, excess)

@@ -14,6 +14,7 @@ from model import EqualSums, NoCheckerboard, SRGAN_d, SRGAN_g, prevent_mesh, ups
 from pictures import read_picture
 from srgan import JIT, SRGAN, frozen, to_float
 from training.optimizers import Muon
+from weights import PRETRAINED, load_generator
 
 ROOT = Path(__file__).parents[1]
 VGG_WEIGHTS = ROOT.parent / "shared/weights/vgg19_notop.weights.h5"
@@ -141,6 +142,13 @@ def test_kernels_whose_sums_differ_already_are_left_as_they_are(random, stored_a
 
     assert constrained(EqualSums()) == [(3, 3, 8, 32), (32,), (3, 3, 8, 32), (32,), (9, 9, 8, 3)]
     assert constrained(lambda kernel: kernel) == []
+
+
+@pytest.mark.parametrize("name", ["srresnet", "srgan"])
+def test_training_goes_on_from_the_shipped_weights_without_a_mesh(name):
+    generator = load_generator(PRETRAINED / f"{name}.weights.h5")
+    prevent_mesh(generator)
+    assert sum(variable.constraint is not None for variable in generator.variables) == 5
 
 
 def test_networks_without_subpixel_convolutions_of_ours_or_with_a_last_kernel_of_one_pixel_stay_free():

@@ -26,8 +26,8 @@ def mixed(path: Path, strength: float) -> Iterator[Path]:
     if strength == 1:
         yield path
         return
-    soft = path.with_name(SOURCES.get(path.name, "none"))
-    if not soft.is_file():
+    soft = path.with_name(SOURCES.get(path.name, path.name))
+    if soft == path or not soft.is_file():
         raise UserError(
             f"{path}: has no strength; name srgan, or a g_srgan.weights.h5 beside its g_srgan_init.weights.h5"
         )
