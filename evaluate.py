@@ -1,8 +1,7 @@
 """Measure every method on every benchmark set: the paper's table, and grids to look at."""
 
 import functools
-import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ import numpy as np
 from easydict import EasyDict
 
 from config import EARLIER
+from evaluation.benchmark import benchmark_sets
 from evaluation.grids import comparison
 from evaluation.metrics import (
-    PERCEPTUAL_LAYERS,
     colour_shift,
-    feature_distance,
     luma,
     mesh,
     niqe,
@@ -24,15 +22,15 @@ from evaluation.metrics import (
     ssim,
     ssim_daala,
 )
-from evaluation.published import PAPER
+from evaluation.perceptual import Distance, as_batch, perceptual_distances
 from evaluation.tables import table_row, whole_table, write_table
 from methods.filters import enlarged
-from pictures import as_colour, cut_to_multiple, find_pictures, read_picture, resize, write_picture
+from pictures import as_colour, write_picture
 from srgan import super_resolve
 from training.checkpoints import generator_path, generator_settings
 from training.stages import STAGES, Stage, network_name
 from utils import UserError
-from weights import PRETRAINED, load_generator, load_vgg19, read_metadata
+from weights import PRETRAINED, load_generator, read_metadata
 
 KERNELS = ["nearest", "bicubic", "lanczos"]
 # {method: (filter, back-projections)}
@@ -41,12 +39,9 @@ ALL_FILTERS = MAIN_FILTERS | {"bicubic + IBP": ("bicubic", 5), "NEDI": ("nedi", 
 ALL_NOTE = """Published: not measured here; the paper's numbers, for VDSR its own paper's. IBP: five back-projections.
 NEDI is below bicubic: it takes LR for samples of HR, but LR was blurred before it was sampled."""
 HISTORY = ("nearest", "bicubic", "NEDI", "SRCNN", "ESPCN", "SRResNet", "SRGAN")  # in the grids with --all
-SMALLEST = 11  # pixels, the side of the window of MATLAB's SSIM
 
 # lr uint8 (h, w) or (h, w, 3) -> sr uint8 of the same kind
 SuperResolve = Callable[[np.ndarray], np.ndarray]
-# Distances of several sr from one hr, each (1, h, w, 3) in [-1, 1]
-Distance = Callable[[Iterable[np.ndarray], np.ndarray], Iterable[float]]
 
 
 def evaluate(config: EasyDict) -> int:
@@ -177,48 +172,6 @@ def super_resolve_any(generator: keras.Model, self_ensemble: bool, lr: np.ndarra
     return sr if lr.ndim == 3 else sr.mean(-1).round().astype(np.uint8)
 
 
-def benchmark_sets(
-    folder: str | Path, scale: int, remarks: list[str]
-) -> Iterator[tuple[str, list[tuple[Path, np.ndarray, np.ndarray]]]]:
-    """Yield (name, [(path, lr, hr)]) for each set in the benchmark folder, those of the paper first.
-
-    A picture that cannot be measured is left out, and a line is added to `remarks`. Raises UserError if there is no set
-    or no picture that can be measured.
-    """
-    sets = [path for path in Path(folder).glob("*") if (path / "HR").is_dir()]
-    if not sets:
-        raise UserError(f"{folder}: no set in it (a folder with HR/ inside)")
-    known = list(PAPER)
-    sets.sort(key=lambda path: (known.index(path.name) if path.name in known else len(known), path.name))
-    measurable = 0
-    for path in sets:
-        pictures = []
-        for hr_path in find_pictures(path / "HR"):
-            try:
-                pictures.append((hr_path, *benchmark_pair(hr_path, path / f"LRx{scale}" / hr_path.name, scale)))
-            except UserError as error:
-                remarks.append(f"left out: {error}")
-        measurable += len(pictures)
-        if pictures:
-            yield path.name, pictures
-    if not measurable:
-        raise UserError(f"{folder}: no picture in it can be measured; the first: {remarks[-1]}")
-
-
-def benchmark_pair(hr_path: Path, lr_path: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (lr, hr), uint8, both grey (h, w) or colour (h, w, 3); LR is made from HR if there is no file of it.
-
-    Raises UserError if a file is unreadable, HR is too small, or their sizes do not match.
-    """
-    hr = cut_to_multiple(read_picture(hr_path, grey=True), scale)
-    if min(hr.shape[:2]) < SMALLEST + 2 * scale:
-        raise UserError(f"{hr_path}: {hr.shape[1]}x{hr.shape[0]} is too small to measure SSIM on")
-    lr = read_picture(lr_path, grey=True) if lr_path.exists() else resize(hr, 1 / scale)
-    if hr.shape[:2] != (scale * lr.shape[0], scale * lr.shape[1]):
-        raise UserError(f"{lr_path}: is not 1/{scale} of {hr_path.name} in size; delete it to have it made")
-    return lr, hr
-
-
 # What is measured
 
 
@@ -237,58 +190,6 @@ def measure(sr: np.ndarray, hr: np.ndarray, bicubic: np.ndarray, scale: int) -> 
         "mesh": mesh(sr, hr, scale),
         "colour": colour_shift(sr, bicubic),
     }
-
-
-def perceptual_distances(vgg_weights: str, remarks: list[str]) -> dict[str, Distance]:
-    """Return {metric: distance} of the perceptual distances that can be computed here.
-
-    Adds a line to `remarks` for each one whose network cannot be loaded.
-    """
-    distances: dict[str, Distance] = {}
-    try:
-        vgg = load_vgg19(PERCEPTUAL_LAYERS, vgg_weights)
-        distances["vgg19"] = lambda srs, hr: distances_of_features(vgg, srs, hr)
-    except UserError as error:
-        remarks.append(f"VGG19: no column; {error}")
-    if importlib.util.find_spec("lpips"):  # optional, because it needs PyTorch
-        try:
-            distances["lpips"] = lpips_distance()
-        except OSError as error:
-            remarks.append(f"LPIPS: no column; AlexNet cannot be downloaded ({error})")
-    return distances
-
-
-def distances_of_features(vgg: keras.Model, srs: Iterable[np.ndarray], hr: np.ndarray) -> Iterator[Any]:
-    """Yield the distance of each sr from hr in the features of VGG19, a scalar; all are (1, h, w, 3) in [-1, 1].
-
-    The pictures are taken one at a time, because VGG19 needs 2 kB of memory per pixel.
-    """
-    wanted = vgg(hr)
-    for sr in srs:
-        yield feature_distance(vgg(sr), wanted)[0]
-
-
-def lpips_distance() -> Distance:
-    """Return LPIPS with AlexNet (Zhang et al. 2018), computed by the authors' package.
-
-    Raises OSError if AlexNet has to be downloaded and cannot be.
-    """
-    import lpips
-    import torch
-
-    network = lpips.LPIPS(net="alex", verbose=False)
-
-    def distance(srs: Iterable[np.ndarray], hr: np.ndarray) -> list[float]:
-        with torch.no_grad():
-            wanted = torch.from_numpy(np.moveaxis(hr, -1, 1))  # (1, 3, h, w)
-            return [network(torch.from_numpy(np.moveaxis(sr, -1, 1)), wanted).item() for sr in srs]
-
-    return distance
-
-
-def as_batch(picture: np.ndarray) -> np.ndarray:
-    """Convert a uint8 picture (h, w) or (h, w, 3) to a batch (1, h, w, 3), float32 in [-1, 1]."""
-    return as_colour(picture)[None].astype(np.float32) / 127.5 - 1
 
 
 # What is looked at

@@ -1,4 +1,4 @@
-"""Find pictures, read them as 8-bit RGB or grey, resize them as MATLAB does, arrange them in grids and write them."""
+"""Find pictures, read them as 8-bit RGB or grey, resize them as MATLAB does, and write them."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from scipy import sparse
 
 from utils import UserError, atomic_write, reason
@@ -249,25 +249,3 @@ def turned_back(picture: np.ndarray, turn: int) -> np.ndarray:
 def as_colour(picture: np.ndarray) -> np.ndarray:
     """Return a grey (h, w) or colour (h, w, 3) picture as (h, w, 3)."""
     return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
-
-
-def labelled(picture: np.ndarray, text: str) -> np.ndarray:
-    """Add a white strip with `text` above a picture: uint8 (h, w, 3) -> (h + 16, w, 3)."""
-    strip = Image.new("RGB", (picture.shape[1], 16), "white")
-    ImageDraw.Draw(strip).text((2, 2), text, fill="black")
-    return np.concatenate([np.asarray(strip), picture])
-
-
-def grid(rows: Sequence[Sequence[np.ndarray]], gap: int = 4) -> np.ndarray:
-    """Arrange rows of uint8 pictures (h, w, 3) in one picture, with `gap` white pixels between them.
-
-    The pictures of a row are aligned at their top; shorter pictures and rows are filled with white.
-    """
-    lines = []
-    for row in rows:
-        height = max(p.shape[0] for p in row)
-        padded = [np.pad(p, ((0, height - p.shape[0]), (0, gap), (0, 0)), constant_values=255) for p in row]
-        lines.append(np.concatenate(padded, axis=1)[:, :-gap])
-    width = max(line.shape[1] for line in lines)
-    lines = [np.pad(x, ((0, gap), (0, width - x.shape[1]), (0, 0)), constant_values=255) for x in lines]
-    return np.concatenate(lines)[:-gap]

@@ -93,7 +93,8 @@ def scenes_of_benchmarks(config: EasyDict) -> tuple[list[Scene], dict[str, str]]
     """
     prepare_environment()
     load_keras()  # the other commands do without, and start at once
-    from evaluate import KERNELS, benchmark_sets, every_method, load_networks, weights_of
+    from evaluate import KERNELS, every_method, load_networks, weights_of
+    from evaluation.benchmark import benchmark_sets
     from training.stages import STAGES
 
     scale = config.MODEL.scale

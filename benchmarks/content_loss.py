@@ -16,8 +16,9 @@ from config import command_line, prepare_environment
 
 prepare_environment()
 
+from evaluation.grids import grid, labelled
 from losses import CONTENT_LOSSES
-from pictures import grid, labelled, read_picture, write_picture
+from pictures import read_picture, write_picture
 from srgan import super_resolve
 from train import main
 from training.checkpoints import generator_path

@@ -1,12 +1,13 @@
 """Pictures of several methods side by side, with the detail in which they differ most."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from PIL import Image, ImageDraw
 from scipy.ndimage import uniform_filter
 
 from evaluation.metrics import luma
-from pictures import as_colour, grid, labelled, resize
+from pictures import as_colour, resize
 
 
 def comparison(
@@ -33,3 +34,25 @@ def hardest_detail(bicubic: np.ndarray, hr: np.ndarray, side: int) -> tuple[int,
     inner = error[side // 2 : hr.shape[0] - side // 2 + 1, side // 2 : hr.shape[1] - side // 2 + 1]
     top, left = np.unravel_index(inner.argmax(), inner.shape)
     return int(top), int(left), side
+
+
+def labelled(picture: np.ndarray, text: str) -> np.ndarray:
+    """Add a white strip with `text` above a picture: uint8 (h, w, 3) -> (h + 16, w, 3)."""
+    strip = Image.new("RGB", (picture.shape[1], 16), "white")
+    ImageDraw.Draw(strip).text((2, 2), text, fill="black")
+    return np.concatenate([np.asarray(strip), picture])
+
+
+def grid(rows: Sequence[Sequence[np.ndarray]], gap: int = 4) -> np.ndarray:
+    """Arrange rows of uint8 pictures (h, w, 3) in one picture, with `gap` white pixels between them.
+
+    The pictures of a row are aligned at their top; shorter pictures and rows are filled with white.
+    """
+    lines = []
+    for row in rows:
+        height = max(p.shape[0] for p in row)
+        padded = [np.pad(p, ((0, height - p.shape[0]), (0, gap), (0, 0)), constant_values=255) for p in row]
+        lines.append(np.concatenate(padded, axis=1)[:, :-gap])
+    width = max(line.shape[1] for line in lines)
+    lines = [np.pad(x, ((0, gap), (0, width - x.shape[1]), (0, 0)), constant_values=255) for x in lines]
+    return np.concatenate(lines)[:-gap]

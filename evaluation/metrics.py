@@ -1,14 +1,12 @@
-"""PSNR and SSIM as super-resolution papers measure them, NIQE, distances of VGG19 features, mesh and colour shift.
+"""PSNR and SSIM as super-resolution papers measure them, NIQE, mesh and colour shift.
 
 PSNR and SSIM are computed on luma (Y), with some pixels cut off at the border.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from keras import ops
 from scipy.ndimage import convolve, correlate1d
 from scipy.special import gamma
 
@@ -143,20 +141,6 @@ def colour_shift(sr: np.ndarray, reference: np.ndarray) -> float:
     """
     shift = sr.astype(float).mean(axis=(0, 1)) - reference.astype(float).mean(axis=(0, 1))
     return float(np.abs(shift).max())
-
-
-# The layers of VGG19 that feature_distance compares
-PERCEPTUAL_LAYERS = ["block1_conv2", "block2_conv2", "block3_conv4", "block4_conv4", "block5_conv4"]
-
-
-def feature_distance(a: Sequence[Any], b: Sequence[Any]) -> Any:
-    """Squared distance of features normalized to unit length, the mean over pixels and layers: (N,), 0 (equal) to 4.
-
-    a, b: for each layer a tensor (N, h, w, c); b may have N = 1, to be compared with every picture of a. This is LPIPS
-    without its learnt weights (Zhang et al. 2018, eq. 1).
-    """
-    squares = [ops.square(ops.normalize(x, axis=-1) - ops.normalize(y, axis=-1)) for x, y in zip(a, b, strict=True)]
-    return sum(ops.mean(ops.sum(square, axis=-1), axis=(1, 2)) for square in squares) / len(squares)
 
 
 def niqe(picture: np.ndarray) -> float:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pictures import KERNELS, find_pictures, grid, read_picture, resize, write_picture
+from evaluation.grids import grid
+from pictures import KERNELS, find_pictures, read_picture, resize, write_picture
 from utils import UserError, atomic_write
 
 ROOT = Path(__file__).parents[1]

@@ -13,7 +13,7 @@ from test_bad_data import png_claiming
 
 import upscale
 from dataset import validation_pictures
-from evaluate import benchmark_sets
+from evaluation.benchmark import benchmark_sets
 from model import SRGAN_g
 from pictures import write_picture
 from upscaling.network import load_network

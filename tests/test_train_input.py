@@ -144,7 +144,7 @@ def no_vgg19(*arguments):
 
 def test_vgg19_is_asked_for_after_what_is_cheap_to_check(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("train.load_vgg19", no_vgg19)
-    monkeypatch.setattr("evaluate.load_vgg19", no_vgg19)
+    monkeypatch.setattr("evaluation.perceptual.load_vgg19", no_vgg19)
     wrong, settings = tmp_path / "none", {"TRAIN_content_loss": "tensorlayer", "VGG_weights": "imagenet"}
     refused(capsys, tmp_path, wrong, TRAIN_hr_img_path=wrong, **settings)
     refused(capsys, tmp_path, wrong, VALID_hr_img_path=wrong, **settings)

@@ -13,8 +13,9 @@ import numpy as np
 from easydict import EasyDict
 from tqdm import tqdm
 
+from evaluation.grids import grid, labelled
 from evaluation.metrics import colour_shift, luma, mesh, psnr
-from pictures import grid, labelled, resize, write_picture
+from pictures import resize, write_picture
 from training import devices
 from training.health import warning_for
 from training.stages import Stage, network_name
