@@ -118,9 +118,9 @@ OPTIONS = {
         "last fraction of the warm-up, and if not 0 all of stage 2, with fixed batch-norm statistics (paper: 0)",
     ),
     "TRAIN.lr_decay": Option(0.1, between(0.0, 1.0), "factor on the rate halfway through stage 2 (paper, TensorLayer)"),
-    "TRAIN.d_lr_ratio": Option(1.0, at_least(0.0), "the discriminator's part of TRAIN.learning_rate"),
+    "TRAIN.d_lr_ratio": Option(1.0, at_least(0.0), "the discriminator's fraction of TRAIN.learning_rate"),
     "TRAIN.d_head_start": Option(0, at_least(0), "updates of stage 2 in which the discriminator learns alone"),
-    "TRAIN.label_smoothing": Option(0.0, between(0.0, 0.5), "by how much the discriminator's label of HR is below 1"),
+    "TRAIN.label_smoothing": Option(0.0, between(0.0, 0.5), "how far below 1 the discriminator's label for HR is"),
     "TRAIN.content_loss": Option(
         "tensorlayer",
         one_of("tensorlayer", "paper", "vgg22", "mse", "johnson"),
@@ -138,15 +138,15 @@ OPTIONS = {
         one_of("float32", "mixed_bfloat16", "mixed_float16", "auto"),
         "arithmetic of the networks; weights stay float32; auto: mixed_bfloat16 if it is faster here",
     ),
-    "TRAIN.seed": Option(0, between(0, 2**32 - 1), "of the initial weights and the order of crops"),
+    "TRAIN.seed": Option(0, between(0, 2**32 - 1), "seed of the initial weights and of the order of crops"),
     "TRAIN.report_every": Option(1000, at_least(1), "updates between log line, grid, validation and checkpoint"),
-    "TRAIN.keep_states": Option(2, at_least(1), "how many states of each stage are kept to resume from"),
+    "TRAIN.keep_states": Option(2, at_least(1), "number of states to resume from that are kept of each stage"),
     "TRAIN.devices": Option("1", one_of("1", "all"), "'all' splits each batch among all devices and processes"),
-    "TRAIN.workers": Option(2, at_least(1), "threads that read and crop pictures"),
-    "TRAIN.checkpoint_dir": Option("checkpoints", TEXT, "for weights, states, logs and the resolved configuration"),
-    "TRAIN.samples_dir": Option("samples", TEXT, "for grids and evaluated pictures"),
+    "TRAIN.workers": Option(2, at_least(1), "number of threads that read and crop pictures"),
+    "TRAIN.checkpoint_dir": Option("checkpoints", TEXT, "folder of weights, states, logs and configuration"),
+    "TRAIN.samples_dir": Option("samples", TEXT, "folder of grids and evaluated pictures"),
     "VALID.hr_img_path": Option("data/valid", PATHS, "HR pictures for the validation PSNR and the grids"),
-    "VALID.count": Option(8, at_least(1), "how many pictures are used, the first ones by name"),
+    "VALID.count": Option(8, at_least(1), "number of pictures used, the first ones by name"),
     "VALID.crop": Option(384, at_least(32), "side of their centre crop in pixels (TensorLayer: 384)"),
     "EVALUATE.benchmark_dir": Option("data/benchmark", TEXT, "one folder per set, each with a folder HR/"),
     "EVALUATE.methods": Option("main", one_of("main", "all"), "rows of the table; all: the whole table 2 of the paper"),
@@ -161,7 +161,7 @@ OPTIONS = {
         "no", one_of("no", "yes"), "average the networks' pictures over the eight flips and turns of LR"
     ),
     "VGG.weights": Option("imagenet", TEXT, "'imagenet' (Keras downloads it once), a vgg19 *_notop.h5 file, or 'none'"),
-    "VGG.reduce": Option(1.0, between(0.05, 1.0), "pictures are reduced by this before VGG19 (TensorLayer: 224/384)"),
+    "VGG.reduce": Option(1.0, between(0.05, 1.0), "factor that reduces pictures before VGG19 (TensorLayer: 224/384)"),
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -185,7 +185,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "TRAIN.n_updates_init": 600,
         "TRAIN.n_updates": 150,
         "TRAIN.content_loss": "mse",
-        "VGG.weights": "none",  # nor is it downloaded for a column of the table
+        "VGG.weights": "none",  # so that it is not downloaded for a column of the table either
         "TRAIN.ema": 0.98,
         "TRAIN.report_every": 100,
         "TRAIN.checkpoint_dir": "checkpoints/quick",
@@ -250,14 +250,11 @@ def check_together(values: dict[str, Any]) -> None:
     if values["VALID.crop"] % scale:
         raise ValueError(f"--set VALID.crop={values['VALID.crop']}: must be a multiple of MODEL.scale={scale}")
     if variant == "tensorlayer" and crop % 64:
-        raise ValueError(f"--set TRAIN.crop={crop}: the tensorlayer discriminator needs a multiple of 64, as 384")
+        raise ValueError(f"--set TRAIN.crop={crop}: the tensorlayer discriminator needs a multiple of 64, such as 384")
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports a mistake in one line, exits with 2, and accepts no abbreviated options.
-
-    options: those of argparse.ArgumentParser.
-    """
+    """An argparse.ArgumentParser that reports a mistake in one line, exits with 2, and accepts no abbreviations."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -286,15 +283,15 @@ def command_line(argv: Sequence[str] | None = None) -> tuple[str, str | None, Ea
     parser.add_argument("--mode", choices=MODES, default="srgan", help=f"{modes} (default: srgan)")
     parser.add_argument("--preset", choices=PRESETS, default="default", help="a group of values")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one value")
-    parser.add_argument("--input", metavar="PATH", help="as upscale.py PATH -o samples/upscaled (mode evaluate)")
-    parser.add_argument("--all", action="store_true", help="as --set EVALUATE.methods=all (mode evaluate)")
+    parser.add_argument("--input", metavar="PATH", help="like upscale.py PATH -o samples/upscaled (mode evaluate)")
+    parser.add_argument("--all", action="store_true", help="same as --set EVALUATE.methods=all (mode evaluate)")
     options = parser.parse_args(argv)
     if options.all and options.mode != "evaluate":
-        parser.error("--all goes with --mode=evaluate")
+        parser.error("--all needs --mode=evaluate")
     if options.all:
         options.set.append("EVALUATE.methods=all")
     if options.input and options.mode != "evaluate":
-        parser.error("--input goes with --mode=evaluate")
+        parser.error("--input needs --mode=evaluate")
     try:
         config = configuration(options.preset, options.set, training=options.mode != "evaluate")
         return options.mode, options.input, config

@@ -20,7 +20,7 @@ from utils import UserError
 if TYPE_CHECKING:
     from training.teacher import Targets
 
-OVERHEAD_BYTES = 4096  # of memory per file, for its path and size, and again per picture, for its last page
+OVERHEAD_BYTES = 4096  # memory per file, for its path and size, and again per kept picture, for its last page
 Pair = tuple[np.ndarray, np.ndarray]  # lr (h, w, 3) and hr (scale*h, scale*w, 3), uint8
 
 
@@ -33,11 +33,11 @@ def load_pictures(folders: str | list[str], scale: int, crop: int, memory: float
     devices.require_same(len(paths), f"{folders}: {len(paths)} pictures here, more where another process runs")
     print(f"reading {len(paths)} pictures")
     pictures = Pictures(paths, scale, crop, memory)
-    name_skipped(pictures)
+    report_skipped(pictures)
     return pictures
 
 
-def name_skipped(pictures: "Pictures") -> None:
+def report_skipped(pictures: "Pictures") -> None:
     """Print one line for each picture found unusable since the last call, above a progress bar if one is drawn."""
     while pictures.skipped:
         tqdm.write(f"left out: {pictures.skipped.pop(0)}")
@@ -69,7 +69,7 @@ class Pictures:
     def __init__(self, paths: Sequence[Path], scale: int, crop: int, memory: float) -> None:
         self.scale, self.crop = scale, crop
         self.skipped: list[str] = []
-        self.broken: dict[int, str] = {}  # the reason for each picture that cannot be used any more
+        self.broken: dict[int, str] = {}  # {index: why this picture can no longer be used}
         self.paths: list[Path] = []
         self.shapes: list[tuple[int, int]] = []  # (height, width) of HR
         self.pairs: list[Pair | None] = []  # None if the picture is not kept in memory
@@ -152,8 +152,8 @@ class Crops(keras.utils.PyDataset):
     of eight ways. It depends only on the seed, the number of the update, and which pictures are broken, so that a
     resumed run sees the same crops.
 
-    workers: threads. share: (number, count), return only part `number` of `count` equal parts of each batch. targets:
-    pictures that replace HR, index -> (scale*h, scale*w, 3) uint8.
+    workers: number of loader threads. share: (number, count), return only part `number` of `count` equal parts of each
+    batch. targets: pictures that replace HR, index -> (scale*h, scale*w, 3) uint8.
     """
 
     def __init__(

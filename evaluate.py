@@ -158,7 +158,7 @@ def every_method(
 ) -> dict[str, np.ndarray]:
     """Upscale lr with all filters and networks; return {method: picture}, with hr as "HR".
 
-    lr, hr and the results: uint8, all grey (h, w) or all colour (h, w, 3). networks: as of load_networks. filters:
+    lr, hr and the results: uint8, all grey (h, w) or all colour (h, w, 3). networks: from load_networks. filters:
     {method: (name of a filter, number of back-projections)}.
     """
     srs = {method: enlarged(lr, scale, name, times) for method, (name, times) in filters.items()}
@@ -178,8 +178,8 @@ def super_resolve_any(generator: keras.Model, self_ensemble: bool, lr: np.ndarra
 def measure(sr: np.ndarray, hr: np.ndarray, bicubic: np.ndarray, scale: int) -> dict[str, float]:
     """Return {metric: value} of a picture, with `scale` pixels cut at the border.
 
-    sr, hr, bicubic: uint8 (h, w) or (h, w, 3). PSNR, SSIM and mesh compare sr with hr, the colour compares it with
-    bicubic, and NIQE looks at sr alone.
+    sr, hr, bicubic: uint8 (h, w) or (h, w, 3). PSNR, SSIM and mesh compare sr with hr, colour compares it with bicubic,
+    and NIQE looks only at sr.
     """
     y_sr, y_hr = luma(sr), luma(hr)
     return {

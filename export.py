@@ -27,12 +27,12 @@ from weights import load_generator, metadata_path, model_path, read_metadata
 if TYPE_CHECKING:
     import keras
 
-LR_SIZE = (128, 128)  # height and width in a TFLite file: a tile that a phone can take, four times as large 512x512
+LR_SIZE = (128, 128)  # default height and width in a TFLite file: small enough for a phone; sr is then 512x512
 EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite", "half": ".weights.h5"}
 
 
 def command_line(argv: Sequence[str] | None = None) -> Namespace:
-    """The parsed options; a mistake is one line and exit 2."""
+    """Return the parsed options. Exits with 2 and one line after a mistake."""
     parser = Parser(prog="export.py", description=__doc__)
     parser.add_argument("--format", choices=EXPORT_SUFFIXES, required=True)
     parser.add_argument("--model", default="srgan", help="srgan, srresnet or a weights file (default: srgan)")
@@ -50,7 +50,7 @@ def command_line(argv: Sequence[str] | None = None) -> Namespace:
     if not 0 <= options.strength <= 1:
         parser.error(f"--strength {options.strength:g}: must be 0 to 1")
     if options.lr_size and options.format != "tflite":
-        parser.error(f"--lr-size: for --format tflite alone; {options.format} takes lr of any size")
+        parser.error(f"--lr-size: only for --format tflite; {options.format} takes lr of any size")
     if options.lr_size and min(options.lr_size) < 1:
         parser.error(f"--lr-size {' '.join(map(str, options.lr_size))}: must be 1 or more")
     suffix = EXPORT_SUFFIXES[options.format]
@@ -60,14 +60,14 @@ def command_line(argv: Sequence[str] | None = None) -> Namespace:
 
 
 def scale_of(metadata: dict[str, Any]) -> int:
-    """The factor of the network that weights with `metadata` belong to."""
+    """Return the upscaling factor of the network that weights with `metadata` belong to."""
     return metadata.get("model", {}).get("scale", 4)
 
 
 def description(metadata: dict[str, Any]) -> dict[str, str]:
-    """{name: text} that goes into the file: what the network takes and gives, and the metadata of its weights.
+    """Return the texts that are stored in the file: the network's input and output, and the metadata of its weights.
 
-    The names are part of the format of exported files: "facts" holds the metadata.
+    The names are part of the format of exported files; "facts" holds the metadata.
     """
     scale = scale_of(metadata)
     return {
@@ -78,10 +78,10 @@ def description(metadata: dict[str, Any]) -> dict[str, str]:
 
 
 def write_onnx(generator: "keras.Model", path: Path, texts: dict[str, str]) -> None:
-    """Write `generator` to `path` as ONNX, `texts` as its properties."""
+    """Write `generator` to `path` as ONNX, with `texts` as its properties."""
     import onnx
 
-    with warnings.catch_warnings():  # Keras asks NumPy for names that it will have one day
+    with warnings.catch_warnings():  # Keras asks NumPy for names that only future versions define
         warnings.simplefilter("ignore", FutureWarning)
         generator.export(str(path), format="onnx", verbose=False)
     network = onnx.load(path)
@@ -90,7 +90,7 @@ def write_onnx(generator: "keras.Model", path: Path, texts: dict[str, str]) -> N
 
 
 def write_openvino(generator: "keras.Model", path: Path, texts: dict[str, str]) -> None:
-    """Write `generator` to `path` and a *.bin beside it, `texts` as its runtime information."""
+    """Write `generator` to `path` and a *.bin file beside it, with `texts` as its runtime information."""
     openvino = import_openvino()
     first = path.with_name("first.xml")
     generator.export(str(first), format="openvino", verbose=False)
@@ -101,9 +101,9 @@ def write_openvino(generator: "keras.Model", path: Path, texts: dict[str, str]) 
 
 
 def write_saved_model(generator: "keras.Model", path: Path, texts: dict[str, str]) -> None:
-    """Write `generator` to the folder `path`, `texts` as assets.extra/srgan.json in it."""
+    """Write `generator` to the folder `path`, with `texts` in assets.extra/srgan.json."""
     generator.export(str(path), format="tf_saved_model", verbose=False)
-    extra = path / "assets.extra"  # TensorFlow's place for what it does not read itself
+    extra = path / "assets.extra"  # where TensorFlow lets others keep files
     extra.mkdir()
     (extra / "srgan.json").write_text(json.dumps(texts, indent=2) + "\n")
 
@@ -111,15 +111,15 @@ def write_saved_model(generator: "keras.Model", path: Path, texts: dict[str, str
 def write_tflite(
     generator: "keras.Model", path: Path, texts: dict[str, str], lr_size: tuple[int, int] = LR_SIZE
 ) -> None:
-    """Write `generator` to `path` for TensorFlow Lite, `texts` as srgan.json in it. Raises UserError on JAX.
+    """Write `generator` to `path` for TensorFlow Lite, with `texts` in srgan.json inside it. Raises UserError on JAX.
 
-    lr_size: height and width that the file is made for. The delegates for phones' accelerators want a fixed size, and
-    a program that sets none would get 1x1; resize_tensor_input() still sets any other.
+    lr_size: the file's height and width of lr. The delegates for phones' accelerators need a fixed size, and a program
+    that sets none would get 1x1; resize_tensor_input() can still set any other.
     """
     import keras
 
     if keras.backend.backend() == "jax":
-        raise UserError("--format tflite: TensorFlow alone can write it; KERAS_BACKEND=tensorflow")
+        raise UserError("--format tflite: only TensorFlow can write it; set KERAS_BACKEND=tensorflow")
     lr = keras.InputSpec(shape=(1, *lr_size, 3), dtype="float32")
     generator.export(str(path), format="litert", verbose=False, input_signature=[lr])
     height, width = lr_size
@@ -129,7 +129,7 @@ def write_tflite(
 
 
 def write_half(generator: "keras.Model", path: Path, texts: dict[str, str]) -> None:
-    """Write the weights of `generator` to `path` as half floats, and their metadata beside it."""
+    """Write the weights of `generator` to `path` as half floats, and their metadata beside them."""
     import h5py
 
     generator.save_weights(path)
@@ -137,9 +137,9 @@ def write_half(generator: "keras.Model", path: Path, texts: dict[str, str]) -> N
         names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
         arrays = {name: file[name][()].astype(np.float16) for name in names}
-    whole = path.with_name("whole.h5")
-    os.replace(path, whole)
-    with h5py.File(whole) as before, h5py.File(path, "w") as file:  # anew, for HDF5 gives no room back
+    float32_path = path.with_name("float32.h5")
+    os.replace(path, float32_path)
+    with h5py.File(float32_path) as before, h5py.File(path, "w") as file:  # a new file, since HDF5 never shrinks one
         before.visititems(lambda name, item: file.create_group(name) if isinstance(item, h5py.Group) else None)
         for name, array in arrays.items():
             file[name] = array
@@ -158,25 +158,26 @@ WRITERS: dict[str, Callable[..., None]] = {
 def export(
     generator: "keras.Model", metadata: dict[str, Any], kind: str, target: Path, **options: tuple[int, int]
 ) -> list[Path]:
-    """Write `generator` to `target`, atomically, and return the paths written.
+    """Write `generator` to `target` atomically, and return the paths written.
 
-    metadata: of its weights. kind: of EXPORT_SUFFIXES. options: of write_tflite. Raises UserError where a file exists.
+    metadata: that of its weights. kind: a key of EXPORT_SUFFIXES. options: for write_tflite. Raises UserError if a file
+    exists already.
     """
     beside = {"openvino": target.with_suffix(".bin"), "half": metadata_path(target)}  # the second file of two
     targets = [target, beside[kind]] if kind in beside else [target]
     for path in targets:
         if path.exists():
             raise UserError(f"{path}: exists; delete it or name another --output")
-    generator(np.zeros((1, 16, 16, 3), np.float32))  # Keras exports nothing that was never called
+    generator(np.zeros((1, 16, 16, 3), np.float32))  # Keras cannot export a network that was never called
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export") as folder:
         WRITERS[kind](generator, Path(folder, target.name), description(metadata), **options)
-        for path in reversed(targets):  # of two files the one that is opened comes last
+        for path in reversed(targets):  # the file that users open comes last, so that it is never there alone
             os.replace(Path(folder, path.name), path)
     return targets
 
 
 def export_model(options: Namespace) -> int:
-    """Write the file that `options` ask for; 0. Raises UserError."""
+    """Write the file that `options` ask for; return exit status 0. Raises UserError after a user's mistake."""
     prepare_environment()
     load_keras()
     source = model_path(options.model)
@@ -197,7 +198,7 @@ def export_model(options: Namespace) -> int:
 
 
 def main(options: Namespace) -> int:
-    """The exit status; a user's mistake is one line and 2."""
+    """Write the file, print an error as one line, and return the exit status, 2 after a user's mistake."""
     return exit_status("export.py", lambda: export_model(options))
 
 

@@ -21,7 +21,7 @@ CONTENT_LOSSES: dict[str, tuple[float, str | None, float]] = {
     "mse": (1.0, None, 0.0),  # SRGAN-MSE
     "johnson": (0.0, "block2_conv2", 2e-6),  # Johnson et al. 2016: relu2_2 alone, of VGG19 in place of VGG16
 }
-WITHOUT_GAN = {"johnson"}  # those whose second stage has no discriminator
+WITHOUT_GAN = {"johnson"}  # content losses whose second stage has no discriminator
 
 
 def mse_loss(sr: Tensor, hr: Tensor) -> Tensor:

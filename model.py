@@ -1,8 +1,8 @@
 """The networks of SRGAN (Ledig et al. 2017, fig. 4): the generator SRGAN_g and the discriminator SRGAN_d.
 
 Pictures go in and come out as (N, h, w, 3) in [-1, 1]. Two variants are built from the same functions: "paper" (9x9
-ends, PReLU) and "tensorlayer" (3x3 and 1x1 ends, ReLU, a discriminator of 4x4 convolutions with stride 2). This file
-imports nothing of ours and can be copied alone.
+first and last convolutions, PReLU) and "tensorlayer" (3x3 and 1x1, ReLU, a discriminator of 4x4 convolutions with
+stride 2). This file imports no other module of the project and can be copied alone.
 """
 
 import math
@@ -13,8 +13,7 @@ import numpy as np
 from keras import layers, ops
 
 Tensor = Any  # of whichever backend Keras runs on
-TENSORLAYER_NORMAL = {"mean": 0.0, "stddev": 0.02}
-ROUNDING = 1e-3  # more than storing weights as float16 changes the mean of a kernel by
+ROUNDING = 1e-3  # storing weights as float16 changes the mean of a kernel by less than this
 
 
 def SRGAN_g(variant: str = "paper", scale: int = 4, blocks: int = 16, filters: int = 64) -> keras.Model:
@@ -43,7 +42,7 @@ def SRGAN_d(variant: str = "paper", crop: int = 96, filters: int = 64) -> keras.
     """
     picture = layers.Input((crop, crop, 3))
     body = tensorlayer_discriminator if variant == "tensorlayer" else paper_discriminator
-    logits = layers.Dense(1, kernel_initializer=kernel_start(variant), dtype=loss_dtype())
+    logits = layers.Dense(1, kernel_initializer=kernel_initializer(variant), dtype=loss_dtype())
     return keras.Model(picture, logits(body(picture, filters)), name="SRGAN_d")
 
 
@@ -51,7 +50,7 @@ def SRGAN_d(variant: str = "paper", crop: int = 96, filters: int = 64) -> keras.
 
 
 def residual_block(x: Tensor, filters: int, variant: str) -> Tensor:
-    """Two 3x3 convolutions around an activation, added to what went in; (N, h, w, filters) -> the like."""
+    """Two 3x3 convolutions with a skip connection around them (paper, fig. 4): (N, h, w, filters) -> the same shape."""
     skip = x
     x = batch_norm(conv(x, filters, 3, variant, use_bias=False), variant)
     x = activation(x, variant)
@@ -61,73 +60,73 @@ def residual_block(x: Tensor, filters: int, variant: str) -> Tensor:
 
 def upsample(x: Tensor, filters: int, variant: str) -> Tensor:
     """A sub-pixel convolution (Shi et al. 2016): (N, h, w, filters) -> (N, 2h, 2w, filters)."""
-    x = conv(x, 4 * filters, 3, variant, start=ICNR(kernel_start(variant)))  # (N, h, w, 4*filters)
+    x = conv(x, 4 * filters, 3, variant, initializer=ICNR(kernel_initializer(variant)))  # (N, h, w, 4*filters)
     return activation(ops.depth_to_space(x, 2), variant)
 
 
 @keras.saving.register_keras_serializable("srgan")
 class ICNR(keras.initializers.Initializer):
-    """Start of a sub-pixel convolution (Aitken et al. 2017): the four kernels of a pixel are equal.
+    """Initializes a sub-pixel convolution with four equal kernels (Aitken et al. 2017).
 
-    So the network starts without a checkerboard; with kernels of their own the four pixels would differ.
+    Each LR pixel then becomes four equal pixels, so the network starts without a checkerboard.
     """
 
     def __init__(self, initializer: Any) -> None:
         self.initializer = keras.initializers.get(initializer)
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
-        """A kernel of `shape` (h, w, in, 4*out)."""
+        """Return a kernel of `shape` (h, w, in, 4*out)."""
         height, width, channels, filters = shape
         kernel = self.initializer((height, width, channels, filters // 4), dtype=dtype)
         return ops.tile(kernel, (1, 1, 1, 4))  # depth_to_space: channel (2i + j) * filters/4 + c is pixel (i, j)
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras needs to make it again."""
+        """Return the arguments from which Keras can recreate the initializer."""
         return {"initializer": keras.initializers.serialize(self.initializer)}
 
 
 @keras.saving.register_keras_serializable("srgan")
 class EqualSums(keras.constraints.Constraint):
-    """Makes the four kernels of a sub-pixel convolution equal in their sums, and its four biases equal.
+    """Keeps the sums of a sub-pixel convolution's four kernels equal, and its four biases equal.
 
-    Where the input is flat, a kernel multiplies it by its sum. So what is flat stays flat, without a mesh, however the
-    other layers change. Source: after Sugawara et al. 2018, who do it by a filter behind the layer.
+    A kernel multiplies a flat area by its sum. With equal sums a flat area stays flat and gets no mesh, whatever the
+    other layers do. Source: after Sugawara et al. 2018, who use a filter behind the layer instead.
     """
 
     def __call__(self, weights: Tensor) -> Tensor:
-        """Return a kernel (h, w, in, 4*out), or biases (4*out,), with what the four differ by on average taken off."""
-        inputs, outputs = math.prod(weights.shape[2:-1]), weights.shape[-1] // 4  # of biases 1 and out
+        """Remove the differences between the means of the four from a kernel (h, w, in, 4*out) or biases (4*out,)."""
+        inputs, outputs = math.prod(weights.shape[2:-1]), weights.shape[-1] // 4  # for biases 1 and out
         kernels = ops.reshape(weights, (-1, inputs, 4, outputs))  # (h*w, in, 4, out)
         means = ops.mean(kernels, axis=0, keepdims=True)  # (1, in, 4, out): the sums, divided by h*w
-        excess = means - ops.mean(means, axis=2, keepdims=True)  # of each tap
+        excess = means - ops.mean(means, axis=2, keepdims=True)  # per tap
         return ops.reshape(kernels - excess, weights.shape)
 
 
 @keras.saving.register_keras_serializable("srgan")
 class NoCheckerboard(keras.constraints.Constraint):
-    """Makes the last kernel pass nothing that alternates from pixel to pixel.
+    """Keeps the last kernel from passing patterns that alternate from pixel to pixel.
 
-    Behind a sub-pixel convolution texture is stronger in some of the four pixels of a cell than in others, and PReLU
-    makes a pattern of that. A kernel takes it away if its four sums, each over the taps that fall on one of the four
-    pixels, are equal. Source: Sugawara et al. 2018.
+    After a sub-pixel convolution, texture is stronger in some of the four pixels of a cell than in others, and PReLU
+    turns that into a pattern. A kernel removes the pattern if its four sums are equal, each over the taps that fall on
+    one of the four pixels. Source: Sugawara et al. 2018.
     """
 
     def __call__(self, kernel: Tensor) -> Tensor:
-        """Return a kernel (s, s, in, out) with the differences between its four sums taken off."""
+        """Remove the differences between the four sums from a kernel (s, s, in, out)."""
         odd = np.arange(kernel.shape[0]) % 2
         # For each of the four pixels, 1 at the taps that fall on it and 0 at the others: (4, s, s)
         taps = np.stack([np.outer(odd == i, odd == j) for i in (0, 1) for j in (0, 1)])
         taps = ops.cast(taps, kernel.dtype)
         sums = ops.einsum("pst,stio->pio", taps, kernel)  # (4, in, out)
-        excess = (sums - ops.mean(sums, axis=0)) / ops.sum(taps, axis=(1, 2))[:, None, None]  # of each tap
+        excess = (sums - ops.mean(sums, axis=0)) / ops.sum(taps, axis=(1, 2))[:, None, None]  # per tap
         return kernel - ops.einsum("pst,pio->stio", taps, excess)
 
 
 def prevent_mesh(generator: keras.Model) -> None:
-    """Constrain the kernels of an SRGAN_g, in the training that follows, so that it draws no mesh.
+    """Constrain the kernels of an SRGAN_g for the training that follows, so that it draws no mesh.
 
-    Sub-pixel convolutions start with equal sums. Where training without this has made them differ already, taking the
-    differences off would spoil the network, so it is left as it is.
+    Sub-pixel convolutions start with equal sums. If training without the constraints has already made them differ,
+    removing the differences would spoil the network, so it is left as it is.
     """
     convolutions = [layer for layer in generator.layers if isinstance(layer, layers.Conv2D)]
     subpixel = [layer for layer in convolutions if isinstance(layer.kernel_initializer, ICNR)]
@@ -138,7 +137,7 @@ def prevent_mesh(generator: keras.Model) -> None:
     for variable in variables:
         variable.constraint = EqualSums()
     last = convolutions[-1].kernel
-    if last.shape[0] > 1:  # TensorLayer's sees one pixel
+    if last.shape[0] > 1:  # TensorLayer's last kernel is 1x1
         last.constraint = NoCheckerboard()
 
 
@@ -175,31 +174,31 @@ def tensorlayer_discriminator(x: Tensor, filters: int) -> Tensor:
 
 
 def loss_dtype() -> str:
-    """The type in which networks end and losses begin: the variables', so float32 in mixed precision too."""
+    """Return the type of the networks' outputs and of the losses: that of the variables, float32 in mixed precision."""
     return keras.config.dtype_policy().variable_dtype
 
 
 def conv(
-    x: Tensor, filters: int, size: int, variant: str, strides: int = 1, start: Any = None, **options: Any
+    x: Tensor, filters: int, size: int, variant: str, strides: int = 1, initializer: Any = None, **options: Any
 ) -> Tensor:
     """A convolution with zero padding: (N, h, w, c) -> (N, h/strides, w/strides, filters)."""
-    start = start or kernel_start(variant)
-    return layers.Conv2D(filters, size, strides, "same", kernel_initializer=start, **options)(x)
+    initializer = initializer or kernel_initializer(variant)
+    return layers.Conv2D(filters, size, strides, "same", kernel_initializer=initializer, **options)(x)
 
 
-def kernel_start(variant: str) -> Any:
-    """Initial kernels: TensorLayer's N(0, 0.02), else Glorot's."""
-    return keras.initializers.RandomNormal(**TENSORLAYER_NORMAL) if variant == "tensorlayer" else "glorot_uniform"
+def kernel_initializer(variant: str) -> Any:
+    """Return the initializer of kernels: N(0, 0.02) for "tensorlayer", otherwise Glorot's."""
+    return keras.initializers.RandomNormal(0.0, 0.02) if variant == "tensorlayer" else "glorot_uniform"
 
 
 def batch_norm(x: Tensor, variant: str) -> Tensor:
-    """Batch normalization with TensorLayer's constants; the paper names none, so they serve it too."""
-    start = keras.initializers.RandomNormal(1.0, 0.02) if variant == "tensorlayer" else "ones"
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=start)(x)
+    """Batch normalization with TensorLayer's constants, in both variants, because the paper gives none."""
+    initializer = keras.initializers.RandomNormal(1.0, 0.02) if variant == "tensorlayer" else "ones"
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=initializer)(x)
 
 
 def activation(x: Tensor, variant: str) -> Tensor:
-    """The generator's: PReLU with a slope a channel (paper), or ReLU (TensorLayer)."""
+    """The generator's activation: PReLU with one slope per channel (paper), or ReLU (TensorLayer)."""
     return layers.ReLU()(x) if variant == "tensorlayer" else layers.PReLU(shared_axes=[1, 2])(x)
 
 

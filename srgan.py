@@ -47,8 +47,8 @@ class SRGAN(keras.Model):
     player the gradient of its own loss.
 
     vgg: callable that maps pictures (N, h, w, 3) in [-1, 1] to features, or None. weights: of pixel MSE, feature MSE
-    and the generator's GAN loss. ema: decay of the running average per update. head_start: updates in which the
-    discriminator learns alone. smoothing: as of losses.d_loss.
+    and the generator's GAN loss. ema: decay of the running average per update. head_start: number of updates in which
+    the discriminator learns alone. smoothing: as in losses.d_loss.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class SRGAN(keras.Model):
         # Content loss: the distance of SR from HR, in pixels and in features (paper, sec. 2.2.1).
         terms = {"mse": mse_loss(luma(sr), luma(hr)) if self.earlier else mse_loss(sr, hr)}
         loss = self.mse_weight * terms["mse"]
-        if self.generator.losses:  # of DRCN's single outputs
+        if self.generator.losses:  # of DRCN's intermediate outputs
             loss += self.mse_weight * sum(self.generator.losses)
         if self.vgg:
             terms["vgg"] = vgg_loss(self.vgg(sr), ops.stop_gradient(self.vgg(hr)))

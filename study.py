@@ -1,7 +1,7 @@
 """The paper's rating test (section 3.3), for any methods: which pictures do people find better?
 
-python study.py make study                          pictures of --mode=evaluate's methods, under hidden names
-python study.py make study ours=a theirs=b HR=c     pictures of any methods, a folder each
+python study.py make study                          pictures by --mode=evaluate's methods, under hidden names
+python study.py make study ours=a theirs=b HR=c     pictures by any methods, one folder for each
 python study.py serve study --raters 5              a page with an address for each of five people
 python study.py report study                        means with intervals, ranks and tests: study/report
 """
@@ -32,14 +32,14 @@ def commands_parser() -> Parser:
     make_parser.add_argument("methods", nargs="*", default=[], metavar="NAME=FOLDER", help="default: evaluate's")
     kinds = "; ".join(f"{kind}: {question}" for kind, question in KINDS.items())
     make_parser.add_argument("--kind", choices=KINDS, default="rating", help=f"{kinds} (default: rating)")
-    make_parser.add_argument("--count", type=int, default=0, help="pictures of each set, drawn (default: all)")
+    make_parser.add_argument("--count", type=int, default=0, help="pictures drawn from each set (default: all)")
     make_parser.add_argument("--examples", default=EXAMPLES, help="HR pictures to learn the scale from")
-    make_parser.add_argument("--seed", type=int, default=0, help="of the pictures drawn and of each rater's order")
-    make_parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as of train.py")
+    make_parser.add_argument("--seed", type=int, default=0, help="seed of the pictures drawn and of each rater's order")
+    make_parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in train.py")
     serve_parser = commands.add_parser("serve", help="show it to raters, until Ctrl-C")
     serve_parser.add_argument("folder", type=Path)
-    serve_parser.add_argument("--raters", type=int, default=1, help="how many people have an address (default: 1)")
-    serve_parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone")
+    serve_parser.add_argument("--raters", type=int, default=1, help="number of people with an address (default: 1)")
+    serve_parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
     serve_parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any that is free")
     report_parser = commands.add_parser("report", help="write FOLDER/report")
     report_parser.add_argument("folder", type=Path)
@@ -53,7 +53,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     options, more = parser.parse_known_args(argv)
     if more and (options.command != "make" or any(word.startswith("-") for word in more)):
         parser.error(f"unrecognized arguments: {' '.join(more)}")
-    if more:  # argparse takes positional arguments before an option only
+    if more:  # argparse takes positional arguments only before an option
         options.methods += more
     if options.command == "make" and options.count < 0:
         parser.error(f"--count {options.count}: must be 0 (all) or more")
@@ -74,7 +74,7 @@ def need(*packages: str) -> None:
 
 
 def folders_of_methods(methods: Sequence[str]) -> dict[str, str]:
-    """Return {name: folder} of words NAME=FOLDER. Raises UserError if one has another form or a name comes twice."""
+    """Parse words NAME=FOLDER into {name: folder}. Raises UserError if one has another form or a name comes twice."""
     folders = {}
     for method in methods:
         name, equals, folder = method.partition("=")
@@ -92,7 +92,7 @@ def scenes_of_benchmarks(config: EasyDict) -> tuple[list[Scene], dict[str, str]]
     Raises UserError if weights do not fit or there is no picture.
     """
     prepare_environment()
-    load_keras()  # the other commands do without, and start at once
+    load_keras()  # the other commands do not need it, and start at once without it
     from evaluate import KERNELS, every_method, load_networks, weights_of
     from evaluation.benchmark import benchmark_sets
     from training.stages import STAGES
@@ -116,7 +116,7 @@ def scenes_of_benchmarks(config: EasyDict) -> tuple[list[Scene], dict[str, str]]
 
 def make(options: argparse.Namespace) -> int:
     """Write a new study; return 0. Raises UserError if methods, pictures or the folder cannot be used."""
-    check_new(options.folder)  # before the networks have done their work
+    check_new(options.folder)  # before the networks do their work
     examples = scenes_of_examples(options.examples)
     if options.methods:
         sources = folders_of_methods(options.methods)
@@ -135,7 +135,7 @@ def make(options: argparse.Namespace) -> int:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Show a study to raters until Ctrl-C; return the exit status. Raises UserError if it or the port is unusable."""
+    """Show a study to raters until Ctrl-C; return the exit status. Raises UserError if study or port is unusable."""
     need("starlette", "uvicorn")
     from rating import server
 

@@ -24,7 +24,7 @@ import numpy as np
 from easydict import EasyDict
 
 import upscale
-from dataset import Crops, Pair, Pictures, load_pictures, name_skipped, validation_pictures
+from dataset import Crops, Pair, Pictures, load_pictures, report_skipped, validation_pictures
 from evaluate import best_weights, evaluate
 from losses import CONTENT_LOSSES, WITHOUT_GAN, Tensor, on_reduced
 from methods.networks import build_generator
@@ -54,8 +54,8 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(devices.precision(settings.precision))
 
-    # Whatever may raise an error that the user has to correct comes before anything is trained or written, and before
-    # VGG19 is downloaded or any picture decoded if it is cheap to find out.
+    # A user's mistakes should show before anything is trained or written. The cheap checks come first, before VGG19 is
+    # downloaded or a picture decoded.
     valid = validation_pictures(config.VALID.hr_img_path, config.VALID.count, config.VALID.crop, config.MODEL.scale)
     find_pictures(settings.hr_img_path)
 
@@ -87,26 +87,32 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
                 return False
             generator.set_weights(game.average.get_weights())
 
-        # The game: generator against discriminator. In Johnson's loss there is no discriminator.
+        # The game: generator against discriminator.
         if ADVERSARIAL in stages:
-            mse_weight, _, vgg_weight = CONTENT_LOSSES[settings.content_loss]
-            weights = (mse_weight, vgg_weight, settings.adversarial_weight)
-            game = SRGAN(
-                generator,
-                None if settings.content_loss in WITHOUT_GAN else discriminator,
-                vgg,
-                weights,
-                settings.ema,
-                head_start=settings.d_head_start,
-                smoothing=settings.label_smoothing,
-            )
+            game = adversarial_game(generator, discriminator, vgg, settings)
             if not train_stage(ADVERSARIAL, game, pictures, valid, config, stops):
                 return False
     return True
 
 
+def adversarial_game(
+    generator: keras.Model, discriminator: keras.Model, vgg: Callable[[Tensor], Tensor] | None, settings: EasyDict
+) -> SRGAN:
+    """Return the game of the second stage. vgg: of vgg_of_content_loss. settings: TRAIN of the configuration."""
+    mse_weight, _, vgg_weight = CONTENT_LOSSES[settings.content_loss]
+    return SRGAN(
+        generator,
+        None if settings.content_loss in WITHOUT_GAN else discriminator,
+        vgg,
+        (mse_weight, vgg_weight, settings.adversarial_weight),
+        settings.ema,
+        head_start=settings.d_head_start,
+        smoothing=settings.label_smoothing,
+    )
+
+
 def vgg_of_content_loss(config: EasyDict) -> Callable[[Tensor], Tensor] | None:
-    """Return VGG19 up to the layer that TRAIN.content_loss names; None where that is "mse". Raises UserError."""
+    """Return VGG19 up to the layer of TRAIN.content_loss, or None if it has none. Raises UserError without weights."""
     _, layer, _ = CONTENT_LOSSES[config.TRAIN.content_loss]
     if not layer:
         return None
@@ -125,10 +131,11 @@ def train_stage(
     stops: list[int],
     targets: Targets | None = None,
 ) -> bool:
-    """Train `game` from its last state to the stage's last update; return False if it was stopped before.
+    """Train `game` from its last state to the stage's last update; return False if the user stopped it earlier.
 
-    valid: validation pictures. stops: the list of stop_signals. targets: the teacher's pictures, which replace HR in
-    the first part of the warm-up. Raises UserError if pictures, states or files cannot be used, and Diverged.
+    valid: validation pictures. stops: the list that stop_signals yields. targets: the teacher's pictures, which replace
+    HR in the first part of the warm-up. Raises UserError if pictures, states or files cannot be used, and Diverged if
+    training diverges.
     """
     settings = config.TRAIN
     total = settings[stage.length]
@@ -141,7 +148,7 @@ def train_stage(
     build(game, pictures.crop // pictures.scale)
     if load_state(stage, game, config) and settings.initial_generator:
         print(
-            f"{stage.name}: {settings.initial_generator} was read when it began; "
+            f"{stage.name}: {settings.initial_generator} was read when this stage began; "
             "to start over, set another TRAIN.checkpoint_dir"
         )
     prevent_mesh(game.generator)
@@ -161,7 +168,7 @@ def train_stage(
         taught_by = targets if first < taught else None
         crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, taught_by)
         outcome, terms = train_period(game, crops, report, stops)
-        name_skipped(pictures)
+        report_skipped(pictures)
         if outcome == PICTURES_GONE:
             raise crops.failures[0] if crops.failures else UserError("another process stopped; its message says why")
 
@@ -208,7 +215,7 @@ def train_period(game: SRGAN, crops: Crops, report: Report, stops: list[int]) ->
 
 
 def build(game: SRGAN, side: int) -> None:
-    """Create all variables of `game` and its optimizer, so that a state can be loaded. side: of an LR crop."""
+    """Create all variables of `game` and its optimizer, so that a state can be loaded. side: of an LR crop, pixels."""
     game(np.zeros((1, side, side, 3), np.uint8))
     game.optimizer.build(game.trainable_variables)
 
@@ -254,7 +261,7 @@ def run(mode: str, source: str | None, config: EasyDict) -> int:
     with devices.distributed(config.TRAIN.devices, config.TRAIN.batch_size):
         if not train(config, stages):
             return 130
-    keras.config.set_dtype_policy("float32")  # as --mode=evaluate measures
+    keras.config.set_dtype_policy("float32")  # --mode=evaluate measures in float32
     return evaluate(config) if devices.is_first() else 0
 
 

@@ -30,13 +30,13 @@ __all__ = ["load"]  # the Python interface: upscaling/upscaler.py
 
 
 def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return the parsed options; Real-ESRGAN's letters are among them. Exits with 2 and one line after a mistake."""
+    """Return the parsed options, some with Real-ESRGAN's letters. Exits with 2 and one line after a mistake."""
     text = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=30, width=110)
     parser = Parser(prog="upscale.py", description=__doc__, usage="%(prog)s [options] INPUT ...", formatter_class=text)
     add = parser.add_argument
     add("inputs", nargs="*", metavar="INPUT", help="a file, a folder, or a pattern in quotes")
     add("-i", "--input", action="append", default=[], help=argparse.SUPPRESS)
-    add("-o", "--output", type=Path, metavar="PATH", help="a folder; for a single file a file, too")
+    add("-o", "--output", type=Path, metavar="PATH", help="a folder, or for a single input a file")
     add(
         "-n",
         "--model",
@@ -45,24 +45,22 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--strength", type=float, default=1.0, help="of srgan, 0 to 1; less is softer and invents less (default: 1)")
     add("-s", "--outscale", type=float, help="factor of the result, resampled (default: the model's)")
-    add("--size", type=size, help="fit into 3840x2160, or, as 3840, the longest side; resampled")
-    add("--suffix", help="of the names of results (default: _x4, or as --size)")
+    add("--size", type=size, help="3840x2160: fit into that; 3840: longest side; resampled")
+    add("--suffix", help="for the names of results (default: _x4, or like --size)")
     formats = [suffix[1:] for suffix in PHOTO_FORMATS]
     add("--format", "--ext", choices=formats, metavar="FORMAT", help=f"{', '.join(formats)} (default: the picture's)")
     add("--quality", type=int, help="of JPEG and WebP, 1 to 100 (default: 95)")
-    add(
-        "-x", "--self-ensemble", action="store_true", help="average over eight flips and turns: better, 8 times as long"
-    )
-    add("--back-project", type=int, default=0, metavar="N", help="correct N times what the result gives when reduced")
-    add("--overwrite", action="store_true", help="make again what exists")
-    add("--dry-run", action="store_true", help="say what would be made, how large and how long, and stop")
+    add("-x", "--self-ensemble", action="store_true", help="average over eight flips and turns: better, 8x slower")
+    add("--back-project", type=int, default=0, metavar="N", help="correct the result N times to match the input")
+    add("--overwrite", action="store_true", help="make existing results again")
+    add("--dry-run", action="store_true", help="only say what would be made, how large, and in what time")
     add("-t", "--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
     add("--engine", choices=ENGINES, default="auto", help="default: OpenVINO on a CPU, else Keras")
-    add("--scale", type=int, help="refuse a model of another factor")
+    add("--scale", type=int, help="refuse a model with another factor")
     add("--trust-pickle", action="store_true", help="read a pickled g_srgan.npz of TensorLayer 1 or 2")
     options = parser.parse_args(argv)
     options.inputs += options.input
-    options.tile = options.tile or None  # in Real-ESRGAN 0 is the default
+    options.tile = options.tile or None  # Real-ESRGAN's default is 0
     mistake = wrong_option(options)
     if mistake:
         parser.error(mistake)
@@ -70,7 +68,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def size(text: str) -> tuple[int, int]:
-    """Return (width, height) in pixels: of "3840x2160" those, of "3840", a longest side, (3840, 3840)."""
+    """Parse "3840x2160" or a longest side "3840", which means 3840x3840; return (width, height) in pixels."""
     sides = re.fullmatch(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?", text.lower())
     if not sides:
         raise argparse.ArgumentTypeError(f"{text}: must be like 3840x2160, or 3840 for the longest side")
@@ -99,7 +97,7 @@ def wrong_option(options: argparse.Namespace) -> str | None:
 
 
 def load_upscaler(options: argparse.Namespace) -> Upscaler:
-    """Return the Upscaler that `options` ask for. Raises UserError if the model is missing or of another factor."""
+    """Return the Upscaler that `options` ask for. Raises UserError if its model is missing or has another factor."""
     upscaler = load(
         options.model,
         options.outscale,
@@ -119,13 +117,16 @@ def load_upscaler(options: argparse.Namespace) -> Upscaler:
 
 
 def advance(bar: tqdm, before: int, elsewhere: int, done: int, total: int) -> None:
-    """Show in `bar` that `done` of `total` tiles of a file are done, after `before`; other files have `elsewhere`."""
+    """Show in `bar` that `done` of a file's `total` tiles are done.
+
+    before: tiles that were done before this file. elsewhere: tiles of all other files.
+    """
     bar.total = elsewhere + total
     bar.update(before + done - bar.n)
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line above the bar, at once, even into a pipe."""
+    """Print a line above the progress bar, without delay even into a pipe."""
     file = file or sys.stdout
     tqdm.write(line, file=file)
     file.flush()

@@ -33,7 +33,7 @@ class Diverged(UserError):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: it ends the work as Ctrl-C does, so that what is half done is cleared away."""
+    """Raised on SIGTERM, which ends the work like Ctrl-C, so that partial files are removed."""
 
 
 def reason(error: BaseException) -> str:
@@ -128,10 +128,10 @@ def exit_status(program: str, work: Callable[[], int], interrupted: str = "inter
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM raise Terminated; in the main thread."""
+    """Make SIGTERM raise Terminated inside the block, which must run in the main thread."""
 
     def terminate(number: int, stack: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would disturb the clearing away
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the clean-up
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, terminate)
@@ -142,7 +142,7 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there. Raises UserError if that is not allowed, or the port is taken."""
+    """Return a socket listening on `host` and `port`. Raises UserError if that is not allowed or the port is taken."""
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
@@ -160,9 +160,10 @@ def processor() -> str:
 
 
 def bfloat16_is_fast() -> bool:
-    """Return whether this processor computes faster in bfloat16 than in float32; measured, see docs/BENCHMARKS.md.
+    """Return whether this processor computes faster in bfloat16 than in float32.
 
-    Intel's with AMX and AMD's with AVX512_BF16 do; Intel's with AVX512_BF16 and without AMX are slower with it.
+    Measured (docs/BENCHMARKS.md): Intel's with AMX and AMD's with AVX512_BF16 are faster, Intel's with AVX512_BF16 but
+    without AMX slower.
     """
     words = set(CPU.read_text().split()) if CPU.exists() else set()
     return "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= words

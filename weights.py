@@ -29,7 +29,7 @@ SCALES, VARIANTS = (2, 4, 8), ("paper", "tensorlayer", *EARLIER)
 
 
 def model_path(name: str) -> Path:
-    """Return the weights file for `name`, which is that of shipped weights or a path. Raises UserError without one."""
+    """Return the weights file for `name`, the name of shipped weights or a path. Raises UserError if it is missing."""
     shipped = {path.name.removesuffix(".weights.h5"): path for path in sorted(PRETRAINED.glob("*.weights.h5"))}
     path = shipped.get(name, Path(name))
     if not path.is_file():

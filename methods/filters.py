@@ -12,7 +12,7 @@ from scipy.ndimage import correlate1d, uniform_filter
 from pictures import KERNELS, resize
 
 WINDOW = 8  # side in pixels of the window in which NEDI's four weights are fitted
-RIDGE = 1e-4  # how strongly these weights are drawn to 1/4 each, as a part of the square of white - black
+RIDGE = 1e-4  # how strongly these weights are drawn towards 1/4 each, as a fraction of (white - black)^2
 BORDER = 2 * WINDOW  # pixels by which NEDI continues a picture beyond its edge
 
 
@@ -116,7 +116,7 @@ def doubled(x: np.ndarray) -> np.ndarray:
 
 
 def neighbours(x: np.ndarray, offsets: list[tuple[int, int]]) -> np.ndarray:
-    """Return the neighbours of all pixels of x (h, w, c) at four `offsets` (down, right), (4, h, w, c); wraps round."""
+    """Return the neighbours (4, h, w, c) of all pixels of x (h, w, c) at four `offsets` (down, right); wraps around."""
     return np.stack([np.roll(x, (-down, -right), (0, 1)) for down, right in offsets])
 
 

@@ -1,8 +1,8 @@
 """The networks before SRResNet, from the functions of model.py: SRCNN, ESPCN, VDSR and DRCN.
 
 They enlarge Y alone; the colours are bicubic. Red, green and blue are Y plus something of Cb and Cr, so it is enough to
-add to the bicubic picture what the network changes in its Y. A new network is one function and one line in NETWORKS,
-and its name in config.EARLIER.
+add to the bicubic picture what the network changes in its Y. A new network is one function, one line in NETWORKS, and
+its name in config.EARLIER.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from methods.filters import bicubic_kernel
 from model import SRGAN_g, conv, loss_dtype
 
 RECURSIONS = 16  # of DRCN
-SUPERVISION = 0.5  # DRCN's alpha, the weight of the loss of single outputs against that of their mean
+SUPERVISION = 0.5  # DRCN's alpha: how much the losses of the single outputs count against the loss of their mean
 
 
 def build_generator(variant: str = "paper", scale: int = 4, blocks: int = 16, filters: int = 64) -> keras.Model:
     """Return SRGAN_g, or the network of NETWORKS that `variant` names: lr (N, h, w, 3) -> sr (N, scale*h, scale*w, 3).
 
-    Both are in [-1, 1]. blocks, filters: of SRGAN_g alone.
+    Both are in [-1, 1]. blocks, filters: of SRGAN_g; the other networks ignore them.
     """
     if variant not in NETWORKS:
         return SRGAN_g(variant, scale, blocks, filters)
@@ -48,8 +48,8 @@ def SRCNN(y: Tensor, enlarged: Tensor, scale: int) -> Tensor:
 
     Source: Dong et al. 2016, sec. 4.3.1: 64 and 32 filters of 9-5-5.
     """
-    x = conv(enlarged, 64, 9, "paper", start="he_normal", activation="relu")
-    x = conv(x, 32, 5, "paper", start="he_normal", activation="relu")
+    x = conv(enlarged, 64, 9, "paper", initializer="he_normal", activation="relu")
+    x = conv(x, 32, 5, "paper", initializer="he_normal", activation="relu")
     return conv(x, 1, 5, "paper")
 
 
@@ -67,20 +67,20 @@ def VDSR(y: Tensor, enlarged: Tensor, scale: int) -> Tensor:
     """
     x = enlarged
     for _ in range(19):
-        x = conv(x, 64, 3, "paper", start="he_normal", activation="relu")
-    return enlarged + ops.cast(conv(x, 1, 3, "paper", start="zeros"), enlarged.dtype)
+        x = conv(x, 64, 3, "paper", initializer="he_normal", activation="relu")
+    return enlarged + ops.cast(conv(x, 1, 3, "paper", initializer="zeros"), enlarged.dtype)
 
 
 def DRCN(y: Tensor, enlarged: Tensor, scale: int) -> Tensor:
-    """One convolution applied 16 times, an output after each, and their weighted mean. Source: Kim et al. 2016b."""
-    x = conv(enlarged, 256, 3, "paper", start="he_normal", activation="relu")
-    x = conv(x, 256, 3, "paper", start="he_normal", activation="relu")
-    again = layers.Conv2D(256, 3, padding="same", activation="relu", kernel_initializer=unchanged)
+    """One convolution applied 16 times, with an output each time, and their weighted mean. Source: Kim et al. 2016b."""
+    x = conv(enlarged, 256, 3, "paper", initializer="he_normal", activation="relu")
+    x = conv(x, 256, 3, "paper", initializer="he_normal", activation="relu")
+    recursion = layers.Conv2D(256, 3, padding="same", activation="relu", kernel_initializer=unchanged)
     reconstruction = layers.Conv2D(256, 3, padding="same", activation="relu", kernel_initializer="he_normal")
     last = layers.Conv2D(1, 3, padding="same", kernel_initializer="zeros")
     outputs = []
     for _ in range(RECURSIONS):
-        x = again(x)
+        x = recursion(x)
         outputs.append(last(reconstruction(x)))
     missing = SupervisedMean(dtype=loss_dtype())(layers.Concatenate()(outputs))
     return enlarged + missing
@@ -88,7 +88,7 @@ def DRCN(y: Tensor, enlarged: Tensor, scale: int) -> Tensor:
 
 @keras.saving.register_keras_serializable("srgan")
 def unchanged(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
-    """Return a kernel of `shape` (3, 3, n, n) that leaves its input as it is, with which DRCN's recursion starts."""
+    """Return the initial kernel of DRCN's recursion, of `shape` (3, 3, n, n), which leaves its input unchanged."""
     return ops.pad(ops.eye(shape[-1], dtype=dtype)[None, None], [[1, 1], [1, 1], [0, 0], [0, 0]])
 
 
@@ -102,7 +102,7 @@ class SupervisedMean(layers.Layer):
     """
 
     def build(self, shape: tuple[int, ...]) -> None:
-        """Make the weights, equal at the start."""
+        """Create the weights, which are equal at first."""
         self.logits = self.add_weight(shape=(shape[-1],), initializer="zeros", name="logits")
 
     def call(self, outputs: Tensor, training: bool = False) -> Tensor:

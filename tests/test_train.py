@@ -63,7 +63,7 @@ def test_a_warm_up_can_start_from_given_weights(straight, tmp_path, capsys):
     assert kernels and all(np.allclose(after[name], before[name], rtol=4 * 2**-24, atol=0) for name in kernels)
     capsys.readouterr()
     assert run(tmp_path, mode="srresnet", **changes) == 0
-    assert f"{start} was read when it began" in capsys.readouterr().out
+    assert f"{start} was read when this stage began" in capsys.readouterr().out
 
 
 def statistics(path):
