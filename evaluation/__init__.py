@@ -1,1 +1,1 @@
-"""Metrics, the published numbers and the table of results."""
+"""The benchmark sets, metrics, published numbers, grids and the table of results."""

@@ -1,4 +1,4 @@
-"""The benchmark sets: which there are, and each picture as lr and hr."""
+"""The benchmark sets, and each of their pictures as lr and hr."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -39,7 +39,7 @@ def shaved(picture: np.ndarray, border: int) -> np.ndarray:
 def psnr(a: np.ndarray, b: np.ndarray, shave: int) -> float:
     """Peak signal-to-noise ratio in dB of two pictures (h, w) in 0..255, infinite if they are equal.
 
-    shave: how many pixels are cut at the border.
+    shave: number of pixels cut at the border.
     """
     error = np.mean((shaved(a, shave).astype(float) - shaved(b, shave)) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
@@ -48,8 +48,8 @@ def psnr(a: np.ndarray, b: np.ndarray, shave: int) -> float:
 def ssim(a: np.ndarray, b: np.ndarray, shave: int) -> float:
     """SSIM of two pictures (h, w) in 0..255, as MATLAB's ssim_index computes it (Wang et al. 2004).
 
-    shave: how many pixels are cut at the border first. The window is an 11x11 Gaussian with sigma 1.5, and only
-    windows that lie inside the picture count.
+    shave: number of pixels cut at the border first. The window is an 11x11 Gaussian with sigma 1.5, and only windows
+    that lie inside the picture count.
     """
     a, b = shaved(a, shave).astype(float), shaved(b, shave).astype(float)
     taps = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
@@ -65,7 +65,7 @@ def ssim(a: np.ndarray, b: np.ndarray, shave: int) -> float:
 def ssim_daala(a: np.ndarray, b: np.ndarray, shave: int) -> float:
     """SSIM of two pictures (h, w) in 0..255 on 8-bit luma, as the paper's tool computes it, xiph/daala's dump_ssim.
 
-    shave: how many pixels are cut at the border first. It differs from `ssim` in three points: the Gaussian widens with
+    shave: number of pixels cut at the border first. It differs from `ssim` in three points: the Gaussian widens with
     the height of the picture, sigma = 1.5 * h / 256; its taps are multiples of 1/1024; and windows may reach beyond the
     border.
     """
@@ -117,11 +117,11 @@ def similarity(a: np.ndarray, b: np.ndarray, blur: Callable[[np.ndarray], np.nda
 def mesh(sr: np.ndarray, hr: np.ndarray, shave: int, period: int = 4) -> float:
     """Strength of a pattern that repeats every `period` pixels in sr but not in hr, in levels of 0..255; 0 is none.
 
-    sr, hr: uint8 (h, w) or (h, w, 3). shave: how many pixels are cut at the border.
+    sr, hr: uint8 (h, w) or (h, w, 3). shave: number of pixels cut at the border.
 
-    Sub-pixel convolutions compute each pixel of a cell of 4x4 with a kernel of its own. If these kernels respond
-    differently to a flat area, it shows a mesh. So this is the standard deviation, over the pixels of the cell, of the
-    mean difference between sr and hr.
+    Sub-pixel convolutions compute each pixel of a 4x4 cell with a kernel of its own. If these kernels respond
+    differently to a flat area, it shows a mesh. The strength is the standard deviation, over the pixels of the cell, of
+    the mean difference between sr and hr.
     """
     difference = shaved(sr, shave).astype(float) - shaved(hr, shave)
     rows = np.arange(difference.shape[0]) % period

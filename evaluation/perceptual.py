@@ -12,7 +12,7 @@ from pictures import as_colour, to_float
 from utils import UserError
 from weights import load_vgg19
 
-# Distances of several sr from one hr, each (1, h, w, 3) in [-1, 1]
+# (several sr, one hr) -> the distance of each sr from hr; all pictures are (1, h, w, 3) in [-1, 1]
 Distance = Callable[[Iterable[np.ndarray], np.ndarray], Iterable[float]]
 # The layers of VGG19 whose features are compared
 PERCEPTUAL_LAYERS = ["block1_conv2", "block2_conv2", "block3_conv4", "block4_conv4", "block5_conv4"]

@@ -1,4 +1,4 @@
-"""The results that the paper and others report."""
+"""The results that the SRGAN paper and other papers report."""
 
 # {set: {method: (PSNR in dB, SSIM by daala)}}: table 2 of the paper, 4x, on the Y channel, 4 pixels cut at the border
 PAPER: dict[str, dict[str, tuple[float, float]]] = {

@@ -43,7 +43,7 @@ def table_row(name: str, method: str, values: list[dict[str, float]], scale: int
     return row
 
 
-# The order of --all: the paper's, with what it leaves out beside what is like it
+# The order of the rows with --all: the paper's, with each method that it leaves out beside a similar one
 ORDER = ["nearest", "bicubic", "lanczos", "bicubic + IBP", "NEDI", "NEDI + IBP"]
 ORDER += ["SRCNN", "SelfExSR", "DRCN", "ESPCN", "VDSR", "SRResNet", "SRGAN", "HR"]
 

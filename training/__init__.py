@@ -1,1 +1,1 @@
-"""Parts of the training: devices, states, optimizers, reports and the teacher."""
+"""What only train.py needs: devices, states, optimizers, reports and the teacher."""

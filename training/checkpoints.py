@@ -56,7 +56,7 @@ def lock_folder(folder: str | Path) -> Iterator[None]:
 
 
 def generator_path(folder: str | Path, stage: Stage) -> Path:
-    """Return the path of a stage's averaged generator."""
+    """Return the path of a stage's generator, the running average."""
     return Path(folder, f"g_{stage.name}.weights.h5")
 
 
@@ -150,7 +150,7 @@ def usable_states(stage: Stage, config: EasyDict) -> list[Path]:
 
 
 def load_state(stage: Stage, game: keras.Model, config: EasyDict) -> bool:
-    """Load the best intact state that fits the configuration into `game`, and report damaged ones.
+    """Load the best intact state that fits the configuration into `game`, and print a line for each damaged one.
 
     Returns False if the stage has no state. game: a built SRGAN. Raises UserError if there are states but none can be
     used, or if there is none and training would overwrite a trained generator.

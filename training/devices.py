@@ -15,7 +15,7 @@ import numpy as np
 from utils import UserError, bfloat16_is_fast, reason
 
 JAX = keras.backend.backend() == "jax"
-SEVERAL = "KERAS_DISTRIBUTION_NUM_PROCESSES"
+NUM_PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 abort_handlers: list[Any] = []  # keeps the callback of exit_on_abort alive
 
 
@@ -27,9 +27,9 @@ def distributed(devices: str, batch_size: int) -> Iterator[None]:
     has the same weights and a part of each batch. Raises UserError if the processes cannot connect, if one of them is
     lost, or if `batch_size` is not a multiple of the number of devices.
     """
-    several = SEVERAL in os.environ
+    several = NUM_PROCESSES in os.environ
     if several and not (JAX and devices == "all"):
-        raise UserError(f"{SEVERAL} is set: several processes need KERAS_BACKEND=jax and --set TRAIN.devices=all")
+        raise UserError(f"{NUM_PROCESSES} is set: several processes need KERAS_BACKEND=jax and --set TRAIN.devices=all")
     if "TF_CONFIG" in os.environ and not JAX and devices == "all":
         raise UserError("TF_CONFIG is set: Keras 3 cannot train by it; for several machines use KERAS_BACKEND=jax")
     if devices == "1":
@@ -61,10 +61,7 @@ def precision(wanted: str) -> str:
 def warn_of_unused_gpu() -> None:
     """Print a warning if the machine has a GPU that Keras cannot use, because training on the CPU takes weeks."""
     if Path("/dev/nvidia0").exists() and not gpu():
-        print(
-            "this machine has a GPU, but not the packages to train on it; see docs/DEVICES.md",
-            file=sys.stderr,
-        )
+        print("this machine has a GPU, but not the packages to train on it; see docs/DEVICES.md", file=sys.stderr)
 
 
 def synchronize_statistics(*networks: keras.Model) -> None:

@@ -91,7 +91,7 @@ def before_depth_to_space(kernel: Tensor) -> Tensor:
         top, left = (2 * reach - size // 2 + offset for offset in (i, j))
         window = ops.pad(kernel, ((top, length - size - top), (left, length - size - left), (0, 0), (0, 0)))
         windows.append(ops.reshape(window, (length // 2, 2, length // 2, 2, channels, filters)))
-    # The place inside a large pixel (2, 2) becomes part of the input channels, the four windows of the output channels.
+    # The place inside a large pixel (2, 2) becomes part of the input channels, the four windows part of the output's.
     moved = ops.transpose(ops.stack(windows, axis=-2), (0, 2, 1, 3, 4, 5, 6))  # (t, t, 2, 2, c, 4, f)
     return ops.reshape(moved, (length // 2, length // 2, 4 * channels, 4 * filters))
 

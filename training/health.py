@@ -1,4 +1,4 @@
-"""Signs that training goes wrong: those that end it, and those that deserve a warning."""
+"""Signs that training is going wrong: those that end it, and those that deserve a warning."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from utils import Diverged
 
 # The discriminator has won if its mean output is above WON_REAL for HR and below WON_FAKE for SR in WON_REPORTS reports
 WON_REAL, WON_FAKE, WON_REPORTS = 0.99, 0.01, 5
-COLLAPSED = 5.0  # the generator has collapsed if the validation PSNR is so many dB below the stage's start
+COLLAPSED = 5.0  # the generator has collapsed if the validation PSNR is this many dB below that at the stage's start
 
 
 def warning_for(lines: Sequence[Mapping[str, Any]]) -> str | None:
@@ -23,8 +23,8 @@ def warning_for(lines: Sequence[Mapping[str, Any]]) -> str | None:
     start, end = lines[0]["val_psnr"], lines[-1]["val_psnr"]
     if start - end > COLLAPSED:
         return (
-            f"validation fell from {start:.1f} to {end:.1f} dB: the generator collapses; look at the grid, stop it, "
-            "and start again with a lower learning rate"
+            f"validation fell from {start:.1f} to {end:.1f} dB: the generator collapses; look at the grid, stop the "
+            "training, and start again with a lower learning rate"
         )
     last = [line for line in lines[-WON_REPORTS:] if "d_real" in line]
     if len(last) == WON_REPORTS and all(line["d_real"] > WON_REAL and line["d_fake"] < WON_FAKE for line in last):

@@ -109,12 +109,12 @@ class TwoRatesAdam(keras.optimizers.Adam):
         self.ratio = ratio
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Make the optimizer's variables, and remember which of `variables` are the network's."""
+        """Create the optimizer's variables, and remember which of `variables` belong to the network."""
         super().build(variables)
         self.of_network = [variable.path in self.paths for variable in variables]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Update one variable, at its network's rate."""
+        """Update one variable with the learning rate of its network."""
         factor = self.ratio if self.of_network[self._get_variable_index(variable)] else 1.0
         super().update_step(gradient, variable, factor * learning_rate)
 

@@ -95,7 +95,7 @@ class Report:
             write_text(self.log, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     def say(self, text: str) -> None:
-        """Print `text` after the stage's name in a line of its own, above the progress bar if one is drawn."""
+        """Print the stage's name and `text` on a line of their own, above the progress bar if one is drawn."""
         tqdm.write(f"{self.stage.name}: {text}")
         sys.stdout.flush()
 

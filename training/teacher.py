@@ -17,7 +17,7 @@ from upscaling.network import import_openvino
 from upscaling.tiles import by_tiles, mean_over_turns
 from utils import UserError
 
-STRANGE = 16  # mean difference from bicubic, in levels of 0..255, at which a teacher must have been used wrongly
+STRANGE = 16  # mean difference from bicubic, in levels of 0..255, above which a teacher cannot be of the right kind
 
 
 class Teacher:
