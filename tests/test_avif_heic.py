@@ -87,7 +87,7 @@ def test_an_avif_of_more_than_eight_bits_is_said_to_come_back_with_eight(tmp_pat
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
         frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 30000, np.uint16), format="rgb48le")
         file.mux([*stream.encode(frame.reformat(format=pixel_format)), *stream.encode()])
-    line = f"{tmp_path}/out.png: 8 bits a channel now; {tmp_path}/x.avif has more"
+    line = f"{tmp_path}/out.png: 8 bits per channel now; {tmp_path}/x.avif has more"
     assert through(tmp_path / "x.avif", tmp_path / "out.png") == [line] * said
     assert pixels(tmp_path / "out.png").dtype == np.uint8
 
@@ -98,7 +98,7 @@ def test_a_heic_whose_bits_are_lost_is_said_so(tmp_path):
     image = pillow_heif.from_bytes("RGBa;16", (30, 20), premultiplied.tobytes())
     image.save(tmp_path / "x.heic", **LOSSLESS["heic"])
     (line,) = through(tmp_path / "x.heic", tmp_path / "out.png")
-    assert line == f"{tmp_path}/out.png: 8 bits a channel now; {tmp_path}/x.heic has more"
+    assert line == f"{tmp_path}/out.png: 8 bits per channel now; {tmp_path}/x.heic has more"
 
 
 def test_an_animated_avif_becomes_an_animated_png(tmp_path):

@@ -127,7 +127,7 @@ def test_cmyk_becomes_rgb_and_its_profile_goes(tmp_path):
     assert (pixels(tmp_path / "out.tif") == pixels(tmp_path / "c.tif", "RGB")).all()
 
 
-# 16 bits a channel
+# 16 bits per channel
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -355,7 +355,7 @@ def test_an_animation_of_16_bits_is_said_to_come_back_with_eight(tmp_path, kind,
         PngImagePlugin.putchunk(file, b"fdAT", struct.pack(">I", 2) + rows)
         PngImagePlugin.putchunk(file, b"IEND", b"")
     (line,) = through(tmp_path / "a.png", tmp_path / "out.png")
-    assert line == f"{tmp_path}/out.png: 8 bits a channel now; {tmp_path}/a.png has more"
+    assert line == f"{tmp_path}/out.png: 8 bits per channel now; {tmp_path}/a.png has more"
     first = composed(tmp_path / "out.png")[0][..., :3].astype(int)
     assert np.abs(first - DEEP[..., :channels] / 257).max() <= 1
 

@@ -14,7 +14,7 @@ import upscale
 from model import SRGAN_g
 from pictures import read_picture, write_picture
 from upscaling.records import RECORD
-from upscaling.targets import drop_closed_folders, find_files
+from upscaling.targets import drop_unwritable, find_files
 from upscaling.upscaler import Upscaler
 from weights import save_weights
 
@@ -273,7 +273,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     Path("shut").mkdir(mode=0o500)
     Path(".").chmod(0o755)
     work, failed = [(None, Path(f"shut/{n}.png")) for n in range(9)] + [(None, Path("shut/new/a.png"))], []
-    assert as_a_user(lambda: drop_closed_folders(work, failed)) == []
+    assert as_a_user(lambda: drop_unwritable(work, failed)) == []
     assert sorted(failed) == [
         "shut/new: cannot be made: Permission denied; left out: 1, choose another --output",
         "shut: cannot be written: Permission denied; left out: 9, choose another --output",
@@ -427,7 +427,7 @@ def test_a_change_of_kind_is_one_line(run, capsys):
     assert lines == [
         "a_x2.jpg: RGB now; a.jpg has CMYK",
         "b_x2.png: RGB now; b.png has a palette",
-        "c_x2.png: grey now; c.png has 1 bit a pixel",
+        "c_x2.png: grey now; c.png has 1 bit per pixel",
         "e_x2.tif: RGB now; e.tif has LAB",
     ]
 

@@ -1,1 +1,1 @@
-"""What upscaling photographs and videos stands on; nothing in here imports Keras before it is needed."""
+"""What upscale.py and demo.py need for photographs and videos; nothing here imports Keras before it is needed."""

@@ -1,4 +1,4 @@
-"""Files upscaled: photographs and videos, each read, enlarged and written back."""
+"""Upscale one file: read, enlarge and write a photograph or a video."""
 
 import functools
 from pathlib import Path
@@ -11,12 +11,12 @@ from upscaling.upscaler import Upscaler
 from upscaling.video import CONTAINERS, upscale_video
 from upscaling.video_reader import Video, open_video
 
-FILE_SUFFIXES = [*PHOTO_SUFFIXES, *CONTAINERS]  # that are read
-RESULT_SUFFIXES = [*PHOTO_FORMATS, *CONTAINERS]  # that are written
+FILE_SUFFIXES = [*PHOTO_SUFFIXES, *CONTAINERS]  # of files that are read
+RESULT_SUFFIXES = [*PHOTO_FORMATS, *CONTAINERS]  # of files that are written
 
 
 def open_file(path: Path) -> Photo | Video:
-    """The Video at `path`, by its suffix, or else the Photo; by its header. Raises UserError where it is neither."""
+    """Read the header of the Video or Photo at `path`; the suffix tells which. Raises UserError if it is unreadable."""
     return open_video(path) if path.suffix.lower() in CONTAINERS else open_photo(path)
 
 
@@ -29,13 +29,15 @@ def upscale_file(
     quality: int | None = None,
     keep: bool = False,
 ) -> list[str]:
-    """Write the Photo or Video `opened`, upscaled by an Upscaler, to `target`, atomically.
+    """Upscale the Photo or Video `opened`, and write the result to `target` atomically.
 
-    progress: is called with (tiles done, tiles in all) of the whole file; what an earlier run has made of a video is
-    in neither. made_of: as of upscale_video. quality: as of write_photo. keep: keep the finished strips of a photo
-    until it is whole, and of the frames of a video until they are in a piece, so that a run goes on after a stopped
-    one; what one has left is used in any case.
-    Returns what is lost, a line each. Raises UserError where it cannot be read or written.
+    Returns a line for each thing that the format of `target` cannot hold. Raises UserError if a file cannot be read or
+    written.
+
+    progress: called with (tiles done, tiles in all) of the whole file, without the pieces of a video from an earlier
+    run. made_of: as for upscale_video. quality: as for write_photo. keep: whether to keep finished strips of a photo
+    until it is complete, and of a video's frames until they are in a piece, so that a stopped run can be resumed;
+    strips that an earlier run has left are used in any case.
     """
     tiles = FileProgress(progress, opened.frames, upscaler.tile_count(*opened.size))
     strips = KeptStrips(target, made_of)
@@ -43,7 +45,7 @@ def upscale_file(
     if isinstance(opened, Video):
         lost: list[str] = []
         network = functools.partial(upscaler, progress=tiles.of_frame, kept=kept)
-        upscale_video(opened, target, network, made_of, tiles.leave_out, kept)
+        upscale_video(opened, target, network, made_of, tiles.skip, kept)
     else:
         frames = (frame.upscaled(upscaler, tiles.of_frame, kept) for frame in opened)
         lost = write_photo(target, opened, frames, upscaler.scale, quality)
@@ -52,15 +54,17 @@ def upscale_file(
 
 
 class FileProgress:
-    """Counts the tiles of one frame after another for a callback that wants those of all frames."""
+    """Turns the progress of single frames into the progress of all frames.
+
+    progress: called with (tiles done, tiles in all), or None. tiles_each: the expected number of tiles of a frame.
+    """
 
     def __init__(self, progress: Progress | None, frames: int, tiles_each: int) -> None:
-        """progress: called with (tiles done, tiles in all), or None. tiles_each: how many a frame takes, about."""
         self.progress, self.frames_left, self.tiles_each = progress, frames, tiles_each
         self.done = 0  # tiles of the frames that are complete
 
     def of_frame(self, done: int, total: int) -> None:
-        """The callback for an Upscaler: `done` of the `total` tiles of the present frame."""
+        """Report that `done` of the `total` tiles of the current frame are done; the callback for an Upscaler."""
         if self.progress:
             later = max(0, self.frames_left - 1) * self.tiles_each
             self.progress(self.done + done, self.done + total + later)
@@ -68,6 +72,6 @@ class FileProgress:
             self.done += total
             self.frames_left -= 1
 
-    def leave_out(self, frames: int) -> None:
-        """Count `frames` no longer: they are there already."""
+    def skip(self, frames: int) -> None:
+        """Leave `frames` out of the count, because an earlier run has made them."""
         self.frames_left -= frames

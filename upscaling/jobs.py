@@ -1,4 +1,4 @@
-"""What a command of upscale.py has to do: which files, at which factor, and which results are there already."""
+"""What an upscale.py command has to do: which files, at which factor, and which results exist already."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ from methods.filters import FILTERS
 from upscaling.files import open_file
 from upscaling.photo_reader import Photo
 from upscaling.records import Records, state
-from upscaling.targets import choose_targets, counted, drop_closed_folders, find_files, leave_out_results
+from upscaling.targets import choose_targets, counted, drop_unwritable, find_files, leave_out_results
 from upscaling.upscaler import Upscaler
 from upscaling.video_reader import Video
 from utils import UserError
 from weights import model_path
 
-METHOD = 2  # a new number where the same weights and options give other pixels: older results are then made again
-LONG = 30  # seconds; work that takes longer is announced, and of a picture the finished strips are kept
-SLOW = 0.1  # seconds; of a video's frames that take longer, too
-QUICK = 300_000  # pixels that any machine upscales in less than LONG: no time is measured for fewer
+RESULT_VERSION = 2  # raised when the same weights and options give other pixels, so that older results are made again
+LONG = 30  # seconds; longer work is announced, and a picture's finished strips are kept
+SLOW = 0.1  # seconds per frame; a slower video's finished strips are kept too
+QUICK = 300_000  # pixels that any machine upscales in less than LONG; up to here no time is measured
 
 
 class Job(NamedTuple):
@@ -29,58 +29,58 @@ class Job(NamedTuple):
     upscaler: Upscaler  # with the factor for this file
 
     def network_pixels(self) -> int:
-        """Of all frames, as an Upscaler counts them."""
+        """Return the number of pixels that the network sees, in all frames."""
         return self.opened.frames * self.upscaler.network_pixels(*self.opened.size)
 
     def megapixels(self) -> float:
-        """Of the result, all frames."""
+        """Return the size of the result, all frames together, in megapixels."""
         (width, height), factor = self.opened.size, self.upscaler.scale
         return self.opened.frames * width * height * factor**2 / 1e6
 
     def tiles(self) -> int:
-        """Of all frames."""
+        """Return the number of tiles of all frames."""
         return self.opened.frames * self.upscaler.tile_count(*self.opened.size)
 
     def keeps_strips(self, seconds: float) -> bool:
-        """True where the work, which takes about `seconds`, is worth finished strips on the disk."""
-        if isinstance(self.opened, Video):  # quick frames are written in pieces soon enough
+        """Return whether finished strips should be kept on disk. seconds: an estimate for the whole file."""
+        if isinstance(self.opened, Video):  # quick frames are soon written in pieces anyway
             return seconds > SLOW * self.opened.frames
         return seconds > LONG
 
     def line(self) -> str:
-        """Source and result, with width and height in pixels."""
+        """Return a line that names source and result, with width and height in pixels."""
         (width, height), factor = self.opened.size, self.upscaler.scale
         return f"{self.opened.path} {width}x{height} -> {self.target} {width * factor:.0f}x{height * factor:.0f}"
 
 
 class Plan(NamedTuple):
-    """What make_plan gives."""
+    """What a command has to do and what it leaves out."""
 
     jobs: list[Job]
-    skipped: list[str]  # texts that say, in numbers, what is not upscaled
-    failed: list[str]  # lines about what cannot be read or written; others are added while the jobs are done
+    skipped: list[str]  # texts that say how many files are not upscaled, and why
+    failed: list[str]  # lines about what cannot be read or written; more are added during the work
     records: Records
 
 
 def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
-    """The Plan for the parsed `options` of upscale.py. Raises UserError where an input or --output cannot be."""
+    """Return the Plan for the parsed `options` of upscale.py. Raises UserError if an input or --output is wrong."""
     found, records = find_files(options.inputs), Records()
     results = leave_out_results(found, records)
     suffix, rename = name_suffix(options, upscaler), options.suffix is not None
     targets = choose_targets(found, options.output, suffix, rename, options.format)
-    to_make, there, remade = {}, 0, 0
+    to_make, existing, remade = {}, 0, 0
     for path, target in targets.items():
         exists = target.exists() and not options.overwrite
         made_of = records.made_of(target) if exists else None
-        # A result without a record may be anybody's, or was edited since: it is not overwritten.
+        # A result without a record may be somebody else's or have been edited since, so it is not overwritten.
         if exists and made_of in (None, ingredients(options, path)):
-            there += 1
+            existing += 1
         else:
             to_make[path] = target
             remade += exists
     skipped = []
-    if there:
-        skipped.append(f"{there} there already (--overwrite makes them again)")
+    if existing:
+        skipped.append(f"{existing} there already (--overwrite makes them again)")
     if remade:
         skipped.append(f"{remade} made of something else before and now again")
     if results:
@@ -91,7 +91,7 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
 
 
 def name_suffix(options: Namespace, upscaler: Upscaler) -> str:
-    """What the names of results have behind those of their sources: "_x4", "_3840x2160" or --suffix."""
+    """Return what follows the source's name in a result's name: "_x4", "_3840x2160" or --suffix."""
     if options.suffix is not None:
         return options.suffix
     if options.size:
@@ -101,12 +101,12 @@ def name_suffix(options: Namespace, upscaler: Upscaler) -> str:
 
 
 def ingredients(options: Namespace, path: Path) -> dict[str, Any]:
-    """What the result of the file at `path` is made of, a dict as records keep it."""
+    """Return what the result of the file at `path` is made of, as records keep it: source, model and options."""
     model = [options.model]
     if options.model not in FILTERS:
         weights = model_path(options.model)
         model = [weights.name, *(state(weights) or [])]
-    # What is not used has no entry, as in records of earlier versions, so that theirs is not made again.
+    # Unused options have no entry, as in the records of earlier versions, so that old results are not made again.
     newer = {"back_projections": options.back_project} if options.back_project else {}
     newer |= {"strength": options.strength} if options.strength < 1 else {}
     return {
@@ -117,12 +117,12 @@ def ingredients(options: Namespace, path: Path) -> dict[str, Any]:
         "size": options.size and list(options.size),
         "quality": options.quality,
         "self_ensemble": options.self_ensemble,
-        "method": METHOD,
+        "method": RESULT_VERSION,
     } | newer
 
 
 def open_jobs(targets: dict[Path, Path], options: Namespace, upscaler: Upscaler, failed: list[str]) -> list[Job]:
-    """The Jobs for {path: its result}; a line in `failed` for each file or folder that cannot be read or written."""
+    """Return the jobs for {path: its result}; add a line to `failed` for each unreadable file or unwritable folder."""
     opened = []
     for path, target in targets.items():
         try:
@@ -130,10 +130,10 @@ def open_jobs(targets: dict[Path, Path], options: Namespace, upscaler: Upscaler,
         except UserError as error:
             failed.append(str(error))
     if not options.dry_run:
-        opened = drop_closed_folders(opened, failed)
+        opened = drop_unwritable(opened, failed)
     jobs = []
     for file, target in opened:
-        fitted = upscaler  # one for all: it keeps the smaller tiles that it may have learnt to take
+        fitted = upscaler  # shared, so that a tile size reduced for lack of memory holds for the other files too
         if options.size:
             fitted = upscaler.with_scale(min(most / length for most, length in zip(options.size, file.size)))
         jobs.append(Job(file, target, fitted))
@@ -141,7 +141,7 @@ def open_jobs(targets: dict[Path, Path], options: Namespace, upscaler: Upscaler,
 
 
 def summary(jobs: Sequence[Job], upscaler: Upscaler) -> tuple[str, float]:
-    """(what the jobs come to, in words; about how many seconds, 0 where it is little)."""
+    """Return (a text with the number of jobs, their size and time, an estimate of the seconds, 0 if they are few)."""
     text = f"{len(jobs)} to upscale, {sum(job.megapixels() for job in jobs):.1f} megapixels of results"
     pixels = sum(job.network_pixels() for job in jobs)
     seconds = upscaler.seconds(pixels) if pixels > QUICK else 0

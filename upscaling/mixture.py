@@ -1,4 +1,4 @@
-"""SRGAN mixed with the SRResNet that it was trained from, for as much invention as one likes."""
+"""SRGAN mixed with the SRResNet that it was trained from, so that it invents as much as one likes."""
 
 import contextlib
 import shutil
@@ -44,7 +44,7 @@ def mixed(path: Path, strength: float) -> Iterator[Path]:
 
 
 def mix(path: Path, other: Path, part: float) -> None:
-    """Set each array in the weights file `path` to `part` of itself plus the rest of that in the file `other`."""
+    """Replace each array in the weights file `path` by `part` times itself plus (1 - part) times that in `other`."""
     for source in (path, other):
         check_hdf5(source)
     with h5py.File(path, "r+") as file, h5py.File(other) as others:

@@ -1,7 +1,6 @@
-"""A trained generator for upscaling alone: on a CPU in OpenVINO, without Keras; elsewhere in Keras.
+"""Load a trained generator for upscaling: in OpenVINO on a CPU, without Keras; in Keras on a GPU.
 
-For OpenVINO the graph is built straight from the weights file (graph.py), in a tenth of a second; nothing is exported
-or cached.
+For OpenVINO, graph.py builds the graph from the weights file in a tenth of a second; nothing is exported or cached.
 """
 
 import importlib.util
@@ -20,16 +19,17 @@ from weights import load_generator, read_metadata
 ENGINES = ("auto", "openvino", "keras", "onnxruntime")
 HINT = "INFERENCE_PRECISION_HINT"
 PRECISIONS = {"float32": {HINT: "f32"}, "bfloat16": {HINT: "bf16"}}
-SHARING = {"ENABLE_CPU_PINNING": False}  # a thread bound to a core would wait for what else runs there: half the speed
+SHARING = {"ENABLE_CPU_PINNING": False}  # a thread pinned to a core would wait for other programs there: half the speed
 OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|OOM|out of memory|failed to allocate|bad_alloc", re.IGNORECASE)
-TAIL_HALO = 3  # pixels of lr that the layers behind the residual blocks reach, whatever the scale
-TAIL_PIXELS = 2**16  # of lr that these layers take at a time; they hold 4 KB for each (float32, 64 filters)
+TAIL_HALO = 3  # how far the layers after the residual blocks see, in pixels of lr, at any scale
+TAIL_PIXELS = 2**16  # pixels of lr that these layers take at a time; they need 4 KB for each (float32, 64 filters)
 
 
 class Network:
-    """lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3), both in [-1, 1], any N, h and w.
+    """A generator: lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3), both in [-1, 1], any N, h and w.
 
-    Raises MemoryError where memory is too little.
+    Raises MemoryError if memory runs out. function: lr -> sr. errors: the classes of exceptions that `function` raises
+    if memory runs out, and perhaps for other reasons too.
     """
 
     def __init__(
@@ -38,7 +38,6 @@ class Network:
         scale: int,
         errors: type[Exception] | tuple[type[Exception], ...] = RuntimeError,
     ) -> None:
-        """function: lr -> sr. errors: the classes of what it raises where memory is too little, and elsewhere too."""
         self.function, self.scale, self.errors = function, scale, errors
 
     def __call__(self, lr: np.ndarray) -> np.ndarray:
@@ -54,14 +53,14 @@ class Network:
 def load_network(
     path: str | Path, engine: str = "auto", precision: str = "auto", trust_pickle: bool = False
 ) -> Network:
-    """The network of a weights file, or of a file that export.py wrote: *.onnx and *.xml.
+    """Load the network of a weights file or of a file that export.py wrote (*.onnx or *.xml).
 
-    engine: "openvino", "keras" (weights), "onnxruntime" (*.onnx), or "auto": OpenVINO where it is installed, can read
-    the file, and Keras has no GPU to use instead.
-    precision: "float32", "bfloat16", or "auto": the faster one on this processor; float32 in Keras.
-    trust_pickle: read a pickled g_srgan.npz. Raises UserError where the file is missing, damaged or no generator.
+    engine: "openvino", "keras" (weights), "onnxruntime" (*.onnx), or "auto": OpenVINO if it is installed, can read the
+    file, and Keras has no GPU to use instead.
+    precision: "float32", "bfloat16", or "auto": the faster one on this processor; Keras always computes in float32.
+    trust_pickle: read a pickled g_srgan.npz. Raises UserError if the file is missing, damaged or no generator.
     """
-    if precision == "auto":  # OpenVINO itself takes bfloat16 even where it is slower
+    if precision == "auto":  # left to itself, OpenVINO takes bfloat16 even if that is slower
         precision = "bfloat16" if bfloat16_is_fast() else "float32"
     path, options = Path(path), PRECISIONS[precision] | SHARING
     if not path.is_file():
@@ -69,10 +68,10 @@ def load_network(
     if path.suffix == ".tflite":
         raise UserError(f"{path}: TensorFlow Lite's files are for other programs; name a weights file, *.onnx or *.xml")
     if path.suffix == ".bin":
-        raise UserError(f"{path}: holds an OpenVINO model's weights alone; name its *.xml")
+        raise UserError(f"{path}: holds only the weights of an OpenVINO model; name its *.xml")
     exported = path.suffix in (".onnx", ".xml")
     if exported and engine == "keras":
-        raise UserError(f"{path}: Keras reads weights files alone; choose another engine")
+        raise UserError(f"{path}: Keras reads only weights files; choose another engine")
     installed = importlib.util.find_spec("onnxruntime" if engine == "onnxruntime" else "openvino") is not None
     if engine == "auto":
         better_in_keras = path.suffix == ".npz" or not installed or gpu_in_keras()
@@ -80,24 +79,24 @@ def load_network(
     if engine == "keras":
         return keras_network(path, trust_pickle)
     if engine == "onnxruntime" and path.suffix != ".onnx":
-        raise UserError(f"{path}: ONNX Runtime reads *.onnx alone; python export.py --format onnx writes one")
+        raise UserError(f"{path}: ONNX Runtime reads only *.onnx; python export.py --format onnx writes one")
     if not installed:
-        raise UserError(f"{path}: needs {engine} here; pip install {engine}")
+        raise UserError(f"{path}: needs {engine}; pip install {engine}")
     try:
         if engine == "onnxruntime":
             return onnx_network(path)
         return exported_network(path, options) if exported else openvino_network(path, options)
     except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        # OpenVINO's messages begin with places in its own source code; the last words say what is wrong
+        # OpenVINO's messages begin with lines of its own source code; the last words say what is wrong.
         last_words = " ".join(str(error).split())[-120:] or reason(error)
         raise UserError(f"{path}: damaged, or no generator ({last_words}); move it away") from error
 
 
 def gpu_in_keras() -> bool:
-    """True where a GPU is here that Keras can use. To import Keras takes seconds: first, is there one at all?"""
+    """Return whether Keras can use a GPU of this machine."""
     backends = ("tensorflow", "jax")
     installed = importlib.util.find_spec("keras") and any(map(importlib.util.find_spec, backends))
-    if not Path("/dev/nvidia0").exists() or not installed:
+    if not Path("/dev/nvidia0").exists() or not installed:  # importing Keras just to find no GPU would take seconds
         return False
     from config import load_keras, prepare_environment
 
@@ -109,7 +108,7 @@ def gpu_in_keras() -> bool:
 
 
 def keras_network(path: Path, trust_pickle: bool) -> Network:
-    """The network in Keras, on a GPU where there is one."""
+    """Load weights into Keras, which computes on a GPU if there is one. trust_pickle: as for load_network."""
     from config import jit_compile, load_keras, prepare_environment
 
     prepare_environment()
@@ -128,7 +127,7 @@ def keras_network(path: Path, trust_pickle: bool) -> Network:
 
 
 def exported_network(path: Path, options: dict[str, str | bool]) -> Network:
-    """The network that an exported file holds, as it is."""
+    """Load a *.onnx or *.xml file into OpenVINO, unchanged. options: of OpenVINO's compile_model."""
     openvino = import_openvino()
     core = openvino.Core()
     graph = core.read_model(path)
@@ -139,11 +138,11 @@ def exported_network(path: Path, options: dict[str, str | bool]) -> Network:
 
 
 def onnx_network(path: Path) -> Network:
-    """The network that a *.onnx holds, in ONNX Runtime."""
+    """Load a *.onnx file into ONNX Runtime. Raises ValueError if it cannot be used."""
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, RuntimeException
 
-    onnxruntime.set_default_logger_severity(4)  # the exceptions say enough
+    onnxruntime.set_default_logger_severity(4)  # no log, since the exceptions say enough
     try:
         network = onnxruntime.InferenceSession(path)
         input_name = network.get_inputs()[0].name
@@ -154,23 +153,23 @@ def onnx_network(path: Path) -> Network:
 
 
 def openvino_network(path: Path, options: dict[str, str | bool]) -> Network:
-    """The network of a weights file.
+    """Load a weights file into OpenVINO. options: of OpenVINO's compile_model.
 
-    The residual blocks take all of lr. What follows them works on `scale` times the width and height and needs far
-    more memory, so it takes the features strip by strip, and each strip sees TAIL_HALO pixels beyond its core.
+    The residual blocks take all of lr at once. What follows them works on `scale` times the width and height and needs
+    far more memory, so it takes the features strip by strip, and each strip sees TAIL_HALO pixels beyond its core.
     """
     openvino = import_openvino()
     core = openvino.Core()
-    described = read_metadata(path).get("model", {})
-    if described.get("variant") in EARLIER:
-        from upscaling.earlier_graphs import earlier_graph  # only here, for it needs SciPy
+    model = read_metadata(path).get("model", {})
+    if model.get("variant") in EARLIER:
+        from upscaling.earlier_graphs import earlier_graph  # imported only here, because it needs SciPy
 
-        scale = described.get("scale", 4)
-        whole = core.compile_model(earlier_graph(path, described["variant"], scale), "CPU", options)
-        return Network(lambda lr: whole(lr)[0], scale)
+        scale = model.get("scale", 4)
+        network = core.compile_model(earlier_graph(path, model["variant"], scale), "CPU", options)
+        return Network(lambda lr: network(lr)[0], scale)
     layers = read_layers(path)
     body, tail = (core.compile_model(graph, "CPU", options) for graph in (body_graph(layers), tail_graph(layers)))
-    scale = 2**layers.doublings
+    scale = 2**layers.upsamplings
 
     def function(lr: np.ndarray) -> np.ndarray:
         count, height, width, _ = lr.shape

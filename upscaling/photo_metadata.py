@@ -1,4 +1,4 @@
-"""The metadata of photographs that stays true when they are larger: EXIF, colour profile, XMP, resolution, timing."""
+"""The metadata that stays true when a photograph is enlarged: EXIF, colour profile, XMP, resolution, timing."""
 
 import contextlib
 import re
@@ -8,14 +8,14 @@ from PIL import Image
 
 from pictures import DAMAGED
 
-# EXIF: title, camera's maker and model, software, date, author, rights
+# EXIF tags: title, camera's maker and model, software, date, author, rights
 EXIF_KEPT = (0x10E, 0x10F, 0x110, 0x131, 0x132, 0x13B, 0x8298)
-# EXIF's folders on exposure and GPS, with what is left out of them: the width and height in pixels
+# {EXIF directory on exposure or GPS: tags left out of it}, which are the width and height in pixels
 EXIF_FOLDERS = {0x8769: (0xA002, 0xA003), 0x8825: ()}
 
 
 def read_exif(image: Image.Image) -> Image.Exif:
-    """The EXIF of Pillow's image; an empty one where it is damaged."""
+    """Return the EXIF of Pillow's `image`, empty if it is damaged."""
     try:
         return image.getexif()
     except DAMAGED:
@@ -23,18 +23,18 @@ def read_exif(image: Image.Image) -> Image.Exif:
 
 
 def as_stored(value: Any) -> Any:
-    """A value of EXIF; text as the bytes that Pillow has read it from, as it would write ? for all but ASCII."""
+    """Return an EXIF value, text as the bytes it was read from, since Pillow would write ? for non-ASCII letters."""
     return value.encode("latin-1", "replace") if isinstance(value, str) else value
 
 
 def lasting_info(image: Image.Image, exif: Image.Exif, grey: bool) -> dict[str, Any]:
-    """What there is of duration, loop, icc_profile, xmp, dpi and exif in Pillow's image, as Pillow saves them.
+    """Return what Pillow's `image` has of duration, loop, icc_profile, xmp, dpi and exif, as Pillow saves them.
 
-    A colour profile is kept if it is one for grey pictures or for RGB, whichever `grey` says. Orientation is dropped,
-    because the pixels are turned upright. What is damaged is left out.
+    A colour profile is kept only if it fits the result, which is grey or RGB as `grey` says. Orientation is dropped,
+    because the pixels are turned upright. Damaged entries are left out.
     """
     info: dict[str, Any] = {name: image.info[name] for name in ("duration", "loop") if name in image.info}
-    if image.format == "AVIF":  # repeats for ever unless it says otherwise, which Pillow does not tell
+    if image.format == "AVIF":  # repeats forever unless it says otherwise, which Pillow does not tell
         info["loop"] = 0
     profile, xmp, dpi = (image.info.get(name) for name in ("icc_profile", "xmp", "dpi"))
     if isinstance(profile, bytes) and profile[16:20] == (b"GRAY" if grey else b"RGB "):

@@ -1,4 +1,4 @@
-"""Photographs of every kind: opened by their header, read frame by frame; photo_writer.py writes them."""
+"""Read photographs of every kind, first the header, then frame by frame; photo_writer.py writes them."""
 
 import contextlib
 import importlib.util
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from upscaling.kept_strips import KeptStrips
     from upscaling.upscaler import Upscaler
 
-HEIC_IS_READ = importlib.util.find_spec("pillow_heif") is not None  # 26 MB that other pictures do without
+HEIC_IS_READ = importlib.util.find_spec("pillow_heif") is not None  # optional, 26 MB
 
 
 class Format(NamedTuple):
-    """What the files of one format hold."""
+    """What a file format can hold."""
 
     name: str  # Pillow's
     alpha: bool
     sixteen_bits: bool
     animation: bool
-    longest: int  # side in pixels
+    longest: int  # limit of a side in pixels
 
 
 PHOTO_FORMATS = {
@@ -50,7 +50,7 @@ PHOTO_FORMATS = {
     ".gif": Format("GIF", True, False, True, 65535),
     ".bmp": Format("BMP", False, False, False, 2**31 - 1),
 }
-# AVIF and HEIC are read alone; a PNG holds all that is in them.
+# AVIF and HEIC are read but not written; their results are PNG, which holds all that is in them.
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 PHOTO_SUFFIXES = [*PHOTO_FORMATS, ".avif", *HEIF_SUFFIXES]
 NAMES = [*sorted({kind.name for kind in PHOTO_FORMATS.values()}), "AVIF"]
@@ -59,13 +59,13 @@ if HEIC_IS_READ:
 
     pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
     NAMES.append("HEIF")
-# Pillow calls a JPEG that holds further pictures MPO; its first picture is a plain JPEG.
+# MPO is Pillow's name for a JPEG that contains further pictures; its first picture is a plain JPEG.
 SUFFIX_OF = {"AVIF": ".png", "HEIF": ".png", "MPO": ".jpg"}
 SUFFIX_OF |= {kind.name: suffix for suffix, kind in reversed(PHOTO_FORMATS.items())}
-# Where nobody has set up logging, Pillow's errors would be printed; its exceptions say the same.
+# Without a handler, Python would print the errors that Pillow logs; its exceptions say the same.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-# TIFF's tags, by their numbers in the standard; EXIF has the same ones
+# TIFF tags, by their numbers in the standard; EXIF has the same ones
 BITS_PER_SAMPLE, ORIENTATION, SAMPLES_PER_PIXEL, PLANAR_CONFIGURATION = 258, 274, 277, 284
 ON_ITS_SIDE = (5, 6, 7, 8)  # orientations whose width becomes the height
 
@@ -74,16 +74,16 @@ class Frame(NamedTuple):
     """One picture of a file, upright."""
 
     picture: np.ndarray  # uint8 or uint16 (h, w, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
-    info: dict[str, Any]  # what there is of icc_profile, exif, xmp, dpi, duration (ms), loop, as Pillow saves them
+    info: dict[str, Any]  # metadata, see photo_metadata.lasting_info
 
     def strips(self) -> Strips:
-        """The frame as it is, as Strips."""
+        """Return the unchanged frame as Strips."""
         return Strips(self.picture.shape, self.picture.dtype, [self.picture], self.info)
 
     def upscaled(
         self, upscaler: "Upscaler", progress: Progress | None = None, kept: "KeptStrips | None" = None
     ) -> Strips:
-        """The frame through an Upscaler, as Strips. progress, kept: as of an Upscaler."""
+        """Return the upscaled frame as Strips. progress, kept: as for an Upscaler."""
         height, width, channels = self.picture.shape
         height, width = (int(np.ceil(upscaler.scale * length - 1e-9)) for length in (height, width))  # as resize does
         rows = upscaler.strips(self.picture, progress, kept)
@@ -92,38 +92,38 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class Photo:
-    """What the header of a picture says. Iterating gives its frames, each decoded when its turn comes."""
+    """What the header of a picture says. Iterating over it decodes and yields one frame after another."""
 
     path: Path
-    suffix: str  # of the format inside, whatever the file is called; ".png" for one that is read alone
+    suffix: str  # of the format inside, whatever the file is called; ".png" for formats that are not written
     size: tuple[int, int]  # width, height, upright
     frames: int
     alpha: bool
     sixteen_bits: bool
-    lossless: bool  # of a WebP, which may be either
-    first: int  # index of the first frame; 1 where a still picture, which viewers do not show, precedes an animation
-    limit: int
+    lossless: bool  # whether it is a lossless WebP
+    first: int  # index of the first frame; 1 if an animation is preceded by a still picture that viewers do not show
+    limit: int  # as for open_photo
     mode: str = "RGB"  # Pillow's, of the first frame
-    loses_bits: bool = False  # more than 8 bits a channel are in the file, and 8 in the result
+    loses_bits: bool = False  # whether more than 8 bits per channel in the file become 8 in the result
 
     def __iter__(self) -> Iterator[Frame]:
         with contextlib.ExitStack() as stack:
-            with _one_line(self.path, self.limit):
+            with _as_user_error(self.path, self.limit):
                 image = stack.enter_context(Image.open(self.path, formats=NAMES))
             for index in range(self.first, self.first + self.frames):
-                with _one_line(self.path, self.limit):
+                with _as_user_error(self.path, self.limit):
                     frame = _frame(image, index, self.limit)
                 yield frame
 
 
 def open_photo(path: str | Path, limit: int = 200_000_000) -> Photo:
-    """The Photo at `path`, by its header; no pixel is decoded.
+    """Read the header of the picture at `path`, without decoding pixels.
 
-    limit: pixels of one picture or page, or of all frames of an animation, which are in memory together when it is
-    written. Raises UserError where the file is no picture, cannot be read or claims more than `limit`.
+    limit: number of pixels allowed in a picture or page, or in all frames of an animation together, since these are in
+    memory together when it is written. Raises UserError if the file is no picture, is unreadable or exceeds `limit`.
     """
     path = Path(path)
-    with _one_line(path, limit):
+    with _as_user_error(path, limit):
         if not path.is_file():
             raise UserError(f"{path}: {'a folder or a device' if path.exists() else 'no such file'}; name a picture")
         if path.suffix.lower() in HEIF_SUFFIXES and not HEIC_IS_READ:
@@ -131,7 +131,7 @@ def open_photo(path: str | Path, limit: int = 200_000_000) -> Photo:
         with Image.open(path, formats=NAMES) as image:
             suffix, first = SUFFIX_OF[str(image.format)], int(bool(image.info.get("default_image")))
             frames = 1 if suffix == ".jpg" else getattr(image, "n_frames", 1) - first
-            if image.format == "HEIF":  # of several pictures one is the photograph
+            if image.format == "HEIF":  # of its pictures only the primary one is the photograph
                 first, frames = image.tell(), 1
             frames_in_memory = frames if PHOTO_FORMATS[suffix].animation else 1
             if frames_in_memory * image.width * image.height > limit:
@@ -139,7 +139,7 @@ def open_photo(path: str | Path, limit: int = 200_000_000) -> Photo:
             alpha = image.has_transparency_data
             lost = loses_bits(image)
             sixteen_bits = not lost and (image.mode[0] in "IF" or has_hidden_bits(image))
-            # Where a PNG has no EXIF in front of its pixels, Pillow would decode them to look behind them.
+            # If a PNG has no EXIF before its pixels, Pillow would decode them all to look after them.
             has_exif = image.format != "PNG" or "exif" in image.info
             on_its_side = has_exif and read_exif(image).get(ORIENTATION) in ON_ITS_SIDE
             size = image.size[::-1] if on_its_side else image.size
@@ -148,15 +148,15 @@ def open_photo(path: str | Path, limit: int = 200_000_000) -> Photo:
 
 
 def _is_lossless_webp(path: Path) -> bool:
-    """Is the first picture in a WebP stored without loss? Pillow does not tell."""
+    """Return whether the first picture in a WebP is stored without loss, which Pillow does not tell."""
     chunk = re.search(rb"VP8[ L]", path.read_bytes())
     return chunk is not None and chunk.group() == b"VP8L"
 
 
 @contextlib.contextmanager
-def _one_line(path: Path, limit: int) -> Iterator[None]:
-    """Turn whatever Pillow raises on a damaged file, or on more than `limit` pixels, into one UserError."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit // 2  # Pillow refuses twice that
+def _as_user_error(path: Path, limit: int) -> Iterator[None]:
+    """Turn whatever Pillow raises on a damaged file, or on more than `limit` pixels, into a UserError."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit // 2  # Pillow refuses more than twice that
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -173,10 +173,10 @@ def _one_line(path: Path, limit: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silent_libtiff(image: "ImageFile") -> Iterator[None]:
-    """Keep the process's standard error quiet while a TIFF is decoded: libtiff reports each damaged strip there.
+    """Silence the process's stderr while a TIFF is decoded, because libtiff prints a line there for each damaged strip.
 
-    It is done for each page and not once a file, because between two pages the network works and progress is shown.
-    That costs 5 microseconds a page; to decode one of 200x200 pixels takes 150 or more.
+    This is done for each page, not once per file, because the progress bar is drawn between two pages. It costs 5
+    microseconds per page; decoding one of 200x200 pixels takes 150 or more.
     """
     if image.format != "TIFF":
         yield
@@ -192,7 +192,7 @@ def _silent_libtiff(image: "ImageFile") -> Iterator[None]:
 
 
 def _frame(image: "ImageFile", index: int, limit: int) -> Frame:
-    """Frame `index` of an opened file, turned upright as its EXIF says."""
+    """Decode frame `index` of an opened file, turned upright as its EXIF says."""
     with _silent_libtiff(image):
         image.seek(index)
         if image.width * image.height > limit:
@@ -208,7 +208,7 @@ def _frame(image: "ImageFile", index: int, limit: int) -> Frame:
 
 
 def _upright(bands: np.ndarray, orientation: int | None) -> np.ndarray:
-    """(h, w, c) turned as EXIF's orientation, 1 to 8, asks for."""
+    """Turn bands (h, w, c) upright. orientation: EXIF's, 1 to 8."""
     if orientation in ON_ITS_SIDE:  # rows of the file are columns of the picture
         bands = bands.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -219,13 +219,13 @@ def _upright(bands: np.ndarray, orientation: int | None) -> np.ndarray:
 
 
 def _as_pillow_reads(image: Image.Image) -> np.ndarray:
-    """uint8, or uint16 for grey of more than 8 bits, (h, w, 1 to 4): with alpha where there is transparency."""
+    """Decode as uint8, or as uint16 for grey of more than 8 bits, (h, w, 1 to 4), with alpha if it has transparency."""
     if image.mode[0] in "IF":
         grey = np.nan_to_num(np.asarray(image).astype(np.float64))
         grey = rounded(grey * (65535 / white_level(image.mode, grey)), np.uint16)
         return with_key(grey[..., None], image.info.get("transparency"))
     if image.mode == "CMYK":
-        image = _without_inks(image)
+        image = _cmyk_to_rgb(image)
     is_grey = image.mode in ("1", "L", "LA", "La") and image.format != "GIF"
     mode = "L" if is_grey else "RGB"
     if image.has_transparency_data:
@@ -234,8 +234,8 @@ def _as_pillow_reads(image: Image.Image) -> np.ndarray:
     return bands if bands.ndim == 3 else bands[..., None]
 
 
-def _without_inks(image: Image.Image) -> Image.Image:
-    """CMYK to RGB, by its colour profile where it has one that works."""
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+    """Convert CMYK to RGB, by its colour profile if it has a valid one."""
     try:
         profile = ImageCms.ImageCmsProfile(BytesIO(image.info.get("icc_profile", b"")))
         converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")

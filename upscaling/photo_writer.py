@@ -1,4 +1,4 @@
-"""Photographs written frame by frame in the format that the file's name says, with all that the format holds."""
+"""Write photographs frame by frame in the format that the file's suffix names, with all that the format holds."""
 
 import math
 import shutil
@@ -17,21 +17,19 @@ from upscaling.photo_reader import PHOTO_FORMATS, Format, Photo
 from upscaling.strips import Strips, rounded
 from utils import UserError, atomic_write
 
-STRIP_BYTES = 2**20  # of a strip in the files that are written strip by strip
-
-
-# kinds of pictures, by Pillow's modes, that no format keeps here
-KINDS_LOST = {"CMYK": "CMYK", "LAB": "LAB", "P": "a palette", "PA": "a palette", "1": "1 bit a pixel"}
+STRIP_BYTES = 2**20  # size of a strip in files that are written strip by strip
+# {Pillow's mode: its name} of pictures that become RGB or grey in every format
+MODES_LOST = {"CMYK": "CMYK", "LAB": "LAB", "P": "a palette", "PA": "a palette", "1": "1 bit per pixel"}
 
 
 def write_photo(
     path: str | Path, photo: Photo, frames: Iterable[Strips], scale: float = 1, quality: int | None = None
 ) -> list[str]:
-    """Write the frames of `photo`, now `scale` times as large, atomically; decoding starts here.
+    """Write the frames of `photo`, which are now `scale` times as large, atomically.
 
-    frames: an iterable of Strips; in PNG and TIFF a strip is written when it comes, and is alone in memory.
-    quality: 1 to 100, of JPEG and WebP; None: 95, and a WebP without loss for one without loss.
-    Returns what is lost, a line each. Raises UserError where it cannot hold the picture.
+    frames: iterating over them decodes and upscales; PNG and TIFF are written strip by strip, so that only one strip is
+    in memory. quality: of JPEG and WebP, 1 to 100; None: 95, or lossless for a lossless WebP. Returns a line for each
+    thing that was lost. Raises UserError if the format cannot hold the picture.
     """
     path = Path(path)
     kind = format_of(path, photo, scale)
@@ -46,33 +44,33 @@ def write_photo(
     if photo.alpha and not kind.alpha:
         lost.append("transparency; it is white now")
     if photo.sixteen_bits and not kind.sixteen_bits:
-        lost.append("16 bits a channel; it has 8 now")
+        lost.append("16 bits per channel; it has 8 now")
     lines = [f"{path}: {kind.name} does not hold {what}" for what in lost]
-    if photo.mode in KINDS_LOST and kind.name != "GIF":  # which has a palette in any case
+    if photo.mode in MODES_LOST and kind.name != "GIF":  # a GIF has a palette in any case
         grey = photo.mode == "1"
-        lines.append(f"{path}: {'grey' if grey else 'RGB'} now; {photo.path} has {KINDS_LOST[photo.mode]}")
+        lines.append(f"{path}: {'grey' if grey else 'RGB'} now; {photo.path} has {MODES_LOST[photo.mode]}")
     if photo.loses_bits:
-        lines.append(f"{path}: 8 bits a channel now; {photo.path} has more")
+        lines.append(f"{path}: 8 bits per channel now; {photo.path} has more")
     return lines
 
 
 def format_of(path: Path, photo: Photo, scale: float) -> Format:
-    """The Format by the suffix of `path`. Raises UserError where it cannot hold `photo`, `scale` times as large."""
+    """Return the Format for the suffix of `path`. Raises UserError if it cannot hold `photo`, enlarged by `scale`."""
     kind = PHOTO_FORMATS.get(path.suffix.lower())
     if kind is None:
-        raise UserError(f"{path}: no format ends like this; choose from {' '.join(PHOTO_FORMATS)}")
-    longest = math.ceil(scale * max(photo.size) - 1e-9)  # as upscaling rounds
+        raise UserError(f"{path}: unknown format; choose from {' '.join(PHOTO_FORMATS)}")
+    longest = math.ceil(scale * max(photo.size) - 1e-9)  # rounded as upscaling rounds
     if longest > kind.longest:
         raise UserError(f"{path}: {longest} pixels long, {kind.name} holds {kind.longest}; name it .png or .tiff")
-    # frames of an animation need a format with animations, pages of a TIFF another TIFF
+    # The frames of an animation need a format with animations, the pages of a TIFF another TIFF.
     animated = PHOTO_FORMATS[photo.suffix].animation
     if photo.frames > 1 and not (kind.animation if animated else kind.name == "TIFF"):
-        raise UserError(f"{path}: {kind.name} does not hold such {photo.frames} frames; name it {photo.suffix}")
+        raise UserError(f"{path}: {kind.name} cannot hold these {photo.frames} frames; name it {photo.suffix}")
     return kind
 
 
 def _write_eight_bits(path: Path, kind: Format, frames: Iterable[Strips], lossless: bool, quality: int) -> None:
-    """Write a picture or an animation through Pillow."""
+    """Write a picture or an animation with Pillow, 8 bits per channel."""
     images, infos = [], []
     for frame in frames:
         images.append(_image(frame, kind))
@@ -88,21 +86,21 @@ def _write_eight_bits(path: Path, kind: Format, frames: Iterable[Strips], lossle
 
 
 def _save_options(kind: Format, info: dict[str, Any], lossless: bool, quality: int) -> dict[str, Any]:
-    """Pillow's options for saving a picture with `info` in the format `kind`."""
+    """Return Pillow's options for saving a picture with the metadata `info` in the format `kind`."""
     options = info | {"quality": quality, "subsampling": 0, "lossless": lossless, "exact": True, "optimize": False}
     if kind.name == "PNG":
         options["pnginfo"] = _png_text(info)
-    if kind.name == "JPEG":  # a segment of it ends at 64 KB
+    if kind.name == "JPEG":  # its segments hold at most 64 KB
         options = {name: value for name, value in options.items() if name not in ("exif", "xmp") or len(value) < 65000}
-    if kind.name == "WEBP" and options.get("icc_profile", b"")[16:20] == b"GRAY":  # it has colour only
+    if kind.name == "WEBP" and options.get("icc_profile", b"")[16:20] == b"GRAY":  # WebP is always in colour
         del options["icc_profile"]
     if kind.name != "GIF":
-        options.setdefault("loop", 1)  # a GIF that does not say plays once
+        options.setdefault("loop", 1)  # a GIF without "loop" plays once, so its result in another format should too
     return options
 
 
 def _image(frame: Strips, kind: Format) -> Image.Image:
-    """A frame as Pillow's 8-bit image, with what the format holds."""
+    """Return a frame as an 8-bit Pillow image, with what the format can hold."""
     bands = frame.whole()
     bands = bands if bands.dtype == np.uint8 else rounded(bands / 257, np.uint8)
     colour = bands[..., 0] if bands.shape[2] < 3 else bands[..., :3]
@@ -119,7 +117,7 @@ def _image(frame: Strips, kind: Format) -> Image.Image:
 
 
 def _with_palette(image: Image.Image, alpha: np.ndarray | None) -> Image.Image:
-    """A GIF's frame: up to 256 colours, of which the last is transparent where alpha is below one half."""
+    """Reduce a frame to a GIF's 256 colours, one of them transparent, which is used where alpha is below one half."""
     if alpha is None or alpha.min() >= 128:
         return image.quantize(256)
     image = image.quantize(255)
@@ -129,7 +127,7 @@ def _with_palette(image: Image.Image, alpha: np.ndarray | None) -> Image.Image:
 
 
 def _png_text(info: dict[str, Any]) -> PngImagePlugin.PngInfo:
-    """XMP as PNG stores it."""
+    """Return the text chunk in which PNG stores XMP."""
     text = PngImagePlugin.PngInfo()
     if "xmp" in info:
         text.add_itxt("XML:com.adobe.xmp", info["xmp"].decode(errors="replace"))
@@ -137,9 +135,9 @@ def _png_text(info: dict[str, Any]) -> PngImagePlugin.PngInfo:
 
 
 def _write_png(path: Path, frame: Strips) -> None:
-    """Write 8 or 16 bits, strip by strip.
+    """Write a PNG of 8 or 16 bits per channel, strip by strip.
 
-    Pillow writes the chunks for one pixel; the header and the pixels in them are replaced by those of the frame.
+    Pillow makes the chunks of a picture of one pixel, whose header and pixels are then replaced by those of the frame.
     """
     height, width, channels = frame.shape
     bits, colour_type = 8 * frame.dtype.itemsize, {1: 0, 2: 4, 3: 2, 4: 6}[channels]
@@ -153,17 +151,17 @@ def _write_png(path: Path, frame: Strips) -> None:
 
 
 def _deflated(frame: Strips) -> Iterator[bytes]:
-    """Yield the pixels as PNG holds them, strip by strip: bytes as differences from Paeth's prediction, deflated.
+    """Yield the pixels as PNG stores them, strip by strip: differences from Paeth's prediction, deflated.
 
-    Paeth's filter (PNG standard, 9.4) predicts a byte by that of its three neighbours left, up and in the corner
-    between which is nearest to left + up - corner. It suits photographs, and one filter for all rows needs no search.
+    Paeth's filter (PNG standard, 9.4) predicts a byte as that of its neighbours left, above and above left which is
+    nearest to left + above - above left. It suits photographs, and one filter for all rows needs no search.
     """
     _, width, channels = frame.shape
     step, deflate = channels * frame.dtype.itemsize, zlib.compressobj(strategy=zlib.Z_FILTERED)
     last_row = np.zeros((1, step + step * width), np.uint8)
-    for chunk in frame.in_equal(_rows_per_strip(frame)):
+    for chunk in frame.in_chunks(_rows_per_strip(frame)):
         rows = chunk.astype(frame.dtype.newbyteorder(">")).view(np.uint8).reshape(len(chunk), -1)
-        padded = np.concatenate([last_row, np.pad(rows, ((0, 0), (step, 0)))])  # outside the picture all is 0
+        padded = np.concatenate([last_row, np.pad(rows, ((0, 0), (step, 0)))])  # 0 outside the picture
         last_row = padded[-1:]
         left, up, corner = padded[1:, :-step], padded[:-1, step:], padded[:-1, :-step]
         a, b, c = (x.astype(np.int16) for x in (left, up, corner))
@@ -180,26 +178,26 @@ def _rows_per_strip(frame: Strips) -> int:
 
 
 def _write_tiff(path: Path, target: Path, frames: Iterable[Strips]) -> None:
-    """Write pages of 8 or 16 bits, strip by strip, to `path`. target: its name in messages."""
+    """Write pages of 8 or 16 bits per channel to `path`, strip by strip. target: the name for messages."""
     try:
         with TiffImagePlugin.AppendingTiffWriter(path, new=True) as file:
             for index, frame in enumerate(frames):
-                # A page's fields come before its strips and hold the length of each: the strips wait in another file.
+                # A page's fields precede its strips and hold their lengths, so the strips wait in another file.
                 with tempfile.TemporaryFile(dir=path.parent) as strips:
                     _page(frame, strips, with_exif=index == 0).save(file)
                     strips.seek(0)
                     shutil.copyfileobj(strips, file)
                 file.newFrame()
     except struct.error as error:
-        raise UserError(f"{target}: more than 4 GB, which is all that a TIFF holds; name it .png") from error
+        raise UserError(f"{target}: more than 4 GB, which is a TIFF's limit; name it .png") from error
 
 
 def _page(frame: Strips, file: IO[bytes], with_exif: bool) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """Write the strips of a page to `file`, deflated, and return its fields; the first page alone has EXIF."""
+    """Write the strips of a page to `file`, deflated, and return the page's fields."""
     (height, width, channels), info = frame.shape, frame.info
     lengths = []
-    for rows in frame.in_equal(_rows_per_strip(frame)):
-        differences = np.diff(rows, axis=1, prepend=np.zeros_like(rows[:, :1]))  # to the left; they compress better
+    for rows in frame.in_chunks(_rows_per_strip(frame)):
+        differences = np.diff(rows, axis=1, prepend=np.zeros_like(rows[:, :1]))  # they compress better
         lengths.append(file.write(zlib.compress(differences.astype(frame.dtype.newbyteorder("<")).tobytes())))
     fields = TiffImagePlugin.ImageFileDirectory_v2()
     if with_exif and "exif" in info:
@@ -207,9 +205,10 @@ def _page(frame: Strips, file: IO[bytes], with_exif: bool) -> TiffImagePlugin.Im
         exif.load(info["exif"])
         for tag in exif:
             fields[tag] = exif.get_ifd(tag) if tag in EXIF_FOLDERS else as_stored(exif[tag])
-    starts = tuple(sum(lengths[:index]) for index in range(len(lengths)))  # Pillow adds where the fields end
-    fields[256], fields[257], fields[258], fields[277] = width, height, (8 * frame.dtype.itemsize,) * channels, channels
-    fields[259], fields[317] = 8, 2  # deflate, differences
+    starts = tuple(sum(lengths[:index]) for index in range(len(lengths)))  # Pillow adds the position of the first
+    fields[256], fields[257] = width, height
+    fields[258], fields[277] = (8 * frame.dtype.itemsize,) * channels, channels  # bits per sample, samples per pixel
+    fields[259], fields[317] = 8, 2  # compression: deflate; predictor: differences
     fields[262] = 1 if channels < 3 else 2  # grey, RGB
     fields[278], fields[273], fields[279] = _rows_per_strip(frame), starts, tuple(lengths)
     if channels in (2, 4):

@@ -1,9 +1,9 @@
-"""Which results were made, and of what: a result is made again when its source, the model or an option changed.
+"""Records of what each result was made of, so that it is made again when its source, the model or an option changes.
 
-Each folder of results has a hidden file with one JSON object a line: the name of a result, its size and time when it
-was written, and what it was made of. A record beside the results survives where they are moved together, serves every
-format and leaves the pictures themselves as they are. Lines are only ever appended, in one write each, so that two runs
-may work in one folder; of two lines about a file the later one counts.
+Each folder of results has a hidden file with one JSON object per line: the name of a result, its size and time when it
+was written, and what it was made of. A record beside the results can be moved along with them, works for every format
+and leaves the pictures unchanged. Lines are only ever appended, each in one write, so that two runs may work in one
+folder; of two lines about a file the later one counts.
 """
 
 import json
@@ -16,18 +16,18 @@ RECORD = ".upscaled.jsonl"
 
 
 class Records:
-    """The records of all folders, each read when it is first asked for."""
+    """The records of all folders, each read when it is first needed."""
 
     def __init__(self) -> None:
-        self.folders: dict[Path, dict[str, dict[str, Any]]] = {}  # folder: {name of a result: its line}
+        self.folders: dict[Path, dict[str, dict[str, Any]]] = {}  # {folder: {name of a result: its line}}
 
     def made_of(self, path: Path) -> dict[str, Any] | None:
-        """What the result at `path` was made of, a dict; None where it is unknown or was changed since."""
+        """Return what the result at `path` was made of; None if that is unknown or the file has changed since."""
         line = self._folder(path.parent).get(path.name)
         return line["made_of"] if line and line["state"] == state(path) else None
 
     def add(self, path: Path, made_of: dict[str, Any]) -> None:
-        """Record that the result at `path` has just been made of `made_of`, a dict. Raises UserError."""
+        """Record that the result at `path` was just made of `made_of`. Raises UserError if that cannot be written."""
         line = {"result": path.name, "state": state(path), "made_of": made_of}
         try:
             with open(path.with_name(RECORD), "a", encoding="utf-8") as file:
@@ -37,7 +37,7 @@ class Records:
         self._folder(path.parent)[path.name] = line
 
     def _folder(self, folder: Path) -> dict[str, dict[str, Any]]:
-        """{name: line} of one folder; what is damaged in its record is left out."""
+        """Return {name: line} of one folder, without damaged lines."""
         folder = folder.resolve()
         if folder not in self.folders:
             self.folders[folder] = read_record(folder / RECORD)
@@ -45,7 +45,7 @@ class Records:
 
 
 def read_record(path: Path) -> dict[str, dict[str, Any]]:
-    """{name of a result: its line} of a record; empty where there is none."""
+    """Read a record as {name of a result: its line}, without damaged lines; it is empty if there is no file."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -63,7 +63,7 @@ def read_record(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def state(path: Path) -> list[int] | None:
-    """[size in bytes, time of the last change in ns] of a file; None where there is none."""
+    """Return [size in bytes, time of the last change in ns] of a file, or None if there is no file."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Which files are upscaled, and where their results go."""
+"""Find the files to upscale, and decide where their results go."""
 
 import glob
 import os
@@ -16,7 +16,7 @@ from upscaling.records import Records
 from upscaling.video_reader import Video
 from utils import UserError, make_folder, reason
 
-# Pictures and videos that are not read: they are counted.
+# Suffixes of pictures and videos that cannot be read; such files are only counted.
 FOREIGN = [".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".avi", ".wmv"]
 
 
@@ -24,14 +24,14 @@ FOREIGN = [".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".avi
 class Found:
     """What find_files found."""
 
-    files: dict[Path, Path | None] = field(default_factory=dict)  # {path of a picture or video: the folder it was in}
+    files: dict[Path, Path | None] = field(default_factory=dict)  # {path: the input folder it was found in, or None}
     named: set[Path] = field(default_factory=set)  # those of `files` that were named one by one
-    foreign: Counter[str] = field(default_factory=Counter)  # {suffix: how many files in folders are of a kind not read}
-    failed: list[str] = field(default_factory=list)  # lines about folders that may not be read
+    foreign: Counter[str] = field(default_factory=Counter)  # {suffix: number of files in folders that cannot be read}
+    failed: list[str] = field(default_factory=list)  # lines about unreadable folders
 
 
 def find_files(inputs: Iterable[str]) -> Found:
-    """What there is for files, folders and patterns. Raises UserError where one is nothing, or a folder has nothing."""
+    """Find the inputs: files, folders and patterns. Raises UserError if one does not exist or a folder has no file."""
     found = Found()
     for source in inputs:
         exists = Path(source).exists()
@@ -49,7 +49,7 @@ def find_files(inputs: Iterable[str]) -> Found:
 
 
 def find_in_folder(folder: Path, found: Found) -> None:
-    """Add all pictures and videos below `folder` to `found`. Raises UserError where there is none."""
+    """Add all pictures and videos below `folder` to `found`. Raises UserError if there are none."""
     unreadable: list[OSError] = []
     paths = sorted(Path(root, name) for root, _, names in walk(folder, unreadable.append) for name in names)
     found.failed += [f"{error.filename}: cannot be read: {error.strerror}" for error in unreadable]
@@ -65,12 +65,12 @@ def find_in_folder(folder: Path, found: Found) -> None:
 
 
 def counted(suffixes: Counter[str]) -> str:
-    """{".heic": 3, ".avi": 1} as "3 .heic, 1 .avi"."""
+    """Return {".psd": 3, ".avi": 1} as "3 .psd, 1 .avi"."""
     return ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common())
 
 
 def leave_out_results(found: Found, records: Records) -> list[Path]:
-    """Take results of earlier runs out of `found` and return them; one that is named without its source stays in."""
+    """Remove results of earlier runs from `found` and return them; one that is named without its source stays."""
     results = []
     for path in list(found.files):
         sources = sources_of(path, records)
@@ -81,7 +81,7 @@ def leave_out_results(found: Found, records: Records) -> list[Path]:
 
 
 def sources_of(path: Path, records: Records) -> list[Path]:
-    """The files beside `path` of which it is a result, as its record says, or as its name does; mostly none."""
+    """Return the files beside `path` that it is a result of, by its record or its name; none for most files."""
     made_of = records.made_of(path)
     if made_of:
         return [path.with_name(str(made_of.get("source")))]
@@ -97,12 +97,12 @@ def choose_targets(
     rename: bool = False,
     photo_format: str | None = None,
 ) -> dict[Path, Path]:
-    """{path: its result} for the files of `found`; two that would get the same result go to found.failed instead.
+    """Return {path: its result} for the files of `found`; those with the same result go to found.failed instead.
 
-    output: --output, a Path or None. suffix: for the names of results beside their sources, such as "_x4".
-    rename: have `suffix` in `output`, too. photo_format: of the results of pictures, as "png"; None: their own, or PNG
-    for those that are read alone (AVIF, HEIC).
-    Raises UserError where `output` cannot be, or a source would be overwritten.
+    output: the value of --output. suffix: for the names of results beside their sources, such as "_x4". rename: use
+    `suffix` in `output` too. photo_format: of the results of pictures, such as "png"; None: that of the source, or PNG
+    for formats that are not written (AVIF, HEIC).
+    Raises UserError if `output` does not fit the files, or a source would be overwritten.
     """
     is_file_name = output and output.suffix.lower() in [*FILE_SUFFIXES, *FOREIGN] and not output.is_dir()
     file = output if is_file_name else None
@@ -114,7 +114,7 @@ def choose_targets(
         sources.setdefault(os.path.abspath(target), []).append((path, target))
     targets = {}
     for clashing in sources.values():
-        # what is a result of this very command was made by an earlier run of it, in the same folder
+        # A source that is also a result of this command was made by an earlier run of it, in the same folder.
         clashing = [
             (path, target) for path, target in clashing if os.path.abspath(path) not in sources or path == target
         ]
@@ -132,7 +132,7 @@ def choose_targets(
 def target_of(
     path: Path, folder: Path | None, output: Path | None, suffix: str, rename: bool, photo_format: str | None
 ) -> Path:
-    """Where the result of the file at `path`, found in `folder` or None, goes; arguments as of choose_targets."""
+    """Return the path of the result of the file at `path`, found in `folder`; other arguments as for choose_targets."""
     if output:
         target = output / path.relative_to(folder or path.parent)
         target = target.with_stem(target.stem + suffix) if rename else target
@@ -146,19 +146,19 @@ def target_of(
     return target.with_suffix(f".{photo_format or 'png'}")
 
 
-def drop_closed_folders(work: list[tuple[Photo | Video, Path]], failed: list[str]) -> list[tuple[Photo | Video, Path]]:
-    """The part of `work`, [(source, result), ...], whose folders can be written; a line in `failed` for each other."""
-    closed = {}
+def drop_unwritable(work: list[tuple[Photo | Video, Path]], failed: list[str]) -> list[tuple[Photo | Video, Path]]:
+    """Return the part of `work`, [(source, result)], whose folders are writable; add a line to `failed` for others."""
+    unwritable = {}
     for folder in {target.parent for _, target in work}:
         try:
             make_folder(folder)
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            closed[folder] = f"cannot be written: {reason(error)}"
+            unwritable[folder] = f"cannot be written: {reason(error)}"
         except UserError as error:
-            closed[folder] = str(error).removeprefix(f"{folder}: ")
-    for folder, why in closed.items():
+            unwritable[folder] = str(error).removeprefix(f"{folder}: ")
+    for folder, why in unwritable.items():
         count = sum(target.parent == folder for _, target in work)
         failed.append(f"{folder}: {why}; left out: {count}, choose another --output")
-    return [(opened, target) for opened, target in work if target.parent not in closed]
+    return [(opened, target) for opened, target in work if target.parent not in unwritable]

@@ -1,4 +1,4 @@
-"""A network over a picture of any size, tile by tile, so that memory is bounded; and over its flips and turns."""
+"""Apply a network to a picture of any size, tile by tile in bounded memory, or to its flips and turns."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,33 +6,33 @@ import numpy as np
 
 
 def windows(length: int, size: int, halo: int, border: int = 0) -> list[tuple[int, int, int]]:
-    """[(start, first, last)] along one axis of `length` pixels, for windows of `size` pixels.
+    """Cover an axis of `length` pixels with windows of `size` pixels; return [(start, first, last)].
 
-    The windows also cover `border` pixels, at most `halo`, before and behind the axis, so that `start` may be negative.
     A window sees the pixels from `start` to `start + size`; its core, the part of the result that it contributes, is
     `first` to `last`. The cores follow each other without gaps. Inside the picture a window sees at least `halo`
-    pixels beyond its core on either side.
+    pixels beyond its core on either side. The windows also cover `border` pixels, at most `halo`, before and after the
+    axis, so `start` may be negative.
 
-    All windows have one size, because an engine prepares itself anew for each size that it meets.
+    All windows have the same size, because an engine has to prepare itself for each new size.
     """
     count = window_count(length + 2 * border, size, halo)
     if count == 1:
         return [(-border, 0, length)]
     starts = np.linspace(-border, length + border - size, count).astype(int)
-    # Two neighbours overlap from the start of the second to the end of the first: cut in the middle of that.
+    # Two neighbours overlap from the start of the second to the end of the first; the cut is in the middle of that.
     cuts = [0, *((starts[1:] + starts[:-1] + size) // 2).tolist(), length]
     return list(zip(starts.tolist(), cuts, cuts[1:]))
 
 
 def window_count(length: int, size: int, halo: int) -> int:
-    """How many windows of `size` pixels cover `length` pixels, when neighbours share 2 * `halo` pixels or more."""
+    """Return how many windows of `size` pixels cover `length` pixels if neighbours share at least 2 * `halo` pixels."""
     return 1 + max(0, int(np.ceil((length - size) / (size - 2 * halo))))
 
 
 def smallest_size(length: int, size: int, halo: int, border: int = 0) -> int:
-    """The smallest size of a window, at most `size`, with which windows() needs no more windows than with `size`.
+    """Return the smallest window size with which windows() needs no more windows than with `size`.
 
-    With `size` itself the windows may overlap far more than they must: 1000 pixels take three windows of 512, but three
+    With `size` itself the windows may overlap far more than necessary: 1000 pixels take three windows of 512, but three
     of 355 do as well.
     """
     padded = length + 2 * border
@@ -41,7 +41,7 @@ def smallest_size(length: int, size: int, halo: int, border: int = 0) -> int:
 
 
 def cut_out(lr: np.ndarray, y: int, x: int, height: int, width: int) -> np.ndarray:
-    """The part (height, width, c) of lr (h, w, c) from y and x on, its edge continued by its outermost pixels."""
+    """Return the part (height, width, c) of lr (h, w, c) from y and x on; beyond the edge, edge pixels are repeated."""
     rows = np.arange(y, y + height).clip(0, lr.shape[0] - 1)
     columns = np.arange(x, x + width).clip(0, lr.shape[1] - 1)
     return lr[rows[:, None], columns]
@@ -56,22 +56,21 @@ def by_tiles(
     border: int = 0,
     done: int = 0,
 ) -> Iterator[np.ndarray]:
-    """lr (h, w, 3) -> strips of sr from top to bottom, each (rows, scale*w, 3), in the network's dtype and range.
+    """Super-resolve lr (h, w, 3); yield strips of sr from top to bottom, (rows, scale*w, 3), in the network's dtype.
 
-    network: (N, h, w, 3) -> (N, scale*h, scale*w, 3).
+    network: (N, h, w, 3) -> (N, scale*h, scale*w, 3), in any range.
     tile: side of a tile in pixels of lr, or (height, width).
-    halo: pixels beyond its core that a tile sees; 16 residual blocks and the paper's 9x9 ends reach 40 pixels, so that
-    with 40 no seam is possible.
-    batch: tiles that the network takes at a time; memory grows with the pixels of a tile, times batch.
-    border: pixels by which the network sees the picture continued on all sides, by repetition of its edge; at most
-    `halo`.
-    done: rows of lr whose strips are there already; tiles within them are left out.
-    Raises ValueError where a tile would be all halo.
+    halo: pixels that a tile sees beyond its core; 16 residual blocks and the paper's 9x9 convolutions see 40 pixels
+    far, so that with 40 no seam is possible.
+    batch: number of tiles that the network takes at a time; memory grows with batch times the pixels of a tile.
+    border: by how many pixels, at most `halo`, the picture is continued on all sides, by repeating its edge pixels.
+    done: number of rows of lr whose strips exist already; tiles within them are skipped.
+    Raises ValueError if a tile would be nothing but halo.
     """
     if np.min(tile) <= 2 * halo:
         raise ValueError(f"tile={tile}: must be more than twice the halo of {halo}")
     tile_height, tile_width = np.broadcast_to(tile, 2)
-    height = min(tile_height, lr.shape[0] + 2 * border)  # of every tile; less where all of the picture is less
+    height = min(tile_height, lr.shape[0] + 2 * border)  # of every tile; smaller if the picture is smaller than a tile
     width = min(tile_width, lr.shape[1] + 2 * border)
     columns = windows(lr.shape[1], tile_width, halo, border)
     for y, top, bottom in windows(lr.shape[0], tile_height, halo, border):
@@ -88,12 +87,12 @@ def by_tiles(
 
 
 def mean_over_turns(network: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """A network whose result is the mean over the eight flips and quarter turns of lr, each turned back.
+    """Return a network whose result is the mean over the eight flips and quarter turns of lr, each turned back.
 
     network: lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3).
     Source: Timofte et al. 2016, "Seven ways to improve example-based single image super resolution".
     """
-    from pictures import turned, turned_back  # only here, for it needs SciPy
+    from pictures import turned, turned_back  # imported only here, because it needs SciPy
 
     def mean(lr: np.ndarray) -> np.ndarray:
         total: np.ndarray = np.zeros((), np.float32)

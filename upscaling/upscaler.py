@@ -1,9 +1,9 @@
-"""Arrays upscaled by a network: the Python interface, on which upscale.py and demo.py stand.
+"""Upscale arrays with a network: the Python interface, which upscale.py and demo.py use too.
 
 from upscale import load
 
 upscaler = load("srgan")  # or "srresnet", a filter such as "bicubic", or a file of your own
-sr = upscaler(lr)  # uint8 (h, w, 3) -> uint8 (4*h, 4*w, 3)
+sr = upscaler(lr)  # lr: uint8 (h, w, 3) -> sr: uint8 (4*h, 4*w, 3)
 """
 
 import copy
@@ -25,13 +25,13 @@ from upscaling.tiles import by_tiles, mean_over_turns, smallest_size, window_cou
 from utils import UserError
 from weights import model_path
 
-HALO = 16  # pixels beyond a tile's core; with the shipped weights more of them change no value by more than a level
-BORDER = 8  # pixels by which a picture is continued beyond its edge; more change no value by more than a level
-LARGEST_TILE = 512  # side in pixels; larger ones are no faster
-BYTES_PER_PIXEL = 6_000  # of a tile, while the network works on it
+HALO = 16  # pixels beyond a tile's core; with the shipped weights, a larger halo changes no value by more than a level
+BORDER = 8  # pixels by which a picture is continued beyond its edge; more would change no value by more than a level
+LARGEST_TILE = 512  # side in pixels; larger tiles are no faster
+BYTES_PER_PIXEL = 6_000  # memory that the network needs for each pixel of a tile
 TRIAL = 128  # side in pixels of the tile on which time is measured
-FILTER_SCALE = 4  # by which a filter enlarges
-REACH = 2  # pixels of lr on either side that bicubic resampling looks at
+FILTER_SCALE = 4  # the factor by which filters enlarge
+REACH = 2  # how many pixels of lr bicubic resampling sees on either side
 
 
 def load(
@@ -44,18 +44,18 @@ def load(
     back_projections: int = 0,
     strength: float = 1.0,
 ) -> "Upscaler":
-    """The Upscaler of a trained network or of a filter.
+    """Return the Upscaler of a trained network or of a filter.
 
-    model: "srgan" (sharp, invents), "srresnet" (soft, true), the path of a weights file or of what export.py wrote, or
-    one of FILTERS.
-    scale: factor of the result, above 0; default: the network's own. Another one is resampled.
-    engine: "auto", "openvino", "keras" or "onnxruntime", as load_network takes it.
+    model: "srgan" (sharp, invents), "srresnet" (soft, true), the path of a weights file or of a file that export.py
+    wrote, or one of FILTERS.
+    scale: factor of the result, above 0, by default the network's. For another factor, its result is resampled.
+    engine: "auto", "openvino", "keras" or "onnxruntime", as for load_network.
     tile: side of a tile in pixels, above 32; default: what free memory allows.
     trust_pickle: read a pickled g_srgan.npz of TensorLayer 1 or 2.
-    self_ensemble: average the results for all flips and turns of a picture; better, and takes 8 times as long.
-    back_projections: how often the result is corrected so that, reduced, it is the picture again.
+    self_ensemble: average the results for all flips and turns of a picture; better, but takes 8 times as long.
+    back_projections: how often the result is corrected so that reducing it gives the picture again.
     strength: how much of "srgan" is in the network, 0 to 1; the rest is "srresnet".
-    Raises UserError where the model is missing, damaged or no generator.
+    Raises UserError if the model is missing, damaged or no generator.
     """
     if model in FILTERS and strength < 1:
         raise UserError(f"{model}: a filter has no strength; leave --strength out")
@@ -72,23 +72,23 @@ def load(
 
 
 def largest_tile() -> int:
-    """Side in pixels of a tile that takes at most half of the free memory."""
+    """Return the side in pixels of the largest tile that needs at most half of the free memory."""
     affordable = psutil.virtual_memory().available / 2 / BYTES_PER_PIXEL  # pixels
     return int(np.clip(affordable**0.5, 4 * HALO, LARGEST_TILE))
 
 
 class Upscaler:
-    """A network over whole pictures, tile by tile, with fewer pixels at a time where memory runs out.
+    """Applies a network to whole pictures tile by tile, with fewer pixels at a time if memory runs out.
 
     Call it with lr, of shape (h, w) or (h, w, 1) for grey, (h, w, 2) for grey with alpha, (h, w, 3) for RGB or
-    (h, w, 4) for RGB with alpha; uint8, uint16, or floats in 0..1. It returns sr, of the same dtype and range, and of
-    the same shape but for h and w, which are `scale` times as large and rounded up. Alpha is resized bicubically and
-    does not touch the colour. The network sees the picture continued by repetition of its edge; the zeros that its
-    convolutions would find there, which are grey, would show in the result's borders.
+    (h, w, 4) for RGB with alpha; uint8, uint16, or floats in 0..1. It returns sr with the same dtype, range and number
+    of axes; h and w are `scale` times as large, rounded up. Alpha is resized bicubically and does not affect the
+    colour. The picture is continued beyond its edge by repeating the edge pixels, because the zeros of the network's
+    padding, which mean grey, would show at the result's borders.
 
-    scale, tile: as of load(). progress: is called with (tiles done, tiles in all) at the start and after every few
-    tiles, without those of an earlier run. kept: with what an earlier run has made; what is made now is added.
-    Raises ValueError for other arrays, UserError where memory is too little even for the smallest tiles.
+    scale, tile: as for load(). progress: called with (tiles done, tiles in all) at the start and after every few tiles,
+    without those of an earlier run. kept: finished strips of an earlier run, to which new ones are added.
+    Raises ValueError for other arrays, and UserError if memory is too small even for the smallest tiles.
     """
 
     def __init__(self, network: Network, scale: float | None = None, tile: int | None = None) -> None:
@@ -100,39 +100,39 @@ class Upscaler:
         self.batch = max(1, largest_tile() ** 2 // self.tile**2)  # tiles at a time
 
     def tile_count(self, width: int, height: int) -> int:
-        """How many tiles a picture of `width` x `height` pixels takes."""
+        """Return the number of tiles for a picture of `width` x `height` pixels."""
         across, down = (window_count(length + 2 * BORDER, self.tile, HALO) for length in (width, height))
         return across * down
 
     def network_pixels(self, width: int, height: int) -> int:
-        """How many pixels the network sees for a picture of `width` x `height`: tiles overlap, borders are added."""
+        """Return how many pixels of a `width` x `height` picture the network sees, overlaps and borders included."""
         tile_height, tile_width = tile_size(width, height, self.tile)
         seen = min(tile_height, height + 2 * BORDER) * min(tile_width, width + 2 * BORDER)  # of each tile
         return self.tile_count(width, height) * seen
 
     def with_scale(self, scale: float) -> "Upscaler":
-        """The same Upscaler for another factor of the result."""
+        """Return a copy of this Upscaler with another factor of the result."""
         other = copy.copy(self)
         other.scale = scale
         return other
 
     def seconds(self, pixels: int) -> float:
-        """About how many seconds the network takes for `pixels` (see network_pixels), extrapolated from one tile."""
+        """Estimate the seconds that the network takes for `pixels`, see network_pixels, from the time of one tile."""
         side = min(self.tile, TRIAL)
         tile = np.zeros((1, side, side, 3), np.float32)
-        self.network(tile)  # an engine prepares itself for a size when it first meets it
+        self.network(tile)  # an engine prepares itself for each new size
         start = time.perf_counter()
         self.network(tile)
         return (time.perf_counter() - start) / side**2 * pixels
 
     def __call__(self, lr: np.ndarray, progress: Progress | None = None, kept: KeptStrips | None = None) -> np.ndarray:
-        """lr -> sr, as the class describes."""
+        """Upscale lr to sr, as the class describes."""
         return np.concatenate(list(self.strips(lr, progress, kept)))
 
     def strips(
         self, lr: np.ndarray, progress: Progress | None = None, kept: KeptStrips | None = None
     ) -> Iterator[np.ndarray]:
-        """Yield the same sr in strips (rows, scale*w, ...) from top to bottom; in one where it is resampled."""
+        """Yield sr in strips (rows, scale*w, ...) from top to bottom; in a single one if it has to be resampled."""
         lr = np.asarray(lr)
         check_picture(lr)
         bands = lr if lr.ndim == 3 else lr[..., None]
@@ -150,7 +150,7 @@ class Upscaler:
             yield sr if lr.ndim == 3 else sr[..., 0]
 
     def _rgb_strips(self, lr: np.ndarray, progress: Progress | None, kept: KeptStrips | None) -> Iterable[np.ndarray]:
-        """Strips of sr for RGB: uint8 for uint8; else float32 on the scale of lr's dtype."""
+        """Return strips of sr for RGB lr, uint8 for uint8, otherwise float32 on the scale of lr's dtype."""
         white = np.iinfo(np.uint16).max if lr.dtype == np.uint16 else 1
         if lr.dtype != np.uint8:
             lr = lr.astype(np.float32) / white
@@ -160,9 +160,9 @@ class Upscaler:
         return strips if lr.dtype == np.uint8 else (strip * white for strip in strips)
 
     def _tiled_strips(self, lr: np.ndarray, progress: Progress | None, kept: KeptStrips | None) -> Iterator[np.ndarray]:
-        """Yield strips of sr at the network's own scale, for RGB as uint8, or as float32 in 0..1.
+        """Yield strips of sr at the network's own scale, for RGB lr as uint8 or as float32 in 0..1.
 
-        Where memory runs out, what has been yielded is kept, and the rest is made with less memory.
+        If memory runs out, the strips so far stay valid, and the rest is made with less memory.
         """
         eight_bits, scale = lr.dtype == np.uint8, self.network.scale
         tiling, rows_done, tiles_done = Tiling(0, self.tile, self.batch), 0, 0
@@ -170,8 +170,8 @@ class Upscaler:
         for strip, kept_tiling in kept.read(picture, scale) if kept else ():
             tiling, rows_done = kept_tiling, rows_done + len(strip) // scale
             yield strip
-        if tiling.tile**2 * tiling.batch > self.tile**2 * self.batch:  # memory is less than it was
-            tiling = self._tiling_of_the_rest(rows_done)
+        if tiling.tile**2 * tiling.batch > self.tile**2 * self.batch:  # there is less memory than in the earlier run
+            tiling = self._tiling_from(rows_done)
         tiles_in_all = tiles_left(lr, tiling, rows_done)
 
         def network(tiles: np.ndarray) -> np.ndarray:
@@ -195,15 +195,15 @@ class Upscaler:
                     yield strip
             except MemoryError:
                 self._use_less_memory()
-                tiling = self._tiling_of_the_rest(rows_done)
+                tiling = self._tiling_from(rows_done)
                 tiles_in_all = tiles_done + tiles_left(lr, tiling, rows_done)
 
-    def _tiling_of_the_rest(self, rows_done: int) -> Tiling:
-        """A Tiling of what follows these rows of lr; from a halo earlier on, since its first rows are no border."""
+    def _tiling_from(self, rows_done: int) -> Tiling:
+        """Return a Tiling of the rows after `rows_done`, which starts a halo earlier, since they are no edge."""
         return Tiling(max(0, rows_done - HALO), self.tile, self.batch)
 
     def _use_less_memory(self) -> None:
-        """Take half as many tiles at a time, or tiles half as long."""
+        """Halve the number of tiles at a time, or the side of a tile. Raises UserError if tiles are the smallest."""
         if self.batch > 1:
             self.batch //= 2
         elif self.tile // 2 > 2 * HALO:
@@ -212,7 +212,7 @@ class Upscaler:
             raise UserError(f"too little memory, even for tiles of {self.tile} pixels") from None
 
     def _alpha_strip(self, alpha: np.ndarray, top: int, bottom: int) -> np.ndarray:
-        """Rows `top` to `bottom` of the resized alpha, (rows, scale*w)."""
+        """Return rows `top` to `bottom` of the resized alpha, (rows, scale*w)."""
         first = max(0, int(top / self.scale) - REACH)  # rows of lr that these rows depend on
         last = int(bottom / self.scale) + REACH + 1
         resized = as_dtype(resize(alpha[first:last], self.scale), alpha.dtype)
@@ -220,12 +220,12 @@ class Upscaler:
 
 
 def tile_size(width: int, height: int, tile: int) -> tuple[int, int]:
-    """(height, width), at most `tile`, of tiles over a picture of `width` x `height`, with which they overlap least."""
+    """Return (height, width), each at most `tile`, with which tiles over a `width` x `height` picture overlap least."""
     return smallest_size(height, tile, HALO, BORDER), smallest_size(width, tile, HALO, BORDER)
 
 
 def tiles_left(lr: np.ndarray, tiling: Tiling, rows_done: int) -> int:
-    """How many tiles the rows behind `rows_done` of lr take."""
+    """Return the number of tiles for the rows of lr after `rows_done`."""
     height, width = len(lr) - tiling.start, lr.shape[1]
     tile_height, tile_width = tile_size(width, height, tiling.tile)
     down = sum(last > rows_done - tiling.start for _, _, last in windows(height, tile_height, HALO, BORDER))
@@ -233,19 +233,19 @@ def tiles_left(lr: np.ndarray, tiling: Tiling, rows_done: int) -> int:
 
 
 def check_picture(lr: np.ndarray) -> None:
-    """Raise ValueError where the array `lr` is none that an Upscaler takes."""
+    """Raise ValueError unless `lr` is an array that an Upscaler takes."""
     if lr.ndim not in (2, 3) or 0 in lr.shape or lr.ndim == 3 and lr.shape[2] > 4:
         raise ValueError(f"lr must be (h, w) or (h, w, 1 to 4). Received: shape={lr.shape}")
     if lr.dtype not in (np.uint8, np.uint16) and lr.dtype.kind != "f":
         raise ValueError(f"lr must be uint8, uint16 or floating point. Received: dtype={lr.dtype}")
-    if lr.dtype.kind == "f" and not (lr.min() >= 0 and lr.max() <= 1):  # so that NaN is refused, too
+    if lr.dtype.kind == "f" and not (lr.min() >= 0 and lr.max() <= 1):  # put so that NaN is refused too
         raise ValueError(f"lr must be in 0..1. Received: values from {lr.min()} to {lr.max()}")
 
 
 def visible_colour(bands: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """The colour of (h, w, 1 to 4) without its alpha; where nothing is visible, that of the nearest visible pixel.
+    """Return the colour of bands (h, w, 1 to 4) without alpha; invisible pixels get that of the nearest visible one.
 
-    The network would otherwise mix hidden colours, which are often black, into the visible border.
+    Otherwise the network would mix hidden colours, which are often black, into the visible pixels beside them.
     """
     if alpha is None:
         return bands

@@ -1,4 +1,4 @@
-"""Videos opened by their header, and read frame by frame; video.py upscales them and writes them back."""
+"""Read videos, first the header, then frame by frame; video.py upscales and writes them."""
 
 import contextlib
 import importlib.util
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from utils import UserError, reason
 
-if importlib.util.find_spec("av"):  # 104 MB that pictures do without
+if importlib.util.find_spec("av"):  # optional, 104 MB
     import av
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
-# The formats that are read, whatever the file is called. Others could make it read further files (concat, HLS).
+# The formats that are read, whatever the file is called. Others, such as concat and HLS, could name further files.
 READ = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"}
 
 
@@ -25,26 +25,26 @@ class Video(NamedTuple):
 
     path: Path
     size: tuple[int, int]  # width, height, upright
-    frames: int  # about as many; 0 where it does not say
-    rate: Fraction  # frames a second, on average
+    frames: int  # about how many; 0 if unknown
+    rate: Fraction  # average number of frames per second
 
 
 def open_video(path: str | Path, limit: int = 50_000_000) -> Video:
-    """The Video at `path`, by its header, and by its first frame, which says how it is turned.
+    """Read the header of the video at `path`, and its first frame, which says how it is rotated.
 
-    limit: pixels of a frame. Raises UserError where the file is no video, cannot be read or exceeds the limit.
+    limit: number of pixels allowed in a frame. Raises UserError if the file is no video, is unreadable or exceeds it.
     """
     path = Path(path)
     if not importlib.util.find_spec("av"):
         raise UserError(f"{path}: videos need PyAV; pip install 'av>=18,<19'")
     if not path.is_file():
         raise UserError(f"{path}: {'a folder or a device' if path.exists() else 'no such file'}; name a video")
-    with one_line(path, "unreadable video"), av.open(path, options=READ) as file:
+    with as_user_error(path, "unreadable video"), av.open(path, options=READ) as file:
         if not file.streams.video:
             raise UserError(f"{path}: holds no video")
         stream = file.streams.video[0]
         if stream.codec_context is None:
-            raise UserError(f"{path}: in a video codec that is not known")
+            raise UserError(f"{path}: its video codec is unknown")
         if not 0 < stream.width * stream.height <= limit:
             raise UserError(f"{path}: {stream.width}x{stream.height} exceeds the limit of {limit / 1e6:g} megapixels")
         rate = stream.average_rate or Fraction(0)
@@ -55,8 +55,8 @@ def open_video(path: str | Path, limit: int = 50_000_000) -> Video:
 
 
 @contextlib.contextmanager
-def one_line(path: Path, what: str) -> Iterator[None]:
-    """Turn what PyAV raises into one UserError."""
+def as_user_error(path: Path, what: str) -> Iterator[None]:
+    """Turn PyAV's exceptions into a UserError. what: the message, to which the reason is added."""
     try:
         yield
     except (av.FFmpegError, ValueError) as error:
@@ -64,25 +64,25 @@ def one_line(path: Path, what: str) -> Iterator[None]:
 
 
 def frames_of(path: Path, source: "InputContainer", stream: "av.VideoStream") -> Iterator["av.VideoFrame"]:
-    """Yield the decoded frames of a stream; those without a time are left out."""
+    """Yield the decoded frames of a stream, except those without a time."""
     for packet in _packets(path, source, stream):
-        with one_line(path, "unreadable video"):
+        with as_user_error(path, "unreadable video"):
             frames = packet.decode()
         yield from (frame for frame in frames if frame.pts is not None)
 
 
 def sound_of(path: Path, source: "InputContainer") -> Iterator[tuple[Fraction, "av.Packet[Any]"]]:
-    """Yield (dts in seconds, packet) of all sound, as it comes in the file; packets without dts are left out."""
+    """Yield (dts in seconds, packet) of all sound, in the file's order, except packets without dts."""
     for packet in _packets(path, source, *source.streams.audio) if source.streams.audio else ():
         if packet.dts is not None:
             yield packet.dts * packet.time_base, packet
 
 
 def _packets(path: Path, source: "InputContainer", *streams: "Stream") -> Iterator["av.Packet[Any]"]:
-    """Yield the packets of one or more streams, and last an empty one for each, with which decoding ends."""
+    """Yield the packets of one or more streams, and finally an empty one for each, which ends decoding."""
     packets = source.demux(streams)
     while True:
-        with one_line(path, "unreadable video"):
+        with as_user_error(path, "unreadable video"):
             packet = next(packets, None)
         if packet is None:
             return
