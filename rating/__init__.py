@@ -1,1 +1,1 @@
-"""The rating test: what study.py stands on."""
+"""What study.py needs: making a study, showing it to raters, and evaluating their answers."""

@@ -1,4 +1,4 @@
-"""What raters answered, as arrays; and which raters are left out of the report, with the reason."""
+"""The raters' answers as arrays, and which raters are left out of the report, with the reasons."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
@@ -8,22 +8,23 @@ import numpy as np
 from rating.manifest import Study
 from rating.statistics import average
 
-ENOUGH = 0.5  # of the items must have been judged
-NEAREST, HR = 2, 4  # a rater's mean opinion of nearest must be below 2 and that of HR above 4
-REPEATED = {"rating": 1, "pairs": 0.75}  # by which two answers to one item differ at most, on average
-CORRELATION = 0.75  # of a rater's opinions with the mean of the others'
+# What is required of a rater
+ENOUGH = 0.5  # at least this fraction of the items is judged
+NEAREST, HR = 2, 4  # the mean opinion of nearest is below 2 and that of HR above 4
+REPEATED = {"rating": 1, "pairs": 0.75}  # two answers to one item differ by no more than this on average
+CORRELATION = 0.75  # the rater's opinions correlate at least so much with the mean of the others'
 
 
 class Answers(NamedTuple):
-    """first, again: (raters, items) as the items of the study lie; NaN where there is no answer."""
+    """The answers of all raters, the items in the study's order; NaN for a missing answer."""
 
-    raters: list  # numbers
-    first: np.ndarray
-    again: np.ndarray
+    raters: list  # their numbers
+    first: np.ndarray  # (raters, items)
+    again: np.ndarray  # (raters, items), to the repeats
 
 
 def collect(study: Study, rows: Sequence[dict[str, Any]]) -> Answers:
-    """The Answers in the rows of the store; those to the examples left out, raters without any too."""
+    """Return the Answers in the rows of the store, without those to the examples and raters who have no others."""
     column = {item.name: number for number, item in enumerate(study.items)}
     rows = [row for row in rows if row["item"] in column]
     raters = sorted({row["rater"] for row in rows})
@@ -35,20 +36,21 @@ def collect(study: Study, rows: Sequence[dict[str, Any]]) -> Answers:
 
 
 def keep(answers: Answers, kept: Collection[int]) -> Answers:
-    """The Answers of the raters whose numbers are in `kept`."""
+    """Return the Answers of the raters whose numbers are in `kept`."""
     lines = [number for number, rater in enumerate(answers.raters) if rater in kept]
     return Answers([answers.raters[line] for line in lines], answers.first[lines], answers.again[lines])
 
 
 def sets(study: Study) -> list[str]:
-    """The names of the sets in the order of the items."""
+    """Return the names of the sets in the order of the items."""
     return list(dict.fromkeys(study.pictures[item.shown[0]]["set"] for item in study.items))
 
 
 def opinions(study: Study, first: np.ndarray, name: str) -> np.ndarray:
-    """(raters, pictures, methods) of the set called `name`: ratings, or in pairs how often a method was preferred.
+    """Return each rater's opinions of the set `name`, (raters, pictures, methods); NaN if there is none.
 
-    The latter: of a rater's comparisons of a method with the others, on one picture, the share won; a tie is a half.
+    first: as in Answers. An opinion is a rating, or in pairs the share of its comparisons on this picture that the
+    method has won; a tie counts as a half.
     """
     pictures: dict[str, int] = {}
     cells = []
@@ -72,7 +74,7 @@ def opinions(study: Study, first: np.ndarray, name: str) -> np.ndarray:
 
 
 def mean_opinion(study: Study, first: np.ndarray, method: str) -> np.ndarray | None:
-    """(raters,): the mean of a method over all sets; None where the study has no such method."""
+    """Return each rater's mean opinion of `method` over all sets, (raters,); None if the study lacks the method."""
     if method not in study.methods:
         return None
     column = study.methods.index(method)
@@ -80,7 +82,7 @@ def mean_opinion(study: Study, first: np.ndarray, method: str) -> np.ndarray | N
 
 
 def correlation_with_others(first: np.ndarray) -> np.ndarray:
-    """(raters,): of a rater's opinions with the mean of all the others'; NaN where it cannot be told."""
+    """Return the correlation of each rater's opinions with the mean of the others', (raters,); NaN if undefined."""
     result = np.full(len(first), np.nan)
     for rater, own in enumerate(first):
         others = np.delete(first, rater, axis=0)
@@ -93,9 +95,10 @@ def correlation_with_others(first: np.ndarray) -> np.ndarray:
 
 
 def screen(study: Study, answers: Answers) -> list[dict[str, Any]]:
-    """[{"rater", "judged", "nearest", "hr", "repeated", "correlation", "reasons"}]; a rater without reasons is kept.
+    """Check every rater against the requirements; one without "reasons" to be left out is kept.
 
-    Of pairs, "nearest" is the share that it won, and must be below a half.
+    Returns [{"rater", "judged", "nearest", "hr", "repeated", "correlation", "reasons"}]. In pairs, "nearest" is the
+    share of comparisons that nearest has won, which must be below a half.
     """
     rating, nothing = study.kind == "rating", np.full(len(answers.raters), np.nan)
     nearest, hr = (mean_opinion(study, answers.first, method) for method in ("nearest", "HR"))

@@ -1,4 +1,4 @@
-"""The picture of a report: distribution, mean opinion and average rank of each method, a row for each set."""
+"""The figure of a report: distribution, mean opinion and average rank of each method, one row per set."""
 
 import io
 from typing import Any
@@ -11,11 +11,11 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 
-COLOURS = ["#b2182b", "#ef8a62", "#dddddd", "#92c5de", "#2166ac"]  # bad to excellent, for colour-blind eyes too
+COLOURS = ["#b2182b", "#ef8a62", "#dddddd", "#92c5de", "#2166ac"]  # bad to excellent; safe for colour-blind readers
 
 
 def draw(results: list[dict[str, Any]], kind: str) -> bytes:
-    """PNG bytes. results: [{"set", "methods": [rows as of rating.report]}]."""
+    """Draw the figure and return it as PNG. results: the entry "sets" of analyse(). kind: of the study."""
     heights = [0.9 + 0.32 * len(result["methods"]) for result in results]
     figure, axes = plt.subplots(
         len(results), 3, figsize=(11, sum(heights)), squeeze=False, layout="constrained", height_ratios=heights
@@ -39,7 +39,7 @@ def draw(results: list[dict[str, Any]], kind: str) -> bytes:
 
 
 def draw_distribution(axis: Axes, rows: list[dict[str, Any]], kind: str) -> None:
-    """A bar a method: the share of each answer, in percent."""
+    """Draw a bar for each method: the share of each answer, in percent."""
     shares = np.array([row["distribution"] for row in rows], float)
     shares = 100 * shares / np.maximum(shares.sum(1, keepdims=True), 1)
     colours = COLOURS if kind == "rating" else COLOURS[::2]
@@ -53,7 +53,7 @@ def draw_distribution(axis: Axes, rows: list[dict[str, Any]], kind: str) -> None
 
 
 def draw_means(axis: Axes, rows: list[dict[str, Any]], kind: str) -> None:
-    """A point a method: its mean, with its interval and the paper's mean."""
+    """Draw a point for each method: its mean, with its interval and the paper's mean."""
     places = np.arange(len(rows))
     for place, row in zip(places, rows):
         if row["low"] is not None:

@@ -1,4 +1,4 @@
-"""Makes a study: pictures of methods under opaque names, and the manifest that says which is which."""
+"""Make a study: the methods' pictures under opaque names, and the manifest that says which is which."""
 
 import functools
 import hashlib
@@ -22,23 +22,23 @@ from pictures import cut_to_multiple, find_pictures, read_picture, resize
 from rating.manifest import FORMAT, fraction
 from utils import PARTIAL, UserError, make_folder
 
-EXAMPLES = 20  # pictures to learn the scale from, at most (paper, section 3.3: 20)
-SCALE = 4  # by which the examples of "bad" are reduced and enlarged
+EXAMPLES = 20  # largest number of pictures to learn the scale from (paper, section 3.3: 20)
+SCALE = 4  # factor by which the examples of "bad" are reduced and enlarged
 PLAIN = re.compile(r"\w[\w .+()-]{0,59}")  # names that a table, a file and a page can show
 
 
 class Scene(NamedTuple):
-    """One picture of a set by every method; `load` gives {method: uint8 (h, w) or (h, w, 3)}."""
+    """One picture of a set, by every method."""
 
     set: str
     picture: str
-    load: Callable
+    load: Callable  # returns {method: uint8 (h, w) or (h, w, 3)}
 
 
 def scenes_of_folders(folders: Mapping[str, str | Path]) -> list[Scene]:
-    """[Scene] of {method: folder}: pictures of one name belong together, whatever their format; subfolders are sets.
+    """Return the scenes of {method: folder}. Pictures with the same name belong together; subfolders are sets.
 
-    Raises UserError where a method lacks a picture.
+    Raises UserError if a method lacks a picture, or has two of the same name in different formats.
     """
     found: dict[str, dict[Path, Path]] = {}
     for method, folder in folders.items():
@@ -62,7 +62,7 @@ def scenes_of_folders(folders: Mapping[str, str | Path]) -> list[Scene]:
 
 
 def read_all(paths: Mapping[str, Path]) -> dict[str, np.ndarray]:
-    """{method: picture} of {method: path}. Raises UserError where they are not of one size."""
+    """Read {method: path} as {method: uint8 (h, w) or (h, w, 3)}. Raises UserError if their sizes differ."""
     pictures = {method: read_picture(path, grey=True) for method, path in paths.items()}
     sizes = {method: picture.shape[1::-1] for method, picture in pictures.items()}
     for method, size in sizes.items():
@@ -74,14 +74,14 @@ def read_all(paths: Mapping[str, Path]) -> dict[str, np.ndarray]:
 
 
 def scenes_of_examples(folder: str | Path) -> list[Scene]:
-    """[Scene] of pictures to learn the scale from: nearest is bad, HR is excellent (paper, section 3.3)."""
+    """Return scenes to learn the scale from: nearest is bad, HR is excellent (paper, section 3.3)."""
     return [
         Scene("examples", path.stem, functools.partial(read_example, path)) for path in find_pictures(folder)[:EXAMPLES]
     ]
 
 
 def read_example(path: Path) -> dict[str, np.ndarray]:
-    """{"nearest": sr, "HR": hr}, uint8 (h, w, 3), of one example. Raises UserError."""
+    """Return {"nearest": sr, "HR": hr} of an example, uint8 (h, w, 3). Raises UserError if it cannot be used."""
     hr = cut_to_multiple(read_picture(path), SCALE)
     if not hr.size:
         raise UserError(f"{path}: is too small for an example")
@@ -89,7 +89,7 @@ def read_example(path: Path) -> dict[str, np.ndarray]:
 
 
 def drawn(scenes: Sequence[Scene], count: int, seed: int) -> list[Scene]:
-    """At most `count` scenes of each set, drawn by the seed, in their old order; all of them without a count."""
+    """Return `count` scenes of each set, drawn by `seed`, in their old order; all of them if `count` is 0."""
     chosen = []
     for name in dict.fromkeys(scene.set for scene in scenes):
         members = [scene for scene in scenes if scene.set == name]
@@ -99,19 +99,21 @@ def drawn(scenes: Sequence[Scene], count: int, seed: int) -> list[Scene]:
 
 
 def check_new(folder: str | Path) -> None:
-    """Raise UserError where there is something already, for a study is never overwritten."""
+    """Raise UserError if `folder` exists, because a study is never overwritten."""
     if os.path.lexists(folder):
         raise UserError(f"{folder}: exists already and is left as it is; choose another name")
 
 
 def check_names(kind: str, scenes: Sequence[Scene], methods: Collection[str]) -> None:
-    """Raise UserError where a name cannot be shown, or where methods are missing that this kind of study needs."""
+    """Raise UserError if a name cannot be shown, or methods are missing that this kind of study needs."""
     for name in [*methods, *{scene.set for scene in scenes}]:
         if not PLAIN.fullmatch(name):
-            raise UserError(f"{name}: as a name of a method or a set, only letters, digits, spaces and . _ + - ( )")
+            raise UserError(
+                f"{name}: only letters, digits, spaces and . _ + - ( ) may be in the name of a method or set"
+            )
     needed = 2 if kind == "rating" else 3
     if len(methods) < needed:
-        raise UserError(f"{', '.join(methods)}: a study of this kind needs {needed} methods or more, HR counted")
+        raise UserError(f"{', '.join(methods)}: a study of this kind needs at least {needed} methods, including HR")
     if kind == "pairs" and "HR" not in methods:
         raise UserError("pairs are compared with the original: add HR=FOLDER")
 
@@ -124,9 +126,9 @@ def make_study(
     sources: Mapping[str, str],
     examples: Sequence[Scene],
 ) -> int:
-    """Write a study to `folder`, all of it or nothing; the number of items.
+    """Write a study to `folder`, all of it or nothing; return the number of items.
 
-    sources: {method: where its pictures come from}. Raises UserError where `folder` exists.
+    sources: {method: where its pictures come from}. Raises UserError if `folder` exists or cannot be written.
     """
     folder = Path(folder)
     check_new(folder)
@@ -165,21 +167,26 @@ def make_study(
 
 
 def write_scene(folder: Path, scene: Scene, pictures: dict[str, Any]) -> dict[str, str]:
-    """Write the pictures of a scene as PNG under random names and note them in `pictures`; {method: name}."""
+    """Write the pictures of a scene as PNG under random names, add them to `pictures`, and return {method: name}."""
     names = {}
     for method, picture in scene.load().items():
         name = names[method] = secrets.token_hex(8)
         content = iio.imwrite("<bytes>", picture, plugin="pillow", extension=".png")
         (folder / "pictures" / f"{name}.png").write_bytes(content)
         height, width = picture.shape[:2]
-        facts = {"set": scene.set, "picture": scene.picture, "method": method}
-        facts["sha256"] = hashlib.sha256(content).hexdigest()
-        pictures[name] = facts | {"width": width, "height": height}
+        pictures[name] = {
+            "set": scene.set,
+            "picture": scene.picture,
+            "method": method,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "width": width,
+            "height": height,
+        }
     return names
 
 
 def items_of(kind: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What is judged of a scene: each picture; or each two of them, beside the original. names: {method: name}."""
+    """Return the items of a scene: each picture, or each pair with the original. names: {method: name}."""
     if kind == "rating":
         return [{"name": name, "shown": [name]} for name in names.values()]
     rivals = [name for method, name in names.items() if method != "HR"]
@@ -188,7 +195,7 @@ def items_of(kind: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def examples_of(kind: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The examples of a scene with their answers: nearest is 1 and HR 5; of a pair, the original itself is closer."""
+    """Return the examples of a scene with their answers: nearest is 1, HR is 5; in a pair the original is closer."""
     nearest, hr = names["nearest"], names["HR"]
     if kind == "rating":
         return [{"name": nearest, "shown": [nearest], "answer": 1}, {"name": hr, "shown": [hr], "answer": 5}]

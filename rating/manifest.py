@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from utils import UserError
 
-FORMAT = 1
-REPEATS = 0.08  # of the items are shown twice, to see how steady a rater is
+FORMAT = 1  # of study.json
+REPEATS = 0.08  # fraction of the items that are shown twice, to see how consistent a rater is
 KINDS = {"rating": "one picture at a time, rated 1 (bad) to 5 (excellent)", "pairs": "which is closer to the original?"}
 
 
@@ -21,15 +21,15 @@ class Item(NamedTuple):
 
 
 class Showing(NamedTuple):
-    """An item as a rater meets it."""
+    """An item as it is shown to a rater."""
 
     item: Item
-    repeat: int  # 0, and 1 for the second time
-    flipped: bool  # first and second of a pair have changed places
+    repeat: int  # 0, or 1 the second time
+    flipped: bool  # whether first and second of a pair have changed places
 
 
 class Study(NamedTuple):
-    """The manifest of a study, read.
+    """The contents of a study's manifest.
 
     pictures: {name: {"set", "picture", "method", "sha256", "width", "height"}}.
     """
@@ -43,25 +43,24 @@ class Study(NamedTuple):
     examples: list
 
     def path(self, name: str) -> Path:
-        """Where the picture with this opaque name is."""
+        """Return the path of the picture with this opaque name."""
         return self.folder / "pictures" / f"{name}.png"
 
     @property
     def database(self) -> Path:
-        """Where the ratings are."""
+        """The path of the file with the ratings."""
         return self.folder / "ratings.sqlite"
 
 
 def read_study(folder: str | Path) -> Study:
-    """The Study in `folder`. Raises UserError where there is none, or none that can be read."""
+    """Read the study in `folder`. Raises UserError if there is none, or it cannot be read."""
     path = Path(folder, "study.json")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT or manifest["kind"] not in KINDS:
             raise ValueError("another format")
         items, examples = ([Item(**item) for item in manifest[part]] for part in ("items", "examples"))
-        fields = (manifest[name] for name in ("kind", "seed", "methods", "pictures"))
-        kind, seed, methods, pictures = fields
+        kind, seed, methods, pictures = (manifest[name] for name in ("kind", "seed", "methods", "pictures"))
         for item in items + examples:
             for name in item.shown:
                 pictures[name]["sha256"]
@@ -73,12 +72,12 @@ def read_study(folder: str | Path) -> Study:
 
 
 def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def check_pictures(study: Study) -> None:
-    """Raise UserError where a picture is missing or is not the one that the study was made with."""
+    """Raise UserError if a picture is missing or is not the one that the study was made with."""
     for name, picture in study.pictures.items():
         path = study.path(name)
         if not path.is_file():
@@ -88,16 +87,16 @@ def check_pictures(study: Study) -> None:
 
 
 def fraction(*words: object) -> float:
-    """A number in [0, 1) that follows from `words` alone, on any machine and with any version of any library."""
+    """Hash `words` to a number in [0, 1), the same on any machine and with any version of any library."""
     digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def showings(study: Study, rater: int) -> list[Showing]:
-    """[Showing]: everything that `rater` (a number) is shown, in order; it follows from the seed and the number.
+    """Return everything that rater number `rater` is shown, in order; it depends only on the seed and the number.
 
-    The examples come first, then all items in random order. A repeat comes in the second half and is of an item of
-    the first third, so that at least a sixth of the study lies between the two.
+    The examples come first, then all items in random order. An item of the first third is repeated in the second half,
+    so that at least a sixth of the study lies between the two.
     """
 
     def draw(item: Item, what: str) -> float:

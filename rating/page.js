@@ -1,5 +1,5 @@
-// Shows what the server says comes next, at one picture pixel a device pixel, and sends the answer.
-// Nothing is kept here: after a refresh, or in another browser, the server says where to go on.
+// Shows what the server says comes next, at one picture pixel per device pixel, and sends the answer.
+// Nothing is kept here: after a refresh, or in another browser, the server says where to continue.
 "use strict";
 
 const KINDS = {
@@ -32,7 +32,7 @@ const CARDS = {
     "address goes on here, on another day or in another browser too.", "Go on"],
   "end": ["Done. Thank you!", () => "Your answers are stored. You may close this page.", ""],
 };
-const BLANK = 300; // milliseconds of grey between pictures, so that they are judged and not compared
+const BLANK = 300; // milliseconds of grey between pictures, so that each is judged by itself
 const RETRY = 2000; // milliseconds
 const here = location.pathname.replace(/\/$/, "");
 const find = selector => document.querySelector(selector);
@@ -44,7 +44,7 @@ function trouble(line) {
   find("#trouble").textContent = line;
 }
 
-/** The reply's JSON, asked for again and again until the server answers; null where it refuses. */
+/** Return the reply's JSON, asking again until the server answers; null if it refuses. */
 async function ask(path, options) {
   for (;;) {
     try {
@@ -60,7 +60,7 @@ async function ask(path, options) {
   }
 }
 
-/** The pictures of a step, loaded; those of the next one are loaded while this one is looked at. */
+/** Return the loaded pictures of a step. */
 async function load(step) {
   const count = KINDS[state.kind].captions.length;
   const images = Array.from({length: count}, (_, place) => {
@@ -83,9 +83,9 @@ async function loaded(step) {
   }
 }
 
-/** A canvas with exactly the device pixels that it covers, the middle of the picture in it, pixel for pixel.
+/** Return a canvas that shows the middle of the picture, pixel for pixel.
  *
- * A picture laid out at size / devicePixelRatio is resampled where that is no whole number of 64ths (a ratio of 1.5).
+ * An <img> of size / devicePixelRatio would be resampled if that is no multiple of 1/64, as with a ratio of 1.5.
  */
 function canvasOf(image) {
   const canvas = document.createElement("canvas");
@@ -100,7 +100,7 @@ function canvasOf(image) {
   });
   try {
     watcher.observe(canvas, {box: "device-pixel-content-box"});
-  } catch { // Safari does not know that box; its ratios are whole
+  } catch { // Safari does not support that box, but its ratios are whole numbers
     watcher.observe(canvas);
   }
   return canvas;
@@ -156,7 +156,7 @@ async function show() {
     button.classList.toggle("expected", state.answer === number + 1);
   });
   shownAt = performance.now();
-  if (step + 1 < state.steps) ahead[step + 1] = loaded(step + 1);
+  if (step + 1 < state.steps) ahead[step + 1] = loaded(step + 1); // while this one is looked at
 }
 
 async function answer(value) {
@@ -165,11 +165,11 @@ async function answer(value) {
   const sent = {
     step: state.step, value, seconds: (performance.now() - shownAt) / 1000, pixel_ratio: ratio,
     screen: [Math.round(screen.width * ratio), Math.round(screen.height * ratio)],
-    room: [width, height], // device pixels that a picture has
+    room: [width, height], // device pixels available to a picture
   };
   clear();
   const options = {method: "POST", body: JSON.stringify(sent), headers: {"Content-Type": "application/json"}};
-  // refused, because another window was faster: the server says where to go on
+  // If it is refused because another window was faster, the server says where to continue.
   state = await ask("/answer", options) || await ask("/state");
   if (state) show();
 }
@@ -181,7 +181,7 @@ function dismiss() {
 }
 
 document.addEventListener("keydown", event => {
-  if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return; // a key held down is one answer
+  if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return; // a key held down counts once
   if (event.key === " " || event.key === "Enter") {
     if (!find("#card").hidden) { event.preventDefault(); dismiss(); }
     return;

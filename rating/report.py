@@ -1,8 +1,6 @@
-"""Writes the report of a study: Markdown, one HTML file, a picture, CSV and JSON."""
+"""Write the report of a study: Markdown, a single HTML file, a figure, CSV and JSON."""
 
 import base64
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -11,6 +9,7 @@ from typing import Any
 
 import markdown
 
+from evaluation.tables import as_csv
 from rating.figure import draw
 from rating.manifest import Study, read_study
 from rating.results import analyse
@@ -24,7 +23,10 @@ th, td {padding: 2px 10px; border-bottom: 1px solid #ccc; text-align: left}"""
 
 
 def write_report(folder: str | Path, everyone: bool = False) -> str:
-    """Write FOLDER/report from the ratings so far; a line that says so. Raises UserError where there are none."""
+    """Write FOLDER/report from the ratings so far, and return a line for the user. Raises UserError without ratings.
+
+    everyone: keep raters who would be left out.
+    """
     study = read_study(folder)
     if not study.database.is_file():
         raise UserError(f"{folder}: nobody has rated yet; python study.py serve {folder}")
@@ -33,7 +35,7 @@ def write_report(folder: str | Path, everyone: bool = False) -> str:
     store.close()
     results = analyse(study, rows, everyone)
     if not results["screening"]:
-        raise UserError(f"{folder}: no ratings yet, but to the examples; python study.py serve {folder}")
+        raise UserError(f"{folder}: no ratings yet, except of the examples; python study.py serve {folder}")
     if not results["raters"]:
         reasons = "; ".join(sorted({reason for line in results["screening"] for reason in line["reasons"]}))
         raise UserError(f"{folder}: every rater would be left out ({reasons}); --everyone keeps them")
@@ -52,18 +54,18 @@ def write_report(folder: str | Path, everyone: bool = False) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number in a table; empty where there is none."""
+    """Return a number for a table, empty for None."""
     return "" if value is None else f"{value:.{digits}f}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Lines of a Markdown table."""
+    """Return the lines of a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return ["", *(f"| {' | '.join(map(str, line))} |" for line in lines), ""]
 
 
 def as_markdown(results: dict[str, Any]) -> str:
-    """The report. A dict of results as analyse() gives it."""
+    """Return the report as Markdown. results: from analyse()."""
     rating = results["kind"] == "rating"
     lines = [f"# {'Mean opinion' if rating else 'Preference'}", ""]
     left_out = results["raters_left_out"]
@@ -81,7 +83,7 @@ def as_markdown(results: dict[str, Any]) -> str:
 
 
 def means(result: dict[str, Any], rating: bool) -> list[str]:
-    """Lines of the table of means, the best method first."""
+    """Return the lines of the table of means, the best method first."""
     shown = ["1", "2", "3", "4", "5"] if rating else ["other closer", "tie", "closer"]
     kind = ["mean opinion", "95 % interval", "paper"] if rating else ["share preferred", "95 % interval", "strength"]
     rows = []
@@ -93,9 +95,9 @@ def means(result: dict[str, Any], rating: bool) -> list[str]:
 
 
 def comparison(found: dict[str, Any] | None) -> list[str]:
-    """Lines that tell Friedman's test and those of the pairs of methods."""
+    """Return the lines on Friedman's test and on the tests of each pair of methods."""
     if found is None:
-        return ["No tests: they need three raters or more who judged every method, and three methods.", ""]
+        return ["No tests: they need at least three raters who judged every method, and three methods.", ""]
     lines = [
         f"Friedman's test over {found['raters']} raters: chi2 = {number(found['chi2'])}, p {probability(found['p'])}."
     ]
@@ -111,54 +113,58 @@ def comparison(found: dict[str, Any] | None) -> list[str]:
     ]
     if found["raters"] < enough_to_differ(len(rows)):
         enough = enough_to_differ(len(rows))
-        lines += ["", f"Two of these methods can differ at 5 % with {enough} raters or more, and not with so few."]
+        lines += ["", f"Two of these methods can differ at 5 % only with {enough} raters or more."]
     return lines + table(["methods", "difference", "p (Wilcoxon)", "p (Holm)", "differ at 5 %"], rows)
 
 
 def enough_to_differ(pairs: int) -> int:
-    """The fewest raters with whom Wilcoxon's p, after Holm over `pairs`, can be below 5 %: the smallest is 2 / 2^n."""
+    """Return the fewest raters n with whom Wilcoxon's p, at least 2 / 2^n, can be below 5 % after Holm over `pairs`."""
     return 2 + math.floor(math.log2(pairs / 0.05))
 
 
-def probability(p: float) -> str:
-    """A p-value in words."""
-    return "not defined" if p is None else "< 0.0001" if p < 0.0001 else f"= {p:.4f}"
+def probability(p: float | None) -> str:
+    """Return a p-value as text that follows the letter p."""
+    if p is None:
+        return "not defined"
+    return "< 0.0001" if p < 0.0001 else f"= {p:.4f}"
 
 
 def notes(results: dict[str, Any], rating: bool) -> list[str]:
-    """What may be concluded, as a list."""
+    """Return the list of what may be concluded from the results."""
     lines = [
         "- Intervals are for other raters and other pictures of the same kind: a bootstrap over both together. There "
         "is none with fewer than two of either.",
-        "- The tests compare the raters' means, so they speak of other raters and of these very pictures.",
+        "- The tests compare the raters' means, so they are about other raters but these very pictures.",
         "- A set of few pictures says little about other pictures, however many people rate it.",
     ]
     if rating:
         lines.append(
-            "- The paper's numbers are of 26 other people, other screens and other pictures in between: compare "
+            "- The paper's numbers come from 26 other people, other screens and other pictures in between: compare "
             "orders and distances, not the numbers themselves."
         )
     else:
-        lines.append("- Strength is Bradley and Terry's: a difference of 1 is preferred 73 % of the time.")
+        lines.append("- Strength is Bradley and Terry's: a method that is 1 stronger is preferred 73 % of the time.")
     if results["raters"] < ENOUGH_RATERS:
-        lines.append(f"- Raters are few here ({results['raters']}): ITU-R BT.500 asks for {ENOUGH_RATERS} or more.")
+        lines.append(f"- There are few raters ({results['raters']}): ITU-R BT.500 asks for {ENOUGH_RATERS} or more.")
     return lines
 
 
 def screening(lines: list[dict[str, Any]]) -> list[str]:
-    """Lines of the table of raters: what they were screened by, and who was left out."""
+    """Return the lines of the table of raters: what they were screened by, and who was left out."""
     header = ["rater", "judged", "nearest", "HR", "repeats differ by", "correlation", "kept"]
     rows = []
     for line in lines:
-        facts = [number(line[name]) for name in ("nearest", "hr", "repeated", "correlation")]
+        values = [number(line[name]) for name in ("nearest", "hr", "repeated", "correlation")]
         reasons = "; ".join(line["reasons"])
-        kept = f"no: {reasons}" if not line["kept"] else f"yes, though {reasons}" if reasons else "yes"
-        rows.append([line["rater"], f"{line['judged']:.0%}", *facts, kept])
+        kept = "yes"
+        if reasons:
+            kept = f"yes, though {reasons}" if line["kept"] else f"no: {reasons}"
+        rows.append([line["rater"], f"{line['judged']:.0%}", *values, kept])
     return table(header, rows)
 
 
 def repeats_and_screens(results: dict[str, Any]) -> list[str]:
-    """Lines on the items shown twice and on the raters' screens."""
+    """Return the lines on the items shown twice and on the raters' screens."""
     repeated, screens = results["repeats"], results["screens"]
     lines = []
     if repeated["count"]:
@@ -167,13 +173,13 @@ def repeats_and_screens(results: dict[str, Any]) -> list[str]:
             f"difference is {number(repeated['difference'])} and the mean shift {repeated['mean_shift']:+.2f}.",
             "",
         ]
-    for title, counts in (("Device pixels a CSS pixel", screens["pixel_ratios"]), ("Screens", screens["screens"])):
+    for title, counts in (("Device pixels per CSS pixel", screens["pixel_ratios"]), ("Screens", screens["screens"])):
         lines.append(f"{title}: {', '.join(f'{name} ({count} answers)' for name, count in counts.items())}.")
     return lines + [f"Pictures that did not fit and were cropped: {screens['cropped']:.0%}."]
 
 
 def as_html(text: str, picture: bytes) -> str:
-    """One file that needs no other: the Markdown rendered, the picture within."""
+    """Return the report as a single HTML file. text: the Markdown. picture: the figure as PNG."""
     body = markdown.markdown(text, extensions=["tables"])
     data = base64.b64encode(picture).decode()
     body = body.replace('src="report.png"', f'src="data:image/png;base64,{data}"')
@@ -182,7 +188,7 @@ def as_html(text: str, picture: bytes) -> str:
 
 
 def methods_table(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of methods.csv."""
+    """Return the rows of methods.csv."""
     labels = ["1", "2", "3", "4", "5"] if results["kind"] == "rating" else ["other_closer", "tie", "closer"]
     rows = []
     for result in results["sets"]:
@@ -193,24 +199,17 @@ def methods_table(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def ratings_table(study: Study, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of ratings.csv: every answer, examples left out, with the methods named and the raters numbered."""
+    """Return the rows of ratings.csv: every answer but those to examples, with the methods' names and raters' numbers.
+
+    The two methods of a pair are separated by " | ".
+    """
     shown = {item.name: [study.pictures[name] for name in item.shown] for item in study.items}
     result = []
     for row in rows:
         if row["item"] in shown:
             pictures = shown[row["item"]]
-            methods = " | ".join(pictures[place]["method"] for place in ([0, 2] if len(pictures) > 1 else [0]))
-            facts = {"set": pictures[0]["set"], "picture": pictures[0]["picture"], "method": methods}
-            result.append(
-                {"rater": row["rater"]} | facts | {k: v for k, v in row.items() if k not in ("rater", "item")}
-            )
+            methods = " | ".join(picture["method"] for picture in pictures[::2])  # without the original between them
+            described = {"set": pictures[0]["set"], "picture": pictures[0]["picture"], "method": methods}
+            answer = {name: value for name, value in row.items() if name not in ("rater", "item")}
+            result.append({"rater": row["rater"]} | described | answer)
     return result
-
-
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """The rows as CSV, every column."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -1,4 +1,4 @@
-"""The results of a study as one dict, which the report prints and JSON keeps."""
+"""The results of a study as one dict, from which the report is written."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ LIMITS = {"rating": (1, 5), "pairs": (0, 1)}
 
 
 def analyse(study: Study, rows: list[dict[str, Any]], everyone: bool = False) -> dict[str, Any]:
-    """All results of a study from the rows of its store; without anybody left out where `everyone` is true."""
+    """Return all results of a study from the rows of its store. everyone: keep raters who would be left out."""
     answers = collect(study, rows)
     screening = screen(study, answers)
     for line in screening:
@@ -42,7 +42,10 @@ def analyse(study: Study, rows: list[dict[str, Any]], everyone: bool = False) ->
 
 
 def methods_of_set(study: Study, first: np.ndarray, name: str, values: np.ndarray) -> list[dict[str, Any]]:
-    """[{"method", "mean", "low", "high", "rank", "distribution", "paper" or "strength"}], as the methods lie."""
+    """Return [{"method", "mean", "low", "high", "rank", "distribution", "paper" or "strength"}] in the study's order.
+
+    first: as in Answers. name: of the set. values: its opinions.
+    """
     mean, low, high = mean_with_interval(values, LIMITS[study.kind], study.seed)
     rank = average_rank(values)
     counts, comparisons = distribution(study, first, name)
@@ -60,9 +63,9 @@ def methods_of_set(study: Study, first: np.ndarray, name: str, values: np.ndarra
 
 
 def distribution(study: Study, first: np.ndarray, name: str) -> tuple[list[list[int]], list[tuple[int, int, int]]]:
-    """(how often each method got each answer, [(first, second, value)] of the comparisons) of one set.
+    """Return how often each method of the set `name` got each answer, and [(first, second, value)] of its comparisons.
 
-    Of ratings 1 to 5; of pairs: the other was closer, a tie, this one was closer.
+    The answers are the ratings 1 to 5, or in pairs: the other was closer, a tie, this one was closer.
     """
     counts = np.zeros((len(study.methods), 5 if study.kind == "rating" else 3), int)
     comparisons: list[tuple[int, int, int]] = []
@@ -82,7 +85,7 @@ def distribution(study: Study, first: np.ndarray, name: str) -> tuple[list[list[
 
 
 def repeats(answers: Answers) -> dict[str, Any]:
-    """How the second answers to an item differ from the first ones: {"count", "same", "difference", "mean_shift"}."""
+    """Compare second answers to an item with the first ones; return {"count", "same", "difference", "mean_shift"}."""
     shift = (answers.again - answers.first)[~np.isnan(answers.again - answers.first)]
     if not len(shift):
         return {"count": 0, "same": None, "difference": None, "mean_shift": None}
@@ -95,7 +98,7 @@ def repeats(answers: Answers) -> dict[str, Any]:
 
 
 def screens(study: Study, rows: list[dict[str, Any]], raters: Sequence[int]) -> dict[str, Any]:
-    """What the page was seen on: pixel ratios and screens with their numbers of answers, and the share cropped."""
+    """Return the pixel ratios and screens with their numbers of answers, and the share of cropped pictures."""
     rows = [row for row in rows if row["rater"] in raters]
     shown = {item.name: study.pictures[item.shown[0]] for item in study.items + study.examples}
     cropped = 0
@@ -108,7 +111,7 @@ def screens(study: Study, rows: list[dict[str, Any]], raters: Sequence[int]) -> 
 
 
 def without_nan(value: Any) -> Any:
-    """The same with None for NaN, which JSON does not know, and numbers as Python's."""
+    """Return a copy of `value` with None for NaN, which JSON does not have, and Python's floats for NumPy's."""
     if isinstance(value, dict):
         return {key: without_nan(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The page for raters: an address for each, which shows its pictures one after another and takes the answers."""
+"""The server of the page for raters: each has an address, which shows one picture after another and takes answers."""
 
 import contextlib
 import functools
@@ -20,11 +20,11 @@ from rating.manifest import Study, check_pictures, read_study, showings
 from rating.store import Store
 from utils import UserError, listen
 
-PAUSE_EVERY = 60  # answers between breaks
+PAUSE_EVERY = 60  # number of answers between breaks
 LARGEST_ANSWER = 1000  # bytes
-HIGHEST = {"rating": 5, "pairs": 3}
+HIGHEST = {"rating": 5, "pairs": 3}  # {kind: highest answer}
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-HEADERS = {  # nothing from elsewhere, and the address, which is the rater's key, is told to nobody
+HEADERS = {  # nothing is loaded from elsewhere, and the address, which is the rater's key, is sent to nobody
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "Referrer-Policy": "no-referrer",
@@ -33,14 +33,14 @@ HEADERS = {  # nothing from elsewhere, and the address, which is the rater's key
 
 
 class Session:
-    """What one rater sees of a study: `step` counts from 0 through the examples and all showings."""
+    """One rater's way through a study: `step` counts the showings from 0 on, examples included."""
 
     def __init__(self, study: Study, store: Store, rater: int) -> None:
         self.study, self.store, self.rater = study, store, rater
         self.showings = showings(study, rater)
 
     def state(self) -> dict[str, Any]:
-        """What the page shows next; of the items, nothing but how many there are."""
+        """Return what the page shows next. It tells nothing about the items but their number."""
         step, examples, steps = self.store.count(self.rater), len(self.study.examples), len(self.showings)
         rated, card = step - examples, None
         if step == steps:
@@ -54,11 +54,11 @@ class Session:
         answer = self.showings[step].item.answer if step < examples else None
         if answer and self.showings[step].flipped:
             answer = HIGHEST[self.study.kind] + 1 - answer
-        facts = {"kind": self.study.kind, "step": step, "steps": steps, "examples": examples}
-        return facts | {"answer": answer, "card": card}
+        counts = {"step": step, "steps": steps, "examples": examples}
+        return {"kind": self.study.kind} | counts | {"answer": answer, "card": card}
 
     def picture(self, step: int, place: int) -> Path | None:
-        """The path of a picture of a step; None beyond the next one, which the page loads ahead."""
+        """Return the path of a picture of `step`; None beyond the next step, whose pictures the page loads ahead."""
         if step > min(self.store.count(self.rater) + 1, len(self.showings) - 1):
             return None
         showing = self.showings[step]
@@ -66,7 +66,7 @@ class Session:
         return self.study.path(shown[place]) if place < len(shown) else None
 
     def answer(self, step: int, value: int, seen: dict[str, Any]) -> None:
-        """Keep an answer. Raises HTTPException where it is not the step's turn, or another answer is kept already."""
+        """Store an answer. Raises HTTPException if it is not the step's turn, or it has another answer already."""
         due, examples = self.store.count(self.rater), len(self.study.examples)
         if step > due or step >= len(self.showings):
             raise HTTPException(409, f"step {step} has not been shown; the next one is {due}")
@@ -80,7 +80,7 @@ class Session:
 
 
 def read_answer(body: bytes, kind: str) -> tuple[int, int, dict[str, Any]]:
-    """(step, value, seen) of what the page sent. Raises HTTPException where it is not of that form."""
+    """Parse what the page sent into (step, value, seen). Raises HTTPException if it has another form."""
     try:
         sent = json.loads(body)
         step, value = sent["step"], sent["value"]
@@ -98,12 +98,12 @@ def read_answer(body: bytes, kind: str) -> tuple[int, int, dict[str, Any]]:
 
 
 def reply(content: str | bytes, kind: str = "text/plain", status: int = 200, cache: str = "no-store") -> Response:
-    """A reply with the headers that all have: nothing from elsewhere, nothing kept."""
+    """Return a reply with the headers that all replies have."""
     return Response(content, status, HEADERS | {"Cache-Control": cache}, media_type=kind)
 
 
 def application(study: Study, store: Store) -> Starlette:
-    """The Starlette application that serves a study."""
+    """Return the Starlette application that serves a study."""
 
     @functools.cache
     def session_of(rater: int) -> Session:
@@ -149,8 +149,8 @@ def application(study: Study, store: Store) -> Starlette:
         return reply(f"{error.detail}\n", status=error.status_code)
 
     def broken(request: Request, error: Exception) -> Response:
-        print(f"study.py: {error}", file=sys.stderr, flush=True)  # it names files: not for raters
-        return reply("the server cannot keep ratings at the moment; this page tries until it can\n", status=507)
+        print(f"study.py: {error}", file=sys.stderr, flush=True)  # raters should not see it, since it names files
+        return reply("the server cannot store ratings at the moment; this page tries again until it can\n", status=507)
 
     routes = [
         Route("/page.js", lambda request: asset("page.js")),
@@ -164,19 +164,23 @@ def application(study: Study, store: Store) -> Starlette:
 
 
 def serve(folder: str | Path, host: str, port: int, raters: int) -> int:
-    """Serve the study in `folder` until Ctrl-C, to `raters` raters or as many as there are. Raises UserError."""
+    """Serve the study in `folder` until Ctrl-C, to at least `raters` raters; return exit status 0.
+
+    Raises UserError if the study or the address cannot be used.
+    """
     study = read_study(folder)
     check_pictures(study)
     with listen(host, port) as server_socket:
         store = Store(study.database)
         store.add_raters(raters)
         port = server_socket.getsockname()[1]
-        everywhere = host in ("0.0.0.0", "::")  # these are no address that a browser could open
-        name = socket.gethostname() if everywhere else f"[{host}]" if ":" in host else host
+        name = f"[{host}]" if ":" in host else host
+        if host in ("0.0.0.0", "::"):  # all interfaces; a browser cannot open these
+            name = socket.gethostname()
         for number, token, count in store.raters():
             total = len(showings(study, number))
             print(f"rater {number}: http://{name}:{port}/r/{token}  {count} of {total}", flush=True)
-        print("Each address is one person's: it goes on where it was left. Ctrl-C ends the server.", flush=True)
+        print("Each address is for one person and continues where it was left. Ctrl-C ends the server.", flush=True)
         config = uvicorn.Config(
             application(study, store), http="h11", ws="none", access_log=False, log_level="warning", server_header=False
         )

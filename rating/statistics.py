@@ -1,6 +1,6 @@
-"""Means with intervals, ranks, tests: arrays in, numbers out.
+"""Means with intervals, ranks and tests.
 
-values: (raters, pictures, methods) throughout; NaN where a rater has not judged.
+Throughout, values is (raters, pictures, methods), NaN where a rater has not judged.
 """
 
 import itertools
@@ -11,26 +11,26 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-DRAWS = 2000  # resamples of the bootstrap
+DRAWS = 2000  # number of bootstrap resamples
 
 
 def average(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    """np.nanmean without its warning where all is NaN."""
+    """Return np.nanmean, without its warning if all values are NaN."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice")
         return np.nanmean(values, axis)
 
 
 def resample_counts(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(DRAWS, count): how often each of `count` things is drawn when as many are drawn with replacement."""
+    """Draw `count` of `count` things with replacement; return how often each was drawn, (DRAWS, count)."""
     drawn = rng.integers(count, size=(DRAWS, count)) + count * np.arange(DRAWS)[:, None]
     return np.bincount(drawn.ravel(), minlength=DRAWS * count).reshape(DRAWS, count).astype(float)
 
 
 def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
-    """Means of the methods (DRAWS, methods) when raters and pictures are both drawn with replacement.
+    """Return the methods' means, (DRAWS, methods), when raters and pictures are both drawn with replacement.
 
-    The pigeonhole bootstrap (Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1).
+    Source: Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1.
     """
     raters, pictures, methods = values.shape
     rng = np.random.default_rng(seed)
@@ -41,15 +41,15 @@ def resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
         return np.einsum("dp,dpm->dm", picture_counts, of_raters)
 
     known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where a resample holds no rating of a method
+    with np.errstate(invalid="ignore"):  # 0 / 0 if a resample contains no rating of a method
         return total(np.where(known, values, 0)) / total(known.astype(float))
 
 
 def variance_of_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(variance of each method's mean, its degrees of freedom), raters and pictures taken as drawn at random.
+    """Return the variance of each method's mean and its degrees of freedom, with random raters and pictures.
 
-    The two-way analysis of variance: what raters vary by and what pictures vary by both hold the noise of single
-    ratings, so that it is counted twice and once taken off. Degrees of freedom after Satterthwaite.
+    By a two-way analysis of variance: the variances between raters and between pictures both contain the noise of
+    single ratings, which is therefore subtracted once. The degrees of freedom are Satterthwaite's.
     """
     raters, pictures, _ = values.shape
     by_rater, by_picture = average(values, 1), average(values, 0)
@@ -67,10 +67,10 @@ def variance_of_mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def mean_with_interval(
     values: np.ndarray, limits: tuple[float, float], seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(mean, low, high), each (methods,): 95 % intervals for other raters and other pictures of the same kind.
+    """Return (mean, low, high), each (methods,): 95 % intervals for other raters and pictures of the same kind.
 
-    A bootstrap over raters and pictures together. As it is, it counts the noise of single ratings thrice (Owen 2007)
-    and is too narrow for few raters or pictures; so its deviations are scaled to the variance above, and its
+    A bootstrap over raters and pictures together. By itself it counts the noise of single ratings three times (Owen
+    2007) and is too narrow for few raters or pictures. So its deviations are scaled to variance_of_mean, and its
     percentiles are those of Student's t (Hesterberg 2015, What Teachers Should Know About the Bootstrap, 2.5).
     The interval is NaN with fewer than two raters or pictures. limits: the ends of the scale.
     """
@@ -88,7 +88,7 @@ def mean_with_interval(
 
 
 def average_rank(values: np.ndarray) -> np.ndarray:
-    """(methods,): 1 for the method rated best; over all pictures of which a rater has judged every method."""
+    """Return each method's average rank, (methods,), over pictures that a rater judged by every method; 1 is best."""
     rows = values.reshape(-1, values.shape[-1])
     rows = rows[~np.isnan(rows).any(1)]
     return average(stats.rankdata(-rows, axis=1), 0) if len(rows) else np.full(values.shape[-1], np.nan)
@@ -105,9 +105,9 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def signed_rank_test(difference: np.ndarray) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test, zeros left out; exact for up to 13 raters, with ties too.
+    """Return the two-sided p of Wilcoxon's signed-rank test without zeros; exact for up to 13 raters, even with ties.
 
-    scipy's own is exact with ties as well, and takes half a second then.
+    SciPy's own is exact with ties as well, but then takes half a second.
     """
     difference = difference[difference != 0]
     if not len(difference):
@@ -120,10 +120,10 @@ def signed_rank_test(difference: np.ndarray) -> float:
 
 
 def compare_methods(values: np.ndarray, methods: Sequence[str]) -> dict[str, Any] | None:
-    """Friedman's test, then Wilcoxon's signed-rank test of every two methods with Holm's correction; None for too few.
+    """Apply Friedman's test, then Wilcoxon's signed-rank test to every two methods with Holm's correction.
 
-    The raters' mean opinions are what is compared, for the ratings of one rater are not independent.
-    Returns {"raters", "chi2", "p", "pairs": [{"methods", "difference", "p", "p_holm"}]}.
+    The raters' mean opinions are compared, because the ratings of one rater are not independent. Returns {"raters",
+    "chi2", "p", "pairs": [{"methods", "difference", "p", "p_holm"}]}, or None with fewer than three raters or methods.
     """
     means = average(values, 1)
     means = means[~np.isnan(means).any(1)]
@@ -132,7 +132,7 @@ def compare_methods(values: np.ndarray, methods: Sequence[str]) -> dict[str, Any
     chi2, p = stats.friedmanchisquare(*means.T)
     pairs: list[dict[str, Any]] = []
     for a, b in itertools.combinations(range(len(methods)), 2):
-        difference = np.round(means[:, a] - means[:, b], 9)  # equal means are equal, whatever their roundings
+        difference = np.round(means[:, a] - means[:, b], 9)  # so that rounding errors do not make equal means differ
         p_value = signed_rank_test(difference)
         pairs.append({"methods": [methods[a], methods[b]], "difference": float(difference.mean()), "p": p_value})
     for pair, adjusted in zip(pairs, holm([pair["p"] for pair in pairs])):
@@ -141,11 +141,11 @@ def compare_methods(values: np.ndarray, methods: Sequence[str]) -> dict[str, Any
 
 
 def strengths(count: int, comparisons: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """Bradley-Terry strengths (count,) with mean 0, by choix; a difference of 1 is preferred 73 % of the time.
+    """Return the Bradley-Terry strengths of `count` methods, (count,), with mean 0, computed by choix.
 
-    comparisons: [(first, second, value)] with value 1 (first), 2 (a tie) or 3 (second). A tie is half a win for each,
-    so every comparison is entered twice, and the prior is doubled to match. alpha = 0.01 keeps a method that
-    always wins at a finite strength.
+    A method that is 1 stronger is preferred 73 % of the time. comparisons: [(first, second, value)] with value 1
+    (first), 2 (a tie) or 3 (second). A tie is half a win for each, so every comparison is entered twice, and the prior
+    is doubled to match. alpha = 0.01 keeps the strength of a method that always wins finite.
     """
     import choix
 

@@ -1,4 +1,4 @@
-"""The raters of a study and their ratings, in SQLite: what was acknowledged is on the disk, and there once."""
+"""The raters of a study and their ratings, in SQLite: every acknowledged rating is on disk, exactly once."""
 
 import contextlib
 import secrets
@@ -32,17 +32,17 @@ CREATE TABLE IF NOT EXISTS ratings (
 
 
 class Store:
-    """The file `path`, made where there is none; may be used by several threads and processes at once.
+    """The database at `path`, created if it does not exist; several threads and processes may use it at once.
 
-    Every method raises UserError where the file cannot be read or written.
+    Every method raises UserError if the file cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.lock = path, threading.Lock()
         with self._errors():
             self.connection = sqlite3.connect(path, check_same_thread=False)
-            self.connection.execute("PRAGMA journal_mode = WAL")  # a report can be made while people rate
-            self.connection.execute("PRAGMA synchronous = FULL")  # a commit returns when the disk has it
+            self.connection.execute("PRAGMA journal_mode = WAL")  # so that a report can be made while people rate
+            self.connection.execute("PRAGMA synchronous = FULL")  # so that a commit returns only when it is on disk
             self.connection.executescript(TABLES)
 
     @contextlib.contextmanager
@@ -54,7 +54,7 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit what the block does, or undo it."""
+        """Commit what the block does, or undo all of it after an exception."""
         with self._errors(), self.lock, self.connection:
             yield self.connection
 
@@ -64,7 +64,7 @@ class Store:
             self.connection.close()
 
     def raters(self) -> list[tuple[int, str, int]]:
-        """[(number, token, how many ratings)], the first rater first."""
+        """Return [(number, token, number of ratings)] of all raters, by number."""
         query = "SELECT number, token, COUNT(item) FROM raters LEFT JOIN ratings ON rater = number GROUP BY number"
         with self._transaction() as connection:
             return connection.execute(query).fetchall()
@@ -78,32 +78,32 @@ class Store:
                 connection.execute("INSERT INTO raters VALUES (?, ?)", (number, secrets.token_urlsafe(16)))
 
     def find_rater(self, token: str) -> int | None:
-        """The number of the rater with this token, or None."""
+        """Return the number of the rater with this token, or None."""
         with self._transaction() as connection:
             found = connection.execute("SELECT number FROM raters WHERE token = ?", (token,)).fetchone()
         return found and found[0]
 
     def count(self, rater: int) -> int:
-        """How many ratings a rater has given, examples among them."""
+        """Return the number of ratings that a rater has given, examples included."""
         with self._transaction() as connection:
             return connection.execute("SELECT COUNT(*) FROM ratings WHERE rater = ?", (rater,)).fetchone()[0]
 
     def add(self, rater: int, item: str, repeat: int, value: int, seen: dict[str, Any]) -> int:
-        """Keep a rating unless there is one of this item already; the value that is kept, once it is on the disk.
+        """Store a rating unless the item has one already; return the stored value once it is on disk.
 
-        seen: {"seconds", "pixel_ratio", "screen", "room"}, of the page.
+        seen: {"seconds", "pixel_ratio", "screen", "room"}, as the page reports them.
         """
-        facts = [seen[name] for name in ("seconds", "pixel_ratio", "screen", "room")]
+        conditions = [seen[name] for name in ("seconds", "pixel_ratio", "screen", "room")]
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction() as connection:
-            row = (rater, item, repeat, value, *facts, now)
+            row = (rater, item, repeat, value, *conditions, now)
             connection.execute("INSERT INTO ratings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
             query = "SELECT value FROM ratings WHERE (rater, item, repeat) = (?, ?, ?)"
             (kept,) = connection.execute(query, (rater, item, repeat)).fetchone()
         return kept
 
     def ratings(self) -> list[dict[str, Any]]:
-        """All ratings as dicts with the table's columns, by rater and time."""
+        """Return all ratings as dicts with the table's columns, by rater and time."""
         with self._transaction() as connection:
             rows = connection.execute("SELECT * FROM ratings ORDER BY rater, rated, item, repeat")
             columns = [column[0] for column in rows.description]

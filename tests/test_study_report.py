@@ -332,7 +332,7 @@ def test_a_report_of_one_rater_has_means_and_neither_intervals_nor_tests(tmp_pat
     (result,) = read(found.folder)["sets"]
     assert result["comparison"] is None and all(row["low"] is None for row in result["methods"])
     assert "NaN" not in (found.folder / "report/report.json").read_text()
-    assert "Raters are few here (1)" in (found.folder / "report/report.md").read_text()
+    assert "There are few raters (1)" in (found.folder / "report/report.md").read_text()
 
 
 def test_without_ratings_it_is_one_line(tmp_path, capsys):

@@ -209,7 +209,7 @@ def test_a_full_disk_is_one_line_and_the_answer_counts_when_there_is_room_again(
     assert server.rate(own, 0, answers[0])[0] == 200
     resource.prlimit(server.process.pid, limit, (1024, unlimited[1]))
     status, line = server.rate(own, 1, answers[1])
-    assert status == 507 and line.count("\n") == 1 and "cannot keep" in line and str(found.folder) not in line
+    assert status == 507 and line.count("\n") == 1 and "cannot store" in line and str(found.folder) not in line
     resource.prlimit(server.process.pid, limit, unlimited)
     for step in (1, 2):
         assert server.rate(own, step, answers[step])[0] == 200
