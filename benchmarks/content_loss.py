@@ -2,8 +2,8 @@
 
     python benchmarks/content_loss.py --set TRAIN.hr_img_path=/my/photos
 
-Starts each from the shipped SRResNet, for 200 updates unless told otherwise; all --set go to every run. Resumes.
-Leaves checkpoints/content_loss/, samples/content_loss/, and there table.md and grid.png.
+Each run starts from the shipped SRResNet and makes 200 updates by default; every --set is passed to each run. The same
+command resumes. Writes checkpoints/content_loss/ and samples/content_loss/, with table.md and grid.png in the latter.
 """
 
 import json
@@ -30,11 +30,11 @@ SRRESNET = PRETRAINED / "srresnet.weights.h5"
 SETTINGS = {"TRAIN.initial_generator": SRRESNET, "TRAIN.n_updates": 200, "TRAIN.report_every": 50, "TRAIN.ema": 0.98}
 SAMPLES = Path("samples/content_loss")
 DETAILS = {"Set5/HR/img_003.png": (96, 110), "Set14/HR/img_005.png": (60, 70), "Set14/HR/img_014.png": (150, 330)}
-SIDE = 96  # of a detail
+SIDE = 96  # of a detail, in pixels
 
 
 def settings(loss, arguments):
-    """The command line of one run; `arguments` come last, so that they have the last word."""
+    """Return the command line of one run; `arguments` come last, so that they override the others."""
     here = {
         "TRAIN.content_loss": loss,
         "TRAIN.checkpoint_dir": Path("checkpoints/content_loss", loss),
@@ -44,7 +44,7 @@ def settings(loss, arguments):
 
 
 def table(results):
-    """Markdown of {content loss: rows of results.json}; SRResNet, where each began, comes first."""
+    """Return a Markdown table of {content loss: rows of results.json}, after SRResNet, from which each run started."""
     metrics = {"PSNR (dB)": ("psnr", 2), "SSIM (MATLAB)": ("ssim", 4), "NIQE": ("niqe", 2), "VGG19": ("vgg19", 4)}
     lines = [f"| set | content loss | {' | '.join(metrics)} |", "|---" * (len(metrics) + 2) + "|"]
     first = next(iter(results.values()))
@@ -59,7 +59,7 @@ def table(results):
 
 
 def details(generators, benchmark):
-    """A grid: a row a detail, a column a generator, HR last."""
+    """Return a grid with one row per detail and one column per generator, HR last."""
     rows = []
     for path, (top, left) in DETAILS.items():
         lr = read_picture(benchmark / path.replace("HR", "LRx4"))

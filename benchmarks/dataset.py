@@ -1,9 +1,9 @@
-"""Start-up time and memory of training pictures, by their number and by what may be kept of them.
+"""Start-up time and memory of training pictures, by their number and by how many may be kept in memory.
 
     python benchmarks/dataset.py [PICTURES ...]
 
-JPEGs of 256x256, cut from the shipped pictures, are made in a temporary folder. Each row is a process of its own;
-its memory is what the pictures add to it, at most and after 100 batches of 16.
+JPEGs of 256x256, cut from the shipped pictures, are made in a temporary folder. Each row is measured in a process of
+its own; memory is what the pictures add to that process, at most and after 100 batches of 16.
 """
 
 import multiprocessing
@@ -31,7 +31,7 @@ COUNTS, BUDGETS, SIDE, BATCHES = (100, 1000, 5000, 20000), (8, 1, 0), 256, 100
 
 
 def jpegs():
-    """The bytes of each quarter of the shipped pictures."""
+    """Yield the bytes of a JPEG for each quarter of the shipped pictures."""
     for path in find_pictures(Path(__file__).parents[1] / "data/train"):
         picture = read_picture(path)
         for y, x in np.ndindex(picture.shape[0] // SIDE, picture.shape[1] // SIDE):
@@ -42,7 +42,7 @@ def jpegs():
 
 
 def measured(folder, count, budget):
-    """(pictures kept, seconds to start, most memory, memory after the batches, pairs of crops a second)."""
+    """Return (pictures kept, seconds to start, most memory, memory after the batches, pairs of crops per second)."""
     process = psutil.Process()
     empty, before = process.memory_info().rss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     began = time.perf_counter()

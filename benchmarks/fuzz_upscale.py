@@ -2,10 +2,10 @@
 
     python benchmarks/fuzz_upscale.py [CASES] [SEED] [ENDING ...]
 
-Files of every kind are cut, overwritten, shuffled and given wild numbers (half of the PNGs get right checksums
-again), then read, enlarged and written as their own kind or another; ENDING, such as heif, asks for files of some kinds
-alone. Exits with 1 if a case ends otherwise than
-with a picture or a UserError, takes longer than SECONDS or more than MEGABYTES; its file stays in samples/fuzz.
+Files of every kind are cut, overwritten, shuffled and given wild numbers (half of the PNGs get correct checksums
+again), then read, enlarged and written in their own format or another. ENDING, such as heif, limits the kinds of files.
+Exits with 1 if a case ends in anything but a picture or a UserError, or takes more than SECONDS or MEGABYTES; its file
+stays in samples/fuzz.
 """
 
 import multiprocessing
@@ -40,7 +40,7 @@ WILD = [0, 1, 2, 127, 128, 255, 256, 32767, 65535, 65536, 2**31 - 1, 2**31, 2**3
 
 
 def originals():
-    """{name: bytes} of small pictures of every kind."""
+    """Return {name: bytes} of small pictures of every kind."""
     random = np.random.default_rng(0)
     rgb = np.kron(random.integers(0, 256, (4, 6, 3), np.uint8), np.ones((6, 6, 1), np.uint8))
     rgb[:6] = random.integers(0, 256, rgb[:6].shape)
@@ -99,12 +99,12 @@ def originals():
 
 
 def damaged(data, others, random):
-    """The bytes of a file after one to four injuries."""
+    """Return the bytes of a file, `data`, after one to four injuries. others: the bytes of all files."""
     data = bytearray(data)
     for _ in range(random.integers(1, 5)):
         size = max(1, len(data))
         at = int(random.integers(0, (size, min(size, 200), min(size, 600))[random.integers(3)]))
-        at = size - 1 - at if random.integers(3) == 0 else at  # beginning and end are dense with meaning
+        at = size - 1 - at if random.integers(3) == 0 else at  # most structure is at the beginning and the end
         length = int(random.integers(1, 1 + min(64, size - at))) if at < size else 1
         wild = WILD[random.integers(len(WILD))]
         injury = random.integers(0, 9)
@@ -131,7 +131,7 @@ def damaged(data, others, random):
 
 
 def checksummed(data):
-    """A PNG whose chunks have the checksums of what they now hold."""
+    """Give the chunks of a PNG the checksums of what they now contain."""
     at = 8
     while at + 12 <= len(data):
         length = int.from_bytes(data[at : at + 4], "big")
@@ -155,20 +155,20 @@ UPSCALER = Upscaler(Repeat(), tile=512)
 
 
 def read_enlarge_write(path, output):
-    """What upscale.py does with a file."""
+    """Upscale a file as upscale.py does."""
     photo = open_photo(path, LIMIT)
     upscale_file(photo, output or path.with_name(f"out{photo.suffix}"), UPSCALER)
 
 
 def run_cases(target, files, seed, cases, folder, current, outcomes):
-    """Run numbered cases, in a process of their own; put [(outcome, detail)], the longest time and the memory used."""
+    """Run numbered cases in a process of their own; put [(outcome, detail)], longest time and memory in `outcomes`."""
     resource.setrlimit(resource.RLIMIT_AS, (4 * MEGABYTES * 2**20,) * 2)
     signal.signal(signal.SIGALRM, out_of_time)
     found, longest, contents = [], 0.0, list(files.values())
     for case in cases:
         random = np.random.default_rng([seed, case])
         name = list(files)[case % len(files)]
-        path = folder / f"{case}-{name}.png"  # its ending does not say what is inside
+        path = folder / f"{case}-{name}.png"  # the suffix is mostly wrong, since readers must not rely on it
         path.write_bytes(damaged(files[name], contents, random))
         output = str(random.choice([*OUTPUTS, ""]))
         current.value, start = case, time.perf_counter()
@@ -202,7 +202,7 @@ def out_of_time(signal_number, stack):
 
 
 def main(cases=5000, seed=0, *endings, target=read_enlarge_write, batch=100):
-    """Run `target(path, output or "")` on damaged files; 0 if each case ended well, else 1."""
+    """Run `target(path, output or "")` on damaged files; return 0 if all cases ended well, else 1."""
     cases, folder, files = int(cases), Path("samples/fuzz"), originals()
     files = {name: data for name, data in files.items() if not endings or Path(name).suffix[1:] in endings}
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,9 +1,9 @@
-"""How many pairs of crops a second the loader gives, and how much of a training step waits for them.
+"""How many pairs of crops per second the loader gives, and how much of a training step waits for them.
 
     python benchmarks/loader.py [FOLDER]
 
-24x24 LR and 96x96 HR crops in batches of 16 with flips and turns, pictures in memory. The wait is the
-time that fit() spends on a step with the loader beyond the same steps on one batch kept in memory.
+24x24 LR and 96x96 HR crops in batches of 16 with flips and turns, pictures in memory. The wait is how much longer a
+step of fit() takes with the loader than with a batch that is kept in memory.
 """
 
 import sys
@@ -27,7 +27,7 @@ from srgan import JIT, SRGAN
 BATCH, CROP, SCALE = 16, 96, 4
 
 
-def pairs_a_second(pictures, batches=600):
+def pairs_per_second(pictures, batches=600):
     crops = Crops(pictures, BATCH, 0, 0, batches)
     best = 0.0
     for _ in range(3):
@@ -53,13 +53,13 @@ class Kept(keras.utils.PyDataset):
 
 
 def waiting_share(pictures, updates=5, rounds=4):
-    """The share of a training step of the full generator that waits for data; the two take turns."""
+    """Return the seconds of a training step of the full generator, and the share of it that waits for data."""
     game = SRGAN(SRGAN_g())
     crops = Crops(pictures, BATCH, 0, 0, updates, workers=2)
     game(crops[0][0])
     game.compile(optimizer=keras.optimizers.Adam(1e-4), jit_compile=JIT)
     seconds = {"loader": [], "kept": []}
-    for turn in range(rounds + 1):
+    for turn in range(rounds + 1):  # both take turns, so that other work on the machine slows both
         for name, data in (("loader", crops), ("kept", Kept(crops))):
             start = time.perf_counter()
             game.fit(data, verbose=0, shuffle=False)
@@ -71,7 +71,7 @@ def waiting_share(pictures, updates=5, rounds=4):
 
 def main(folder="data/train"):
     pictures = Pictures(find_pictures(folder), SCALE, CROP, 8e9)
-    print(f"{len(pictures)} pictures, {pairs_a_second(pictures):,.0f} pairs of crops a second")
+    print(f"{len(pictures)} pictures, {pairs_per_second(pictures):,.0f} pairs of crops a second")
     step, share = waiting_share(pictures)
     print(f"a step of the warm-up takes {step:.2f} s, {100 * share:.1f} % of it waits for data")
 

@@ -2,8 +2,8 @@
 
     python benchmarks/profile_update.py [auto | float32 | mixed_bfloat16] [adam | muon]
 
-Batch 16, 96x96 HR, fixed statistics. Each line is one more part than the line above it, timed in turns; the difference
-is what the part takes.
+Batch 16, 96x96 HR, fixed statistics. Each line has one part more than the line above it; the difference is the time of
+that part. All are timed in turns.
 """
 
 import sys
@@ -31,7 +31,7 @@ BATCH, SIDE, ROUNDS = 16, 24, 15
 
 
 class Forward(SRGAN):
-    """The forward pass alone: no gradient is asked for."""
+    """The forward pass alone, without gradients."""
 
     def train_step(self, data):
         sr = fast_forward(self.generator, to_float(data[0]), True)
@@ -39,14 +39,14 @@ class Forward(SRGAN):
 
 
 class Unaveraged(SRGAN):
-    """No running average of the generator."""
+    """The game without the running average of the generator."""
 
     def update_average(self):
         pass
 
 
 def parts(optimizer):
-    """{what an update holds so far: the model that does it}."""
+    """Return {parts of an update: (model that computes just these, optimizer)}."""
     return {
         "forward pass": (Forward, keras.optimizers.SGD(0.0)),
         "+ gradients (and a plain step)": (Unaveraged, keras.optimizers.SGD(1e-6)),

@@ -1,9 +1,9 @@
-"""Simulated raters whose opinions are known: how long a report of a study as large as the paper's takes.
+"""How long the report of a study as large as the paper's takes, with simulated raters.
 
     python benchmarks/rating_report.py
 
 26 raters, 12 methods on Set5 and Set14 and 9 on BSD100 in the paper; here 12 methods on 94 pictures: 1,128 ratings
-each, and the repeats. Nothing is kept. tests/test_study_report.py takes its raters from here.
+each, and the repeats. Nothing is kept. tests/test_study_report.py uses the simulated raters too.
 """
 
 import json
@@ -14,27 +14,19 @@ import time
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rating.manifest import FORMAT, read_study, showings
 from rating.store import Store
 
-RATER, PICTURE, NOISE = 0.3, 0.4, 0.6  # standard deviations: what people differ by, pictures, single ratings
+SPREAD = (0.3, 0.4, 0.6)  # standard deviations between raters, pictures and single ratings
 
 
-def true_means(levels, spread=(RATER, PICTURE, NOISE)):
-    """(methods,): the mean of all ratings that all raters could give to all pictures, rounded to 1..5 as they are."""
-    ends = np.array([-np.inf, 1.5, 2.5, 3.5, 4.5, np.inf])
-    below = stats.norm.cdf((ends - np.asarray(levels)[:, None]) / np.linalg.norm(spread))
-    return np.diff(below) @ np.arange(1, 6)
+def simulated_ratings(rng, levels, raters, pictures, spread=SPREAD):
+    """Return ratings 1 to 5 around the methods' `levels`, (raters, pictures, methods).
 
-
-def simulated_ratings(rng, levels, raters, pictures, spread=(RATER, PICTURE, NOISE)):
-    """(raters, pictures, methods) of whole numbers 1 to 5 about the methods' `levels`.
-
-    Each rater leans to one side, and each method does better on some pictures than on others.
+    Each rater is more or less strict, and each method does better on some pictures than on others.
     """
     leaning = spread[0] * rng.normal(size=(raters, 1, 1))
     suited = spread[1] * rng.normal(size=(1, pictures, len(levels)))
@@ -43,14 +35,14 @@ def simulated_ratings(rng, levels, raters, pictures, spread=(RATER, PICTURE, NOI
 
 
 def write_manifest(folder, kind, methods, sets):
-    """A manifest without picture files, which a report does not read; the Study. sets: {name: how many pictures}."""
+    """Write a manifest without picture files, which a report does not need; return the Study. sets: {name: count}."""
     pictures, items = {}, []
     for name, count in sets.items():
         for number in range(count):
             names = [f"{name}-{number}-{method}" for method in methods]
             for method, picture in zip(methods, names):
-                facts = {"set": name, "picture": f"{number}", "method": method, "sha256": "", "width": 8, "height": 8}
-                pictures[picture] = facts
+                described = {"set": name, "picture": f"{number}", "method": method}
+                pictures[picture] = described | {"sha256": "", "width": 8, "height": 8}
             if kind == "rating":
                 items += [{"name": picture, "shown": [picture]} for picture in names]
             else:
@@ -63,9 +55,9 @@ def write_manifest(folder, kind, methods, sets):
 
 
 def store_ratings(study, judge):
-    """Write what every rater says to everything shown: judge(rater, item, repeat) -> value; raters from 1 on.
+    """Write the ratings of all raters for everything they are shown, in a single transaction.
 
-    In one transaction, for this is not what the page does. `judge` returns None where a rater has not got that far.
+    judge: (rater from 1 on, item, repeat) -> value, or None if the rater has not got that far.
     """
     store = Store(study.database)
     store.add_raters(judge.raters)
@@ -81,7 +73,7 @@ def store_ratings(study, judge):
 
 
 class Judge:
-    """Simulated raters of a study: values {set: (raters, pictures, methods)}; a repeat is at most one step off."""
+    """Simulated raters of a study. values: {set: (raters, pictures, methods)}; a repeat differs by at most 1."""
 
     def __init__(self, study, values, rng):
         self.study, self.values, self.rng = study, values, rng
@@ -102,7 +94,7 @@ def main():
         values = {name: simulated_ratings(rng, levels, 26, count) for name, count in sets.items()}
         store_ratings(study, Judge(study, values, rng))
         started = time.perf_counter()
-        from rating.report import write_report  # matplotlib's start is part of what a user waits for
+        from rating.report import write_report  # here, because a user waits for matplotlib's import too
 
         print(write_report(study.folder).partition(": ")[2])
         print(f"report: {time.perf_counter() - started:.1f} s")

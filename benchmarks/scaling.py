@@ -1,13 +1,13 @@
-"""What more GPUs would give: step time, gradient bytes and link speed put together, up to 256 of them.
+"""What up to 256 GPUs would bring, computed from step time, gradient bytes and link speed.
 
     python benchmarks/scaling.py                                    the tables of docs/SCALING.md
-    python benchmarks/scaling.py --step 0.04 --warm-up-step 0.01    with step times of your own GPU (s, batch 16)
+    python benchmarks/scaling.py --step 0.04 --warm-up-step 0.01    with the step times of your GPU (s, batch 16)
     python benchmarks/scaling.py --measure                          step times of this machine
-    KERAS_BACKEND=jax python benchmarks/scaling.py --all-reduce     what two processes of this machine take to sum up
+    KERAS_BACKEND=jax python benchmarks/scaling.py --all-reduce     time of an all-reduce by two processes here
 
 T(n) = fixed + (step - fixed) * share + 2 (n-1)/n * bytes / bandwidth + 2 (n-1) * latency + syncs * 2 log2(n) * latency;
-share: of a batch of 16 that one GPU has. A ring moves the gradients, a tree the statistics of batch normalization;
-nothing is counted as hidden behind the computation.
+share: one GPU's fraction of a batch of 16. The gradients are summed by a ring, the statistics of batch normalization by
+a tree; no communication is assumed to overlap with computation.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from model import SRGAN_d, SRGAN_g
 from srgan import JIT, SRGAN
 
 BATCH = 16
-# name: (bytes a second each way, seconds a message)
+# name: (bytes per second each way, seconds per message)
 LINKS = {"10 Gbit Ethernet": (1.25e9, 50e-6), "100 Gbit Ethernet": (12.5e9, 20e-6), "NVLink": (450e9, 5e-6)}
 
 
@@ -46,14 +46,14 @@ def normalizations(network):
 
 
 def seconds(n, crops, step, fixed, size, syncs, link):
-    """Of one update by n GPUs with `crops` crops each."""
+    """Return the seconds of an update by n GPUs with `crops` crops each; the docstring above has the formula."""
     bandwidth, latency = link
     compute = fixed + (step - fixed) * crops / BATCH
     return compute + 2 * (n - 1) / n * size / bandwidth + 2 * (n - 1) * latency + syncs * 2 * math.log2(n) * latency
 
 
 def table(step, fixed, size, syncs):
-    """Print crops a second, as a multiple of one GPU's, and up to how many that is half of theirs or more."""
+    """Print crops per second as a multiple of one GPU's, and the largest number of GPUs that are at least half used."""
     counts = [2**power for power in range(9)]
     print("| link | batch | " + " | ".join(map(str, counts)) + " | pays up to |")
     print("|---|---|" + "---|" * (len(counts) + 1))
@@ -71,7 +71,7 @@ def table(step, fixed, size, syncs):
 
 
 def measure():
-    """Print the seconds of an update here, by batch."""
+    """Print the seconds of an update on this machine for several batch sizes."""
     random = np.random.default_rng(0)
     for stage, weights in (("warm-up", (1.0, 0.0, 0.0)), ("second stage", (1.0, 2e-6, 1e-3))):
         players = [SRGAN_d(), VGG19("block4_pool", None)] if stage == "second stage" else []
@@ -81,7 +81,7 @@ def measure():
         for batch in (16, 8, 4, 1):
             lr, hr = (random.integers(0, 256, (batch, side, side, 3), dtype=np.uint8) for side in (24, 96))
             times = []
-            for _ in range(5):  # the first compiles; the least is the least disturbed
+            for _ in range(5):  # the first compiles; the shortest is the least disturbed
                 start = time.perf_counter()
                 game.train_on_batch(lr, hr)
                 times.append(time.perf_counter() - start)
@@ -89,7 +89,7 @@ def measure():
 
 
 def two_processes():
-    """Run all_reduce() as two processes of this machine."""
+    """Run all_reduce() in two processes of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -101,7 +101,7 @@ def two_processes():
 
 
 def all_reduce():
-    """As one of two processes: print the seconds in which arrays of the gradients' sizes are summed."""
+    """As one of two processes, print how long it takes to sum arrays of the gradients' sizes."""
     import jax
 
     keras.distribution.initialize()
@@ -121,11 +121,11 @@ def all_reduce():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--step", type=float, default=0.040, help="s of an update of the second stage")
-    parser.add_argument("--warm-up-step", type=float, default=0.010, help="s of an update of the warm-up")
-    parser.add_argument("--fixed", type=float, default=0.003, help="s of either that no smaller batch saves")
+    parser.add_argument("--step", type=float, default=0.040, help="seconds of an update of the second stage")
+    parser.add_argument("--warm-up-step", type=float, default=0.010, help="seconds of an update of the warm-up")
+    parser.add_argument("--fixed", type=float, default=0.003, help="seconds of either at the smallest batch")
     parser.add_argument("--measure", action="store_true", help="print step times of this machine instead")
-    parser.add_argument("--all-reduce", action="store_true", help="print what two processes here take; needs JAX")
+    parser.add_argument("--all-reduce", action="store_true", help="print the time of an all-reduce here; needs JAX")
     options = parser.parse_args()
     if options.all_reduce:
         return all_reduce() if "KERAS_DISTRIBUTION_PROCESS_ID" in os.environ else two_processes()
@@ -133,7 +133,7 @@ def main():
         return measure()
     generator, discriminator = SRGAN_g(), SRGAN_d()
     g, d = gradient_bytes(generator), gradient_bytes(discriminator)
-    # a normalization is summed over the GPUs in the forward and in the backward pass; D sees real and fake, and judges
+    # Statistics are summed over the GPUs in the forward and the backward pass. D has three passes: real, fake, judging.
     syncs = 2 * normalizations(generator), 2 * 3 * normalizations(discriminator)
     print(f"gradients: G {g / 1e6:.1f} MB, D {d / 1e6:.1f} MB\n\nWarm-up, {options.warm_up_step * 1e3:.0f} ms:\n")
     table(options.warm_up_step, options.fixed, g, syncs[0])

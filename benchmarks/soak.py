@@ -1,9 +1,9 @@
-"""Train both stages of a small network in turn for hours: is memory flat, are all files closed, log and grids complete?
+"""Train both stages of a small network in turn for hours: does memory stay flat, are files closed and logs complete?
 
     python benchmarks/soak.py HOURS FOLDER
 
-Each leg is the command a user would type, one process that goes on with a stage for some thousand updates: the
-warm-up, the second stage, the warm-up again. FOLDER/soak.csv has what they hold, every ten seconds.
+Each leg is the command that a user would type, a process that resumes a stage for some thousand updates: the warm-up,
+the second stage, the warm-up again. FOLDER/soak.csv gets their memory, open files and threads every ten seconds.
 """
 
 import csv
@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[1]
-LEG, REPORTS = 12_000, 100  # updates of a leg, and between reports
-WARM_UP = 0.15  # of a leg's time, after which its memory is expected to stay
+LEG, REPORTS = 12_000, 100  # updates in a leg, and between reports
+WARM_UP = 0.15  # fraction of a leg's time after which its memory should stay flat
 STAGES = {"srresnet": ("srgan_init", "srgan_ginit"), "srgan": ("srgan", "srgan_gan")}
 COLUMNS = ["leg", "seconds", "memory_mb", "open_files", "threads"]
 
@@ -43,7 +43,7 @@ def command(mode, updates, folder):
 
 
 def running(process, seconds=10):
-    """Is the process still there after so long?"""
+    """Return whether the process is still running after `seconds`."""
     try:
         process.wait(seconds)
         return False
@@ -52,7 +52,7 @@ def running(process, seconds=10):
 
 
 def leg(mode, number, updates, folder, began):
-    """Run one leg to its end; COLUMNS every ten seconds while it trains. Raises CalledProcessError if it fails."""
+    """Run one leg; return COLUMNS for every ten seconds of its training. Raises CalledProcessError if it fails."""
     rows = []
     with open(folder / f"leg_{number}.txt", "w") as output:
         process = psutil.Popen(command(mode, updates, folder), cwd=ROOT, stdout=output, stderr=output)
@@ -65,7 +65,7 @@ def leg(mode, number, updates, folder, began):
 
 
 def missing(mode, updates, folder):
-    """How many log lines and grids of a stage are missing up to `updates`."""
+    """Return how many log lines and grids of a stage are missing up to `updates`."""
     stage, samples = STAGES[mode]
     lines = (folder / f"checkpoints/log_{stage}.jsonl").read_text().splitlines()
     grids = list((folder / "samples" / samples).glob("train_*.png"))

@@ -1,10 +1,10 @@
-"""Updates a second of both stages: this repository against the same networks in PyTorch, in one run.
+"""Seconds per update of both stages: this repository against the same networks in PyTorch, in one run.
 
     python benchmarks/train_step.py [auto | float32 | mixed_bfloat16]
 
 Batch 16, 96x96 HR, the same crops in memory; precision "auto" is that of TRAIN.precision. PyTorch runs channels_last,
-eager on a CPU and compiled on a GPU, in float32 and, where we train in bfloat16, in that too. All take turns, so that a
-busy machine slows all. Needs torch.
+eager on a CPU and compiled on a GPU, in float32 and, if we train in bfloat16, in that too. All take turns, so that
+other work on the machine slows all. Needs torch.
 """
 
 import sys
@@ -31,7 +31,7 @@ from utils import processor
 
 BATCH, CROP, SCALE, UPDATES, ROUNDS = 16, 96, 4, 4, 5
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-STAGES = {  # (weights of MSE, VGG and GAN; are the generator's statistics fixed?)
+STAGES = {  # (weights of MSE, VGG and GAN; whether the generator's statistics are fixed)
     "warm-up": ((1.0, 0.0, 0.0), False),
     "warm-up, fixed statistics": ((1.0, 0.0, 0.0), True),
     "srgan": ((1.0, 2e-6, 1e-3), True),
@@ -77,7 +77,7 @@ def torch_discriminator(filters=64):
 
 
 def torch_vgg():
-    """VGG19 up to block4_pool; its weights, here random, cost nothing."""
+    """VGG19 up to block4_pool, with random weights, which do not change its speed."""
     parts, inputs = [], 3
     for filters, convolutions in [(64, 2), (128, 2), (256, 4), (512, 4)]:
         for _ in range(convolutions):
@@ -88,7 +88,7 @@ def torch_vgg():
 
 
 def ours(stage, lr, hr):
-    """A callable that makes UPDATES updates as train.py does: fit() on uint8 crops, with the running average."""
+    """Return a function that makes UPDATES updates as train.py does: fit() on uint8 crops, with the running average."""
     weights, fixed = STAGES[stage]
     players = [SRGAN_d(crop=CROP), VGG19("block4_pool", None)] if stage == "srgan" else []
     game = SRGAN(SRGAN_g(), *players, weights=weights)
@@ -107,7 +107,7 @@ def ours(stage, lr, hr):
 
 
 def pytorch(stage, lr, hr, half):
-    """The same as a PyTorch loop: both players updated from one forward pass."""
+    """Return the same as a PyTorch loop, which updates both players from one forward pass. half: use bfloat16."""
     (mse_weight, vgg_weight, gan_weight), fixed = STAGES[stage]
     generator, judge = TorchGenerator().train(not fixed), torch_discriminator().train()
     vgg = torch_vgg()

@@ -2,8 +2,9 @@
 
     python benchmarks/upscale_speed.py [rounds]
 
-All cut the large picture into the same tiles and take turns, so that a busy machine slows all. Prints which precision
-upscale.py chooses here, the time of its whole command, and what bfloat16 costs in dB. Needs torch; 3 to 5 minutes.
+All cut the large picture into the same tiles and take turns, so that other work on the machine slows all. Prints which
+precision upscale.py chooses here, the time of its whole command, and what bfloat16 costs in dB. Needs torch; takes 3 to
+5 minutes.
 """
 
 import subprocess
@@ -30,7 +31,7 @@ SIZES = [(128, 128), (640, 480)]  # of lr; results of 512x512 and of 4.9 megapix
 
 
 class PyTorch:
-    """The generator in PyTorch in the place of a Network; its weights, here random, do not change its speed."""
+    """The generator in PyTorch in place of a Network, with random weights, which do not change its speed."""
 
     scale = 4
 
@@ -69,7 +70,7 @@ def speed(rounds):
 
 
 def cold_start(rounds):
-    """Seconds of the whole process for a picture of 64x64."""
+    """Return the seconds of the whole command for a picture of 64x64."""
     with tempfile.TemporaryDirectory() as folder:
         write_picture(Path(folder, "a.png"), np.zeros((64, 64, 3), np.uint8))
         command = [sys.executable, ROOT / "upscale.py", Path(folder, "a.png"), "--model=srresnet", "--overwrite"]
@@ -82,7 +83,7 @@ def cold_start(rounds):
 
 
 def price():
-    """PSNR on Set14 in float32 and in bfloat16, in dB."""
+    """Return PSNR on Set14 in float32 and in bfloat16, in dB."""
     networks = [upscaler(load_network(WEIGHTS, precision=precision)) for precision in ("float32", "bfloat16")]
     scores = [[], []]
     for path in find_pictures(ROOT / "data/benchmark/Set14/HR"):

@@ -27,7 +27,7 @@ from config import Parser
 from utils import UserError
 
 BLOCK = 1 << 18  # bytes that are read at a time
-AGAIN = "run the same command again, it resumes"
+AGAIN = "run the same command again to resume"
 
 
 class Source(NamedTuple):
@@ -99,7 +99,7 @@ def show(name: str, done: int, first: int, size: int, began: float) -> None:
 
 def transfer(source: Source, part: Path) -> None:
     """Download the missing bytes of the archive into `part`. Raises UserError if the connection breaks."""
-    have = part.stat().st_size if part.exists() else 0
+    have = part.stat().st_size if part.exists() else 0  # bytes
     if have == source.size:
         return
     print(f"{source.url}: {source.size / 1e6:.0f} MB", flush=True)
@@ -168,7 +168,7 @@ def unpack(archive: Path, source: Source, folder: Path) -> int:
     try:
         for name, regular, opened in members(archive):
             parts = name.replace("\\", "/").split("/")
-            if not regular or ".." in parts or parts[0] == "" or ":" in parts[0]:  # C:\
+            if not regular or ".." in parts or parts[0] == "" or ":" in parts[0]:  # / or C:\
                 raise UserError(f"{archive}: {name!r} in it is a link or leads outside; not unpacked, delete it")
             path = PurePosixPath(name)
             if str(path.parent) == source.inside and path.suffix.lower() == ".png":
@@ -189,7 +189,7 @@ def download(source: Source, into: Path) -> str:
     """
     target, downloads = into / source.target, into / "downloads"
     if target.exists() and any(target.iterdir()):
-        return f"{target}: is there already, left as it is"
+        return f"{target}: is there already and left as it is"
     archive = fetch(source, downloads)
     unpacked = downloads / f"{target.name}.unpacking"  # where no training or evaluation looks for pictures
     shutil.rmtree(unpacked, ignore_errors=True)  # left over from a run that was killed

@@ -1,9 +1,10 @@
 """Draw the curves of a training from its logs.
 
-python docs/curves.py checkpoints curves.png       the folder that training wrote, the picture to make
+python docs/curves.py checkpoints curves.png       the checkpoint folder, and the picture to write
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def read(log):
 
 
 def draw(folder, out):
-    """The curves of both stages, from log_*.jsonl in `folder`."""
+    """Draw the curves of both stages from log_*.jsonl in `folder`, four in a row, to the picture `out`."""
     logs = {name: Path(folder, f"log_{name}.jsonl") for name in STAGES}
     panels = []  # (title, logarithmic, {term: [(update, value)]})
     for name, log in logs.items():
@@ -36,7 +37,8 @@ def draw(folder, out):
             points = {term: [(line["update"], line[term]) for line in lines if term in line] for term in terms}
             if any(points.values()):
                 panels.append((f"{STAGES[name]}: {title}", logarithmic, points))
-    figure, axes = pyplot.subplots(-(-len(panels) // 4), 4, figsize=(16, 3.2 * -(-len(panels) // 4)), squeeze=False)
+    rows = math.ceil(len(panels) / 4)
+    figure, axes = pyplot.subplots(rows, 4, figsize=(16, 3.2 * rows), squeeze=False)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, (title, logarithmic, curves) in zip(axes.flat, panels):

@@ -1,1 +1,1 @@
-"""The page that demo.py serves, and its HTTP call; nothing is loaded from elsewhere."""
+"""The page that demo.py serves, and its HTTP interface; nothing is loaded from elsewhere."""

@@ -1,4 +1,4 @@
-"""Pictures sent to the server: one at work at a time, in the order in which they came, and no more than fit."""
+"""The queue of pictures sent to the server: one is upscaled at a time, in the order in which they came."""
 
 import asyncio
 import contextlib
@@ -15,34 +15,34 @@ from upscaling.photo_reader import open_photo
 from upscaling.upscaler import Upscaler
 from utils import UserError
 
-MEGAPIXELS = 4  # of a source; browsers show 64 megapixels, and hardly more
+MEGAPIXELS = 4  # limit of a source; 16 times as many are about what browsers can show
 
 
 @dataclass
 class Job:
-    """A picture that was sent: how many tiles are done, and whether the result is on its way back."""
+    """A picture that was sent."""
 
     request: Request
-    done: int = 0
-    total: int = 0
-    finished: bool = False
+    done: int = 0  # tiles
+    total: int = 0  # tiles
+    finished: bool = False  # whether the result is being sent back
 
 
 class Jobs:
-    """The jobs of a server, at most `most` from the first byte of a picture to the last of its result."""
+    """The jobs of a server, at most `most`, each from the first byte of a picture to the last of its result."""
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.all: dict[str, Job] = {}  # in the order in which they came
-        self.stopping: Callable[[], bool] = lambda: False  # whether the server ends
+        self.all: dict[str, Job] = {}  # {name: job} in the order in which they came
+        self.stopping: Callable[[], bool] = lambda: False  # returns whether the server is shutting down
 
     @contextlib.contextmanager
     def place(self, name: str, job: Job) -> Iterator[None]:
-        """Keep a place for a job. Raises HTTPException: 503 where all are taken, 409 for a known name."""
+        """Keep a place for a job. Raises HTTPException: 503 if all are taken, 409 if the name is in use."""
         if len(self.all) >= self.most:
             raise HTTPException(503, f"all places are taken (--jobs {self.most}); try again in a minute")
         if name in self.all:
-            raise HTTPException(409, "job: there is one of this name; choose another")
+            raise HTTPException(409, "job: the name is in use; choose another")
         self.all[name] = job
         try:
             yield
@@ -50,25 +50,25 @@ class Jobs:
             del self.all[name]
 
     def waiting(self) -> list[Job]:
-        """Return the jobs that wait or are at work."""
+        """Return the jobs that are waiting or being upscaled."""
         return [job for job in self.all.values() if not job.finished]
 
     async def turn(self, job: Job) -> None:
-        """Wait until no job that came before is left. Raises HTTPException where nobody waits for the result."""
+        """Wait until all earlier jobs are finished. Raises HTTPException as check does."""
         while self.waiting()[0] is not job:
             await asyncio.sleep(0.1)
             await self.check(job)
 
     async def check(self, job: Job) -> None:
-        """Raise HTTPException where the server ends or the one who sent the picture has gone."""
+        """Raise HTTPException if the server is shutting down or the client has disconnected."""
         if self.stopping() or await job.request.is_disconnected():
             raise HTTPException(503, "the server has been stopped; try again later")
 
     def upscale(self, job: Job, source: Path, target: Path, upscaler: Upscaler) -> dict[str, str]:
-        """Write the picture `source`, upscaled, to `target`; return headers: X-Source and X-Result in pixels, X-Note.
+        """Upscale the picture `source` to `target`; return headers: X-Source and X-Result in pixels, and X-Note.
 
-        Called in a thread of the server. Raises HTTPException 422 where the picture cannot be read, written in this
-        format, or is too large; 503 where nobody waits for it any more.
+        Call it in a worker thread. Raises HTTPException 422 if the picture is unreadable, too large, or cannot be
+        written in this format, and 503 if nobody is waiting for it any more.
         """
 
         def progress(done: int, total: int) -> None:

@@ -2,7 +2,7 @@
 const find = name => document.getElementById(name);
 const chosen = group => document.querySelector(`#${group} input:checked`).value;
 const pictures = [];
-let limits, shown = null, last = Promise.resolve();  // one request at a time: the server's places are for everybody
+let limits, shown = null, last = Promise.resolve();  // one request at a time, since others share the server's places
 let split = 50, zoom = 1, x = 0, y = 0;
 
 async function ask(picture, model, format) {
@@ -24,7 +24,7 @@ async function ask(picture, model, format) {
   }
 }
 
-function result(picture, model, format) {  // asked for once; what failed may be asked for again
+function result(picture, model, format) {  // requested once, or again after a failure
   const key = `${model} ${format}`;
   if (!picture.results.has(key)) {
     const answer = last.then(() => ask(picture, model, format));
@@ -114,7 +114,7 @@ find("view").onpointermove = event => {
   y += event.movementY;
   draw();
 };
-find("photo").onchange = event => { add(event.target.files); event.target.value = ""; };  // so that the same may be chosen again
+find("photo").onchange = event => { add(event.target.files); event.target.value = ""; };  // so that it can be chosen again
 document.addEventListener("dragover", event => event.preventDefault());
 document.addEventListener("drop", event => { event.preventDefault(); add(event.dataTransfer.files); });
 document.addEventListener("paste", event => add(event.clipboardData.files));

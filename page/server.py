@@ -1,4 +1,4 @@
-"""The server of demo.py: the page, and PUT /upscale, a picture in and a picture out."""
+"""The server of demo.py: the page, and PUT /upscale, which takes a picture and returns it upscaled."""
 
 import asyncio
 import contextlib
@@ -21,13 +21,13 @@ from upscaling.upscaler import Upscaler
 from utils import listen
 
 ROOT = Path(__file__).parents[1]
-MEGABYTES = 20  # of a picture that is sent
-SECONDS = 60  # in which it must have come
+MEGABYTES = 20  # limit of a picture that is sent
+SECONDS = 60  # within which it must arrive
 FORMATS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif": "image/tiff"}
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 NAMES = ("Set5/LRx4/img_003", "Set14/LRx4/img_005", "Set5/LRx4/img_005", "Set14/LRx4/img_014", "Set14/LRx4/img_010")
 EXAMPLES = [path for name in NAMES if (path := ROOT / f"data/benchmark/{name}.png").is_file()]
-HEADERS = {  # nothing from elsewhere, nothing kept
+HEADERS = {  # nothing is loaded from elsewhere, and browsers keep nothing
     "Content-Security-Policy": "default-src 'none'; img-src 'self' blob:; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -36,14 +36,14 @@ HEADERS = {  # nothing from elsewhere, nothing kept
 
 
 def reply(content: str | bytes, kind: str = "text/plain", status: int = 200) -> Response:
-    """Return a reply with the headers that all have."""
+    """Return a reply with the headers that all replies have."""
     return Response(content, status, HEADERS, media_type=kind)
 
 
 async def save_body(request: Request, path: Path) -> None:
-    """Write what is sent to `path`. Raises HTTPException: 400 for nothing, 408 for too slow, 413 for too much.
+    """Write the request's body to `path`. Raises HTTPException: 400 if empty, 408 if too slow, 413 if too large.
 
-    What is beyond the limit is read all the same: a client that is still sending hears no answer.
+    A body that is too large is read to its end all the same, because a client reads no answer while it is sending.
     """
     size, limit = 0, MEGABYTES * 2**20
     try:
@@ -62,7 +62,7 @@ async def save_body(request: Request, path: Path) -> None:
 
 
 def choice(request: Request, name: str, allowed: list[str], default: str) -> str:
-    """Return the value of the address's `name`. Raises HTTPException 400 where it is none of `allowed`."""
+    """Return the query parameter `name`. Raises HTTPException 400 if it is not one of `allowed`."""
     value = request.query_params.get(name, default)
     if value not in allowed:
         raise HTTPException(400, f"{name}={value}: must be one of {', '.join(allowed)}")
@@ -70,7 +70,7 @@ def choice(request: Request, name: str, allowed: list[str], default: str) -> str
 
 
 async def drop_body(request: Request) -> None:
-    """Read what is sent to a server that is full, and keep nothing of it."""
+    """Read the request's body and drop it, because a client reads no answer while it is sending."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SECONDS):
             async for _ in request.stream():
@@ -78,7 +78,7 @@ async def drop_body(request: Request) -> None:
 
 
 def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlette:
-    """Return the server's application. methods: by their names. root: a folder for what is sent and made."""
+    """Return the Starlette application. methods: {name: Upscaler}. root: a folder for sources and results."""
 
     async def upscale(request: Request) -> Response:
         name = request.query_params.get("job") or secrets.token_hex(8)
@@ -93,14 +93,14 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
             ending = choice(request, "format", list(FORMATS), "png")
             await jobs.turn(job)
             target = folder / f"result.{ending}"
-            facts = await run_in_threadpool(jobs.upscale, job, folder / "picture", target, methods[method])
+            headers = await run_in_threadpool(jobs.upscale, job, folder / "picture", target, methods[method])
             job.finished = True
-            end = BackgroundTask(stack.pop_all().close)  # once the result has been sent
-        return FileResponse(target, headers=HEADERS | facts, media_type=FORMATS[ending], background=end)
+            end = BackgroundTask(stack.pop_all().close)  # runs once the result has been sent
+        return FileResponse(target, headers=HEADERS | headers, media_type=FORMATS[ending], background=end)
 
     def settings(request: Request) -> Response:
-        facts = {"models": list(methods), "formats": list(FORMATS), "examples": len(EXAMPLES)}
-        return reply(json.dumps(facts | {"megabytes": MEGABYTES, "megapixels": MEGAPIXELS}), "application/json")
+        choices = {"models": list(methods), "formats": list(FORMATS), "examples": len(EXAMPLES)}
+        return reply(json.dumps(choices | {"megabytes": MEGABYTES, "megapixels": MEGAPIXELS}), "application/json")
 
     def progress(request: Request) -> Response:
         job = jobs.all.get(request.path_params["name"])
@@ -137,7 +137,7 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
 
 
 def serve(methods: dict[str, Upscaler], host: str, port: int, most: int) -> None:
-    """Serve until Ctrl-C or SIGTERM; nothing is left behind. Raises UserError where the address cannot be had."""
+    """Serve until Ctrl-C or SIGTERM, then delete all files. Raises UserError if the address cannot be used."""
     with listen(host, port) as server_socket, tempfile.TemporaryDirectory(prefix="srgan-page-") as root:
         jobs = Jobs(most)
         config = uvicorn.Config(

@@ -286,7 +286,7 @@ sys.exit(download.main(["set", "--into", {str(tmp_path)!r}], sets={{"set": downl
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert error == "download.py: interrupted; run the same command again, it resumes\n"
+    assert error == "download.py: interrupted; run the same command again to resume\n"
     come = part.read_bytes()
     assert 0 < len(come) <= 200_000 and body.startswith(come)
 

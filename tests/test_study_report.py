@@ -13,7 +13,7 @@ pytest.importorskip("markdown")
 pytest.importorskip("matplotlib")
 
 import study
-from benchmarks.rating_report import Judge, simulated_ratings, store_ratings, true_means, write_manifest
+from benchmarks.rating_report import SPREAD, Judge, simulated_ratings, store_ratings, write_manifest
 from rating.answers import collect, opinions, screen
 from rating.report import enough_to_differ
 from rating.results import PAPER
@@ -36,6 +36,13 @@ def one_line(capsys):
     line = capsys.readouterr().err
     assert line.startswith("study.py: ") and line.count("\n") == 1, line
     return line
+
+
+def true_means(levels, spread=SPREAD):
+    """Return the mean of all possible ratings of each method, (methods,), with ratings rounded to 1..5."""
+    ends = np.array([-np.inf, 1.5, 2.5, 3.5, 4.5, np.inf])
+    below = stats.norm.cdf((ends - np.asarray(levels)[:, None]) / np.linalg.norm(spread))
+    return np.diff(below) @ np.arange(1, 6)
 
 
 @pytest.fixture(scope="module")
