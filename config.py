@@ -105,9 +105,7 @@ OPTIONS = {
     ),
     "TRAIN.n_updates_init": Option(100_000, at_least(0), "updates of the warm-up (paper: 1e6)"),
     "TRAIN.teacher": Option(
-        "",
-        ANY,
-        "ONNX network, lr to sr in 0..255, whose pictures replace HR in the warm-up; empty: none",
+        "", ANY, "ONNX network, lr to sr in 0..255, whose pictures replace HR in the warm-up; empty: none"
     ),
     "TRAIN.teacher_part": Option(0.85, between(0.0, 1.0), "first fraction of the warm-up, which uses the teacher"),
     "TRAIN.teacher_ensemble": Option("no", one_of("no", "yes"), "average over the eight flips and turns"),
@@ -128,9 +126,7 @@ OPTIONS = {
     ),
     "TRAIN.adversarial_weight": Option(1e-3, at_least(0.0), "weight of the GAN loss (paper, eq. 3; slides)"),
     "TRAIN.initial_generator": Option(
-        "",
-        ANY,
-        "weights file to start from, which replaces the warm-up in --mode=srgan; empty: none",
+        "", ANY, "weights file to start from, which replaces the warm-up in --mode=srgan; empty: none"
     ),
     "TRAIN.ema": Option(0.999, between(0.0, 0.99999), "decay per update of the generator's running average; 0: none"),
     "TRAIN.precision": Option(

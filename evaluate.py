@@ -12,16 +12,7 @@ from easydict import EasyDict
 from config import EARLIER
 from evaluation.benchmark import benchmark_sets
 from evaluation.grids import comparison
-from evaluation.metrics import (
-    colour_shift,
-    luma,
-    mesh,
-    niqe,
-    psnr,
-    shaved,
-    ssim,
-    ssim_daala,
-)
+from evaluation.metrics import colour_shift, luma, mesh, niqe, psnr, shaved, ssim, ssim_daala
 from evaluation.perceptual import Distance, as_batch, perceptual_distances
 from evaluation.tables import table_row, whole_table, write_table
 from methods.filters import enlarged

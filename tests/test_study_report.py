@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from scipy import stats
+from studies import one_line
 
 pytest.importorskip("markdown")
 pytest.importorskip("matplotlib")
@@ -30,12 +31,6 @@ def report(folder, *words):
 
 def read(folder):
     return json.loads((folder / "report/report.json").read_text())
-
-
-def one_line(capsys):
-    line = capsys.readouterr().err
-    assert line.startswith("study.py: ") and line.count("\n") == 1, line
-    return line
 
 
 def true_means(levels, spread=SPREAD):
