@@ -1,4 +1,4 @@
-# The page of demo.py, as a user without rights: docker build -t srgan-page . && docker run --rm -p 7860:7860 srgan-page
+# The page of demo.py, as an unprivileged user: docker build -t srgan-page . && docker run --rm -p 7860:7860 srgan-page
 FROM python:3.11-slim
 WORKDIR /srgan
 COPY requirements-upscale.txt requirements-demo.txt ./

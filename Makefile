@@ -15,7 +15,7 @@ test-jax: .venv/ready .venv-jax/ready  ## on JAX, where TensorFlow is not instal
 	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -q -n auto --dist=loadfile --no-loadscope-reorder \
 		--ignore=tests/test_quick.py --ignore=tests/test_backends.py
 
-upscale-ready: .venv-upscale/ready  ## what upscale.py needs, and no more: half a minute
+upscale-ready: .venv-upscale/ready  ## what upscale.py needs, and nothing else: half a minute
 
 test-thorough: .venv/ready .venv-jax/ready  ## the numerical tests as other processors would run them; an hour or two
 	tests/thorough.sh

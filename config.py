@@ -18,7 +18,7 @@ from easydict import EasyDict
 
 MODES = {
     "srgan": "train both stages: MSE warm-up (SRResNet), then the adversarial game",
-    "srresnet": "train the warm-up alone",
+    "srresnet": "train only the warm-up",
     "evaluate": "measure on data/benchmark and write grids; with --input, upscale pictures",
 }
 
@@ -122,7 +122,7 @@ OPTIONS = {
     "TRAIN.content_loss": Option(
         "tensorlayer",
         one_of("tensorlayer", "paper", "vgg22", "mse", "johnson"),
-        "MSE + 2e-6 VGG pool4 (slides) | VGG54 / 12.75^2 (paper) | VGG22 | MSE alone | VGG22 without a discriminator",
+        "MSE + 2e-6 VGG pool4 (slides) | VGG54 / 12.75^2 (paper) | VGG22 | only MSE | VGG22 without a discriminator",
     ),
     "TRAIN.adversarial_weight": Option(1e-3, at_least(0.0), "weight of the GAN loss (paper, eq. 3; slides)"),
     "TRAIN.initial_generator": Option(

@@ -19,7 +19,7 @@ CONTENT_LOSSES: dict[str, tuple[float, str | None, float]] = {
     "paper": (0.0, "block5_conv4", 1 / 12.75**2),  # SRGAN-VGG54, features rescaled by 1/12.75 (sec. 3.2)
     "vgg22": (0.0, "block2_conv2", 2e-6),  # SRGAN-VGG22; with 1/12.75^2 it would drown the GAN loss
     "mse": (1.0, None, 0.0),  # SRGAN-MSE
-    "johnson": (0.0, "block2_conv2", 2e-6),  # Johnson et al. 2016: relu2_2 alone, of VGG19 in place of VGG16
+    "johnson": (0.0, "block2_conv2", 2e-6),  # Johnson et al. 2016: only relu2_2, of VGG19 instead of VGG16
 }
 WITHOUT_GAN = {"johnson"}  # content losses whose second stage has no discriminator
 

@@ -71,7 +71,7 @@ class SRGAN(keras.Model):
         self.vgg = vgg if vgg is None else lambda picture: vgg(picture)
         self.mse_weight, self.vgg_weight, self.gan_weight = weights
         self.ema, self.head_start, self.smoothing = ema, head_start, smoothing
-        self.earlier = generator.name in EARLIER  # one of the networks before SRResNet, which learn on Y alone
+        self.earlier = generator.name in EARLIER  # one of the networks before SRResNet, which learn only on Y
         self.fixed_statistics = False
         self.replicas = replicas()
         self.updates = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="updates")

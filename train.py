@@ -182,7 +182,7 @@ def train_stage(
             save_state(stage, game, config)  # last, so that a run killed during the report repeats the period
         if outcome == STOP:
             report.end()
-            report.say(f"stopped at update {game.updates_done()} of {total}; the same command goes on from there")
+            report.say(f"stopped at update {game.updates_done()} of {total}; the same command resumes from there")
             return False
     report.end()
     return True

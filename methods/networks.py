@@ -1,8 +1,8 @@
 """The networks before SRResNet, from the functions of model.py: SRCNN, ESPCN, VDSR and DRCN.
 
-They enlarge Y alone; the colours are bicubic. Red, green and blue are Y plus something of Cb and Cr, so it is enough to
-add to the bicubic picture what the network changes in its Y. A new network is one function, one line in NETWORKS, and
-its name in config.EARLIER.
+They enlarge only Y; the colours are bicubic. Red, green and blue are each Y plus a part of Cb and Cr, so what the
+network changes in Y is added to the bicubic picture. A new network is one function, one line in NETWORKS, and its name
+in config.EARLIER.
 """
 
 from collections.abc import Callable

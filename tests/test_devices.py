@@ -125,7 +125,7 @@ def test_two_devices_train_what_one_trains(by_one, tmp_path):
 @pytest.mark.skipif(not JAX, reason="Keras trains in several processes on JAX alone")
 def test_two_processes_train_what_one_device_trains_and_go_on_after_a_loss(by_one, tmp_path):
     """One of them is killed, then the other, then one is asked to stop; a single device finishes what they began."""
-    line = "train.py: process {} of 2 lost another; start all again with the same command, they go on"
+    line = "train.py: process {} of 2 lost another; start all again with the same command to resume"
     kill = signal.SIGKILL
     left, lost = ended(*start_two(tmp_path / "ours", NEVER, ["srgan_init", 3, kill]))
     assert lost[0] == -kill and left == (2, line.format(0))

@@ -12,7 +12,7 @@ TENSORFLOW=(
   "TF_ENABLE_ONEDNN_OPTS=1 ONEDNN_MAX_CPU_ISA=AVX2"
   "TF_ENABLE_ONEDNN_OPTS=1 ONEDNN_MAX_CPU_ISA=AVX512_CORE"
 )
-XLA=(  # JAX is XLA alone, TensorFlow compiles some of the generator's training by it
+XLA=(  # JAX is all XLA, TensorFlow compiles some of the generator's training with it
   XLA_FLAGS=--xla_cpu_prefer_vector_width=128
   XLA_FLAGS=--xla_cpu_prefer_vector_width=256
   XLA_FLAGS=--xla_cpu_prefer_vector_width=512

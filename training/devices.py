@@ -94,7 +94,7 @@ def joined_processes() -> Iterator[None]:
     except (ValueError, RuntimeError) as error:
         raise UserError(f"KERAS_DISTRIBUTION_*: {reason(error)}") from error
     number, count = process()
-    lost = f"process {number} of {count} lost another; start all again with the same command, they go on"
+    lost = f"process {number} of {count} lost another; start all again with the same command to resume"
     exit_on_abort(f"{Path(sys.argv[0]).name}: {lost}\n")
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if number else sys.stdout):
         try:

@@ -141,7 +141,7 @@ def open_jobs(targets: dict[Path, Path], options: Namespace, upscaler: Upscaler,
 
 
 def summary(jobs: Sequence[Job], upscaler: Upscaler) -> tuple[str, float]:
-    """Return (a text with the number of jobs, their size and time, an estimate of the seconds, 0 if they are few)."""
+    """Return (a text on number, size and time of the jobs, an estimate of their seconds, which is 0 for few pixels)."""
     text = f"{len(jobs)} to upscale, {sum(job.megapixels() for job in jobs):.1f} megapixels of results"
     pixels = sum(job.network_pixels() for job in jobs)
     seconds = upscaler.seconds(pixels) if pixels > QUICK else 0

@@ -238,7 +238,7 @@ def check_picture(lr: np.ndarray) -> None:
         raise ValueError(f"lr must be (h, w) or (h, w, 1 to 4). Received: shape={lr.shape}")
     if lr.dtype not in (np.uint8, np.uint16) and lr.dtype.kind != "f":
         raise ValueError(f"lr must be uint8, uint16 or floating point. Received: dtype={lr.dtype}")
-    if lr.dtype.kind == "f" and not (lr.min() >= 0 and lr.max() <= 1):  # put so that NaN is refused too
+    if lr.dtype.kind == "f" and not (lr.min() >= 0 and lr.max() <= 1):  # written so that NaN is refused too
         raise ValueError(f"lr must be in 0..1. Received: values from {lr.min()} to {lr.max()}")
 
 
