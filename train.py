@@ -143,15 +143,7 @@ def train_stage(
     fixed = fixed_from(stage, settings)
     taught = taught_until(stage, settings)
     decayed = decays_from(stage, settings)
-    optimizer = warm_up_optimizer(settings) if stage is WARM_UP else adversarial_optimizer(settings, game.discriminator)
-    game.compile(optimizer=optimizer, jit_compile=JIT)
-    build(game, pictures.crop // pictures.scale)
-    if load_state(stage, game, config) and settings.initial_generator:
-        print(
-            f"{stage.name}: {settings.initial_generator} was read when this stage began; "
-            "to start over, set another TRAIN.checkpoint_dir"
-        )
-    prevent_mesh(game.generator)
+    prepare(stage, game, pictures.crop // pictures.scale, config)
 
     done = game.updates_done()
     report = Report(stage, game, total, valid, config)
@@ -214,10 +206,20 @@ def train_period(game: SRGAN, crops: Crops, report: Report, stops: list[int]) ->
     return outcome(), {name: values[-1] for name, values in logs.items() if name != "loss"}
 
 
-def build(game: SRGAN, side: int) -> None:
-    """Create all variables of `game` and its optimizer, so that a state can be loaded. side: of an LR crop, pixels."""
+def prepare(stage: Stage, game: SRGAN, side: int, config: EasyDict) -> None:
+    """Compile `game` and load its last state if there is one. side: of an LR crop. Raises UserError as load_state."""
+    settings = config.TRAIN
+    optimizer = warm_up_optimizer(settings) if stage is WARM_UP else adversarial_optimizer(settings, game.discriminator)
+    game.compile(optimizer=optimizer, jit_compile=JIT)
+    # A state can be loaded only into variables that exist already, those of the optimizer included.
     game(np.zeros((1, side, side, 3), np.uint8))
     game.optimizer.build(game.trainable_variables)
+    if load_state(stage, game, config) and settings.initial_generator:
+        print(
+            f"{stage.name}: {settings.initial_generator} was read when this stage began; "
+            "to start over, set another TRAIN.checkpoint_dir"
+        )
+    prevent_mesh(game.generator)
 
 
 @contextlib.contextmanager
