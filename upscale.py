@@ -24,7 +24,7 @@ from upscaling.network import ENGINES
 from upscaling.photo_reader import PHOTO_FORMATS
 from upscaling.records import Records
 from upscaling.upscaler import HALO, Upscaler, load
-from utils import UserError, exit_status, sigterm_interrupts
+from utils import UserError, exit_status, printable, sigterm_interrupts
 
 __all__ = ["load"]  # the Python interface: upscaling/upscaler.py
 
@@ -125,9 +125,9 @@ def advance(bar: tqdm, before: int, elsewhere: int, done: int, total: int) -> No
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line above the bar, at once, even into a pipe."""
+    """Print a line above the bar, at once, even into a pipe; line breaks in file names are escaped."""
     file = file or sys.stdout
-    tqdm.write(line, file=file)
+    tqdm.write(printable(line), file=file)
     file.flush()
 
 
@@ -152,6 +152,10 @@ def run(
             except UserError as error:
                 failed.append(str(error))
                 continue
+            except MemoryError:
+                width, height = (round(job.upscaler.scale * length) for length in job.opened.size)
+                failed.append(f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result")
+                continue
             say(str(job.target))
             for line in lost:
                 say(line, sys.stderr)
@@ -166,7 +170,8 @@ def upscale(options: argparse.Namespace) -> int:
     plan = make_plan(options, upscaler)
     text, seconds = summary(plan.jobs, upscaler)
     if options.dry_run:
-        print(*(job.line() for job in plan.jobs), sep="\n", end="\n" if plan.jobs else "")
+        for job in plan.jobs:
+            say(job.line())
     else:
         if seconds > LONG:
             say(text, sys.stderr)
@@ -178,7 +183,7 @@ def upscale(options: argparse.Namespace) -> int:
             text += f" in {seconds:.1f} s, {megapixels / seconds:.2f} MPixel/s of results"
     print(", ".join([text, *plan.skipped]))
     for line in plan.failed:
-        print(f"upscale.py: {line}", file=sys.stderr)
+        say(f"upscale.py: {line}", sys.stderr)
     return 1 if plan.failed else 0
 
 

@@ -134,6 +134,22 @@ def test_what_fails_is_told_and_the_rest_goes_through(run, capsys):
     assert "b.png" in printed.err and "c.jpg" in printed.err and Path("a_x2.png").exists()
 
 
+def test_too_little_memory_for_one_is_told_and_the_rest_goes_through(run, monkeypatch, capsys):
+    picture("a.png", 20, 10)
+    picture("b.png", 10, 20)
+    whole = Upscaler.strips
+
+    def short(upscaler, lr, *rest):
+        if lr.shape[1] == 20:
+            raise MemoryError
+        return whole(upscaler, lr, *rest)
+
+    monkeypatch.setattr(Upscaler, "strips", short)
+    assert run("a.png", "b.png", "--size=60") == 1
+    assert capsys.readouterr().err == "upscale.py: a.png: too little memory for 60x30; choose a smaller result\n"
+    assert sizes(".") == {"a.png": (20, 10), "b.png": (10, 20), "b_60.png": (30, 60)}
+
+
 def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     picture("in/shut/a.png")
@@ -382,6 +398,39 @@ def test_results_are_named_as_they_are_written_into_a_pipe_too(model, tmp_path):
         assert process.stdout.readline() == "a_x2.png\n"
         assert process.stdout.readline() == "b_x2.png\n"
         assert process.stdout.readline().startswith("2 upscaled in ")
+
+
+def started(folder, redirection, *words, **environment):
+    """What upscale.py does when a shell starts it in `folder`."""
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, ROOT / "upscale.py", *words]
+    environment = os.environ | {"PYTHONUNBUFFERED": ""} | environment
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_every_name_is_printed_in_one_line_wherever_it_goes(model, tmp_path, options):
+    for name in (b"\xc3\xbc.png", b"new\nline.png", b"\xe9.png"):
+        picture(tmp_path / "a.png")
+        os.rename(tmp_path / "a.png", os.path.join(os.fsencode(tmp_path), name))
+    found = started(tmp_path, "", ".", "-o", "out", "--model", model, *options, PYTHONIOENCODING="ascii:strict")
+    names = [r"out/new\nline.png", r"out/\xfc.png", r"out/\udce9.png"]
+    lines = found.stdout.splitlines()
+    assert (found.returncode, len(lines)) == (0, 4) and all(name in line for name, line in zip(names, lines)), found
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_obstacle(model, tmp_path, redirection):
+    picture(tmp_path / "a.png")
+    found = started(tmp_path, redirection, "a.png", "--model", model)
+    assert found.returncode == 0 and found.stderr == "" and (tmp_path / "a_x2.png").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_full_disk_behind_the_output_is_one_line(model, tmp_path, options):
+    picture(tmp_path / "a.png")
+    found = started(tmp_path, ">/dev/full", "a.png", "--model", model, *options)
+    assert (found.returncode, found.stderr) == (2, "upscale.py: No space left on device\n")
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
