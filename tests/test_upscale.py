@@ -167,6 +167,7 @@ def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_pat
     [
         (["none.png"], "none.png"),
         (["."], "no pictures"),
+        ([""], "INPUT is empty"),
         (["a.png", "--scale=4"], "--scale 4"),
         (["a.png", "-o", "a.png"], "overwritten"),
         (["a.png", "--model=best"], "best"),
@@ -177,7 +178,7 @@ def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_pat
 )
 def test_a_mistake_is_one_line_and_2(model, tmp_path, monkeypatch, capsys, arguments, named):
     monkeypatch.chdir(tmp_path)
-    if arguments != ["."]:
+    if arguments not in ([""], ["."]):
         picture("a.png")
         picture("a.bmp")
     assert upscale.main(upscale.command_line([f"--model={model}", *arguments])) == 2
@@ -273,6 +274,29 @@ def test_what_is_not_read_is_counted(run, capsys):
     Path("in/a.png").unlink()
     assert run("in") == 2
     assert "2 .dng, 1 .jxl cannot be read" in capsys.readouterr().err
+
+
+def test_what_is_not_read_is_told_where_it_is_named(run, capsys):
+    from PIL import Image
+
+    Image.new("RGB", (9, 9)).save("a.nef", "TIFF")  # as the preview in a camera's raw file
+    for arguments in (["a.nef"], ["a.nef", "-o", "a.png"], ["a.nef", "--format=png"]):
+        assert run(*arguments) == 1
+        line = capsys.readouterr().err
+        assert line.startswith("upscale.py: a.nef: .nef is not read; save it as one of .png ") and line.count("\n") == 1
+    assert run("*") == 0 and "not read: 1 .nef" in capsys.readouterr().out
+    assert [path.name for path in Path(".").iterdir()] == ["a.nef"]
+
+
+def test_a_name_that_says_nothing_becomes_png_and_jfif_is_jpeg(run):
+    from PIL import Image
+
+    picture("a.png")
+    Path("a.png").rename("scan 2024.06")
+    Image.new("RGB", (9, 9)).save("b.jfif", "JPEG")
+    assert run("scan 2024.06", "b.jfif") == 0 and run("scan 2024.06", "--format=bmp", "-o", "out") == 0
+    found = {path.name: Image.open(path).format for path in (*Path(".").glob("*_x2*"), *Path("out").glob("s*"))}
+    assert found == {"scan 2024.06_x2.png": "PNG", "b_x2.jfif": "JPEG", "scan 2024.06.bmp": "BMP"}
 
 
 def test_a_clash_of_names_concerns_its_pictures_alone(run, capsys):

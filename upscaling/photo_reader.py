@@ -44,6 +44,7 @@ PHOTO_FORMATS = {
     ".png": Format("PNG", True, True, True, 2**31 - 1),
     ".jpg": Format("JPEG", False, False, False, 65500),
     ".jpeg": Format("JPEG", False, False, False, 65500),
+    ".jfif": Format("JPEG", False, False, False, 65500),  # as Windows names it
     ".webp": Format("WEBP", True, False, True, 16383),
     ".tiff": Format("TIFF", True, True, False, 2**31 - 1),
     ".tif": Format("TIFF", True, True, False, 2**31 - 1),

@@ -11,13 +11,16 @@ from pathlib import Path
 
 from pictures import walk
 from upscaling.files import FILE_SUFFIXES, RESULT_SUFFIXES
-from upscaling.photo_reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Photo
+from upscaling.photo_reader import PHOTO_FORMATS, Photo
 from upscaling.records import Records
+from upscaling.video import CONTAINERS
 from upscaling.video_reader import Video
 from utils import UserError, make_folder, reason
 
-# Pictures and videos that are not read: they are counted.
-FOREIGN = [".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".avi", ".wmv"]
+# Pictures and videos that are not read: in folders they are counted. Pillow would take a camera's raw file for a TIFF,
+# and read the small preview in it.
+RAW = [".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"]
+FOREIGN = [*RAW, ".jxl", ".jp2", ".psd", ".svg", ".tga", ".ppm", ".exr", ".avi", ".wmv", ".mpg", ".mts", ".3gp", ".flv"]
 
 
 @dataclass
@@ -34,6 +37,8 @@ def find_files(inputs: Iterable[str]) -> Found:
     """What there is for files, folders and patterns. Raises UserError where one is nothing, or a folder has nothing."""
     found = Found()
     for source in inputs:
+        if not source:  # a variable of a shell that is not set; as a path it would be the folder here
+            raise UserError("INPUT is empty; name a file or a folder")
         exists = Path(source).exists()
         matches = [Path(source)] if exists else [Path(match) for match in sorted(glob.glob(source))]
         if not matches:
@@ -42,9 +47,15 @@ def find_files(inputs: Iterable[str]) -> Found:
             if match.is_dir():
                 find_in_folder(match, found)
                 continue
-            found.files.setdefault(match, None)
-            if exists:
-                found.named.add(match)
+            suffix = match.suffix.lower()
+            if suffix in FOREIGN and exists:
+                found.failed.append(f"{match}: {suffix} is not read; save it as one of {' '.join(RESULT_SUFFIXES)}")
+            elif suffix in FOREIGN:
+                found.foreign[suffix] += 1
+            else:
+                found.files.setdefault(match, None)
+                if exists:
+                    found.named.add(match)
     return found
 
 
@@ -101,7 +112,7 @@ def choose_targets(
 
     output: --output, a Path or None. suffix: for the names of results beside their sources, such as "_x4".
     rename: have `suffix` in `output`, too. photo_format: of the results of pictures, as "png"; None: their own, or PNG
-    for those that are read alone (AVIF, HEIC).
+    for those that are read alone (AVIF, HEIC) or whose names say nothing.
     Raises UserError where `output` cannot be, or a source would be overwritten.
     """
     is_file_name = output and output.suffix.lower() in [*FILE_SUFFIXES, *FOREIGN] and not output.is_dir()
@@ -133,17 +144,21 @@ def target_of(
     path: Path, folder: Path | None, output: Path | None, suffix: str, rename: bool, photo_format: str | None
 ) -> Path:
     """Where the result of the file at `path`, found in `folder` or None, goes; arguments as of choose_targets."""
+    kind = path.suffix.lower()
+    # What is behind the dot of another name, as of 2024.06, is no format.
+    stem, ending = (path.stem, path.suffix) if kind in FILE_SUFFIXES else (path.name, "")
+    if kind not in CONTAINERS and (photo_format or kind not in PHOTO_FORMATS):
+        ending = f".{photo_format or 'png'}"
     if output:
         target = output / path.relative_to(folder or path.parent)
-        target = target.with_stem(target.stem + suffix) if rename else target
+        stem = stem + suffix if rename else stem
     elif folder:
         here = folder.resolve()  # "." has no name
         target = here.with_name(here.name + suffix) / path.relative_to(folder)
     else:
-        target = path.with_stem(path.stem + suffix)
-    if path.suffix.lower() not in PHOTO_SUFFIXES or not photo_format and path.suffix.lower() in PHOTO_FORMATS:
-        return target
-    return target.with_suffix(f".{photo_format or 'png'}")
+        target = path
+        stem += suffix
+    return target.with_name(stem + ending)
 
 
 def drop_closed_folders(work: list[tuple[Photo | Video, Path]], failed: list[str]) -> list[tuple[Photo | Video, Path]]:
