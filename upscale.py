@@ -148,7 +148,7 @@ def run(
                 made_by = f"{made_of} {options.engine} {options.tile}"
                 keep = job.keeps_strips(seconds * job.network_pixels() / pixels)
                 lost = upscale_file(job.opened, job.target, job.upscaler, progress, made_by, options.quality, keep)
-                records.add(job.target, made_of)
+                records.add(job.target, job.opened.path, made_of)
             except UserError as error:
                 failed.append(str(error))
                 continue

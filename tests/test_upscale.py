@@ -252,6 +252,33 @@ def test_another_model_makes_it_again(run, model, tmp_path, capsys):
     assert "1 made of something else before" in capsys.readouterr().out
 
 
+def test_the_result_of_another_picture_is_not_overwritten(run, capsys):
+    for name in ("one/a.png", "one/b.png", "two/a.png", "two/b.png", "two/c.png"):
+        picture(name, 20 if name.startswith("one") else 30)
+    assert run("one", "-o", "out") == 0
+    capsys.readouterr()
+    assert run("two", "-o", "out") == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "left out: 2" in line
+    assert line.startswith(f"upscale.py: out/a.png: is the result of {Path('one/a.png').absolute()}; ")
+    assert sizes("out") == {"a.png": (40, 20), "b.png": (40, 20), "c.png": (60, 20)}
+    Path("one/a.png").unlink()
+    assert run("two/a.png", "-o", "out") == 0 and run("two/b.png", "-o", "out/b.png") == 0  # gone; and meant
+    assert sizes("out") == {name: (60, 20) for name in ("a.png", "b.png", "c.png")}
+    Path("one/b.png").rename("two/b.bmp")
+    assert run("two/b.png", "--format=webp") == 0 and run("two/b.bmp", "--format=webp") == 1
+    assert run("two/b.bmp", "--format=webp", "--overwrite") == 0 and sizes("two")["b_x2.webp"] == (40, 20)
+
+
+def test_results_that_are_moved_with_their_sources_know_them(run, monkeypatch):
+    picture("here/one/a.png")
+    picture("here/two/a.png", 30)
+    assert run("here/one", "-o", "here/out") == 0
+    Path("here").rename("there")
+    monkeypatch.chdir("there")
+    assert run("two", "-o", "out") == 1 and sizes("out") == {"a.png": (40, 20)}
+
+
 def test_own_results_are_not_upscaled_again(run, capsys):
     picture("a.png")
     picture("b.png")

@@ -1,12 +1,13 @@
 """Which results were made, and of what: a result is made again when its source, the model or an option changed.
 
 Each folder of results has a hidden file with one JSON object a line: the name of a result, its size and time when it
-was written, and what it was made of. A record beside the results survives where they are moved together, serves every
-format and leaves the pictures themselves as they are. Lines are only ever appended, in one write each, so that two runs
-may work in one folder; of two lines about a file the later one counts.
+was written, where its source lies, and what it was made of. A record beside the results survives where they are moved
+together, serves every format and leaves the pictures themselves as they are. Lines are only ever appended, in one write
+each, so that two runs may work in one folder; of two lines about a file the later one counts.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,17 @@ class Records:
         line = self._folder(path.parent).get(path.name)
         return line["made_of"] if line and line["state"] == state(path) else None
 
-    def add(self, path: Path, made_of: dict[str, Any]) -> None:
-        """Record that the result at `path` has just been made of `made_of`, a dict. Raises UserError."""
-        line = {"result": path.name, "state": state(path), "made_of": made_of}
+    def source(self, path: Path) -> Path | None:
+        """The file of which the result at `path` was made; None where that is unknown, or the file has gone."""
+        way = self._folder(path.parent).get(path.name, {}).get("source_path")
+        source = Path(os.path.normpath(path.parent.resolve() / way)) if isinstance(way, str) else None
+        return source if source and source.exists() else None
+
+    def add(self, path: Path, source: Path, made_of: dict[str, Any]) -> None:
+        """Record that the result at `path` has just been made of `source`, by `made_of`, a dict. Raises UserError."""
+        source, folder = source.absolute(), path.parent.resolve()
+        way = os.path.relpath(source, folder) if source.drive == folder.drive else str(source)
+        line = {"result": path.name, "state": state(path), "source_path": way, "made_of": made_of}
         try:
             with open(path.with_name(RECORD), "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")

@@ -131,7 +131,9 @@ def choose_targets(
         ]
         if len(clashing) > 1:
             names = ", ".join(str(path) for path, _ in clashing)
-            found.failed.append(f"{names}: would all become {clashing[0][1]}; upscale them one by one")
+            found.failed.append(
+                f"{names}: would all become {clashing[0][1]}; upscale them one by one, each with an --output"
+            )
         elif clashing:
             ((path, target),) = clashing
             if target.exists() and target.samefile(path):
