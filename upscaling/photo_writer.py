@@ -22,6 +22,7 @@ STRIP_BYTES = 2**20  # of a strip in the files that are written strip by strip
 
 # kinds of pictures, by Pillow's modes, that no format keeps here
 KINDS_LOST = {"CMYK": "CMYK", "LAB": "LAB", "P": "a palette", "PA": "a palette", "1": "1 bit a pixel"}
+GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "F")  # modes that a GIF's 256 colours suffice for
 
 
 def write_photo(
@@ -47,6 +48,8 @@ def write_photo(
         lost.append("transparency; it is white now")
     if photo.sixteen_bits and not kind.sixteen_bits:
         lost.append("16 bits a channel; it has 8 now")
+    if kind.name == "GIF" and photo.suffix != ".gif" and photo.mode not in GREY:
+        lost.append("more than 256 colours")
     lines = [f"{path}: {kind.name} does not hold {what}" for what in lost]
     if photo.mode in KINDS_LOST and kind.name != "GIF":  # which has a palette in any case
         grey = photo.mode == "1"
@@ -65,9 +68,11 @@ def format_of(path: Path, photo: Photo, scale: float) -> Format:
     if longest > kind.longest:
         raise UserError(f"{path}: {longest} pixels long, {kind.name} holds {kind.longest}; name it .png or .tiff")
     # frames of an animation need a format with animations, pages of a TIFF another TIFF
-    animated = PHOTO_FORMATS[photo.suffix].animation
-    if photo.frames > 1 and not (kind.animation if animated else kind.name == "TIFF"):
-        raise UserError(f"{path}: {kind.name} does not hold such {photo.frames} frames; name it {photo.suffix}")
+    animations = [suffix for suffix, other in PHOTO_FORMATS.items() if other.animation]
+    fitting = animations if photo.suffix in animations else [".tiff", ".tif"]
+    if photo.frames > 1 and path.suffix.lower() not in fitting:
+        names = " or ".join(fitting)
+        raise UserError(f"{path}: {kind.name} does not hold such {photo.frames} frames; name it {names}")
     return kind
 
 
