@@ -538,6 +538,12 @@ def test_bad_input_is_one_line_that_names_the_file(tmp_path, capfd, name):
     assert not (tmp_path / "out.png").exists() and not any(capfd.readouterr())
 
 
+def test_a_raw_file_is_not_taken_for_its_preview(tmp_path):
+    CLEAR.convert("RGB").save(tmp_path / "picture", "TIFF", tiffinfo={254: 1, 330: 8})
+    with pytest.raises(UserError, match="picture: a camera's raw file.* TIFF$"):
+        open_photo(tmp_path / "picture")
+
+
 def test_an_exception_without_a_message_is_one_line_too(tmp_path, monkeypatch):
     CLEAR.save(tmp_path / "x.png")
     monkeypatch.setattr(Image, "open", lambda *arguments, **options: (_ for _ in ()).throw(EOFError()))

@@ -68,6 +68,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # TIFF's tags, by their numbers in the standard; EXIF has the same ones
 BITS_PER_SAMPLE, ORIENTATION, SAMPLES_PER_PIXEL, PLANAR_CONFIGURATION = 258, 274, 277, 284
+KIND_OF_PAGE, FURTHER_PAGES = 254, 330  # NewSubfileType, 1 for a smaller copy; SubIFDs
 ON_ITS_SIDE = (5, 6, 7, 8)  # orientations whose width becomes the height
 
 
@@ -130,6 +131,9 @@ def open_photo(path: str | Path, limit: int = 200_000_000) -> Photo:
         if path.suffix.lower() in HEIF_SUFFIXES and not HEIC_IS_READ:
             raise UserError(f"{path}: HEIC needs pillow-heif; pip install 'pillow-heif>=1.8,<1.9'")
         with Image.open(path, formats=NAMES) as image:
+            tags = getattr(image, "tag_v2", {})
+            if tags.get(KIND_OF_PAGE) == 1 and FURTHER_PAGES in tags:
+                raise UserError(f"{path}: a camera's raw file, of which the preview alone is read; save it as TIFF")
             suffix, first = SUFFIX_OF[str(image.format)], int(bool(image.info.get("default_image")))
             frames = 1 if suffix == ".jpg" else getattr(image, "n_frames", 1) - first
             if image.format == "HEIF":  # of several pictures one is the photograph
