@@ -24,7 +24,7 @@ from upscaling.network import ENGINES
 from upscaling.photo_reader import PHOTO_FORMATS
 from upscaling.records import Records
 from upscaling.upscaler import HALO, Upscaler, load
-from utils import UserError, exit_status, printable, sigterm_interrupts
+from utils import UserError, exit_status, printable, reason, sigterm_interrupts
 
 __all__ = ["load"]  # the Python interface: upscaling/upscaler.py
 
@@ -151,6 +151,9 @@ def run(
                 records.add(job.target, job.opened.path, made_of)
             except UserError as error:
                 failed.append(str(error))
+                continue
+            except OSError as error:
+                failed.append(f"{error.filename or job.target}: {reason(error)}")
                 continue
             except MemoryError:
                 width, height = (round(job.upscaler.scale * length) for length in job.opened.size)

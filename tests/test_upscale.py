@@ -134,6 +134,16 @@ def test_what_fails_is_told_and_the_rest_goes_through(run, capsys):
     assert "b.png" in printed.err and "c.jpg" in printed.err and Path("a_x2.png").exists()
 
 
+def test_a_name_that_is_too_long_is_told_and_the_rest_goes_through(run, capsys):
+    long = 248 * "a" + ".png"
+    picture("b.png")
+    Path("b.png").rename(long)
+    picture("c.png")
+    assert run(long, "c.png") == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and line.endswith(": File name too long\n") and Path("c_x2.png").exists()
+
+
 def test_too_little_memory_for_one_is_told_and_the_rest_goes_through(run, monkeypatch, capsys):
     picture("a.png", 20, 10)
     picture("b.png", 10, 20)

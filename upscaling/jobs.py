@@ -71,7 +71,7 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
     targets = choose_targets(found, options.output, suffix, rename, options.format)
     to_make, there, remade, taken = {}, 0, 0, []  # taken: lines about results of other pictures
     for path, target in targets.items():
-        exists = target.exists() and not options.overwrite
+        exists = os.path.exists(target) and not options.overwrite  # Path.exists raises where a name is too long
         made_of, source = (records.made_of(target), records.source(target)) if exists else (None, None)
         # A result without a record may be anybody's, or was edited since: it is not overwritten.
         if exists and made_of in (None, ingredients(options, path)):

@@ -136,7 +136,7 @@ def choose_targets(
             )
         elif clashing:
             ((path, target),) = clashing
-            if target.exists() and target.samefile(path):
+            if os.path.exists(target) and target.samefile(path):
                 raise UserError(f"{path}: would be overwritten; choose another --output or --suffix")
             targets[path] = target
     return targets
