@@ -524,6 +524,17 @@ def test_a_stopped_run_leaves_nothing_half_done_and_one_line(model, tmp_path, nu
     assert [path.name for path in tmp_path.iterdir()] == [f"a.{suffix}"]
 
 
+def test_ctrl_c_during_the_imports_is_no_traceback(tmp_path):
+    (tmp_path / "tqdm.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    program = f"""if True:
+        import runpy, signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
+        runpy.run_path({str(ROOT / "upscale.py")!r}, run_name="__main__")"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (found.returncode, found.stdout, found.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_a_change_of_kind_is_one_line(run, capsys):
     from PIL import Image
 
