@@ -302,6 +302,17 @@ def test_own_results_are_not_upscaled_again(run, capsys):
     assert run("a_x2.png") == 0 and sizes(".")["a_x2_x2.png"] == (80, 40)  # who names it means it
 
 
+def test_a_result_of_the_same_name_is_upscaled_where_it_is_named_without_its_source(run, capsys):
+    picture("a.png")
+    assert run("a.png", "-o", "out") == 0
+    assert run("a.png", "out/a.png", "-o", "both") == 0 and sizes("both") == {"a.png": (40, 20)}
+    assert "1 left out as results" in capsys.readouterr().out
+    assert run("out/a.png", "-o", "more") == 0 and sizes("more") == {"a.png": (80, 40)}
+    assert run("out", "-o", "folder") == 0 and not Path("folder").exists()
+    Path("a.png").unlink()
+    assert run("out/a.png", "-o", "orphan") == 0 and sizes("orphan") == {"a.png": (80, 40)}
+
+
 def test_what_is_not_read_is_counted(run, capsys):
     picture("in/a.png")
     for name in ("b.dng", "c.DNG", "d.jxl", "notes.txt"):

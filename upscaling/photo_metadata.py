@@ -11,7 +11,7 @@ from pictures import DAMAGED
 # EXIF: title, camera's maker and model, software, date, author, rights
 EXIF_KEPT = (0x10E, 0x10F, 0x110, 0x131, 0x132, 0x13B, 0x8298)
 CAPTION = 0x10E
-# captions in which tifffile, ImageJ and OME keep the size of the pixels for their own readers, which complain of another
+# captions in which tifffile, ImageJ and OME keep the size for their own readers, which complain of another
 SIZE_INSIDE = re.compile(r'\s*\{"shape":|ImageJ=|.*<OME\b', re.DOTALL)
 # EXIF's folders on exposure and GPS, with what is left out of them: the width and height in pixels
 EXIF_FOLDERS = {0x8769: (0xA002, 0xA003), 0x8825: ()}

@@ -82,20 +82,21 @@ def counted(suffixes: Counter[str]) -> str:
 
 def leave_out_results(found: Found, records: Records) -> list[Path]:
     """Take results of earlier runs out of `found` and return them; one that is named without its source stays in."""
-    results = []
+    results, present = [], {os.path.realpath(path) for path in found.files}
     for path in list(found.files):
-        sources = sources_of(path, records)
-        if sources and (path not in found.named or any(source in found.files for source in sources)):
+        sources, here = sources_of(path, records), os.path.realpath(path)
+        others = {os.path.realpath(source) for source in sources} - {here}  # itself: of a source in an unknown folder
+        if sources and (path not in found.named or others & present):
             del found.files[path]
             results.append(path)
     return results
 
 
 def sources_of(path: Path, records: Records) -> list[Path]:
-    """The files beside `path` of which it is a result, as its record says, or as its name does; mostly none."""
+    """The files of which the one at `path` is a result, as its record says, or as its name does; mostly none."""
     made_of = records.made_of(path)
     if made_of:
-        return [path.with_name(str(made_of.get("source")))]
+        return [records.source(path) or path.with_name(str(made_of.get("source")))]
     named = re.fullmatch(r"(.+)_x\d+(\.\d+)?", path.stem)  # results of earlier versions have no record
     beside = [path.with_name(named[1] + suffix) for suffix in FILE_SUFFIXES] if named else []
     return [source for source in beside if source.is_file()]
