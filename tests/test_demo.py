@@ -201,7 +201,7 @@ def test_nothing_is_asked_of_another_machine(browser, address):
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
     assert any(url.startswith(address) for url in asked)
-    assert not [url for url in asked if not url.startswith((address, "data:", "blob:", "chrome:"))]
+    assert not [url for url in asked if not url.startswith((address, "data:", "blob:", "chrome:", "chrome-untrusted:"))]
 
 
 def test_the_networks_are_loaded_without_a_word_to_anyone():
