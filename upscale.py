@@ -8,11 +8,15 @@ python upscale.py "scans/*.tif" --outscale 2.5 --format png
 import argparse
 import functools
 import re
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback after Ctrl-C during the imports
 
 from tqdm import tqdm
 
@@ -24,7 +28,7 @@ from upscaling.network import ENGINES
 from upscaling.photo_reader import PHOTO_FORMATS
 from upscaling.records import Records
 from upscaling.upscaler import HALO, Upscaler, load
-from utils import UserError, exit_status, sigterm_interrupts
+from utils import UserError, exit_status, printable, reason, sigterm_interrupts
 
 __all__ = ["load"]  # the Python interface: upscaling/upscaler.py
 
@@ -126,9 +130,9 @@ def advance(bar: tqdm, before: int, elsewhere: int, done: int, total: int) -> No
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line above the progress bar, without delay even into a pipe."""
+    """Print a line above the progress bar, without delay even into a pipe; line breaks in file names are escaped."""
     file = file or sys.stdout
-    tqdm.write(line, file=file)
+    tqdm.write(printable(line), file=file)
     file.flush()
 
 
@@ -149,9 +153,16 @@ def run(
                 made_by = f"{made_of} {options.engine} {options.tile}"
                 keep = job.keeps_strips(seconds * job.network_pixels() / pixels)
                 lost = upscale_file(job.opened, job.target, job.upscaler, progress, made_by, options.quality, keep)
-                records.add(job.target, made_of)
+                records.add(job.target, job.opened.path, made_of)
             except UserError as error:
                 failed.append(str(error))
+                continue
+            except OSError as error:
+                failed.append(f"{error.filename or job.target}: {reason(error)}")
+                continue
+            except MemoryError:
+                width, height = (round(job.upscaler.scale * length) for length in job.opened.size)
+                failed.append(f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result")
                 continue
             say(str(job.target))
             for line in lost:
@@ -167,7 +178,8 @@ def upscale(options: argparse.Namespace) -> int:
     plan = make_plan(options, upscaler)
     text, seconds = summary(plan.jobs, upscaler)
     if options.dry_run:
-        print(*(job.line() for job in plan.jobs), sep="\n", end="\n" if plan.jobs else "")
+        for job in plan.jobs:
+            say(job.line())
     else:
         if seconds > LONG:
             say(text, sys.stderr)
@@ -179,7 +191,7 @@ def upscale(options: argparse.Namespace) -> int:
             text += f" in {seconds:.1f} s, {megapixels / seconds:.2f} MPixel/s of results"
     print(", ".join([text, *plan.skipped]))
     for line in plan.failed:
-        print(f"upscale.py: {line}", file=sys.stderr)
+        say(f"upscale.py: {line}", sys.stderr)
     return 1 if plan.failed else 0
 
 
@@ -191,4 +203,6 @@ def main(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main(command_line()))

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 import os
 import platform
 import signal
@@ -16,6 +17,11 @@ CPU = Path("/proc/cpuinfo")  # where Linux describes the processor
 PARTIAL = f".half-{platform.node()[:30]}-"  # prefix of the name of a file that is still being written
 
 
+def printable(text: str) -> str:
+    """Return `text` with unprintable characters escaped, such as a line break in a file name."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class UserError(Exception):
     """A mistake that the user can correct; the message is one line that says what, where and what to do."""
 
@@ -23,7 +29,7 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         """Return the message with unprintable characters escaped, such as a line break in a file name."""
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
+        return printable(super().__str__())
 
 
 class Diverged(UserError):
@@ -112,18 +118,40 @@ def exit_status(program: str, work: Callable[[], int], interrupted: str = "inter
     The status is what `work` returns, 2 after a user's mistake, 3 if training diverged, 130 after Ctrl-C, 143 after
     Terminated.
     """
+    prepare_streams()
     try:
-        return work()
+        status = work()
+        sys.stdout.flush()  # so that a full disk or a closed pipe is reported here, in one line
+        return status
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.status
     except OSError as error:  # for example a folder without permission, or a name that is too long
-        print(f"{program}: {error.filename or ''}: {reason(error)}", file=sys.stderr)
+        place = f"{error.filename}: " if error.filename else ""
+        print(printable(f"{program}: {place}{reason(error)}"), file=sys.stderr)
+        drop_unwritten_output()
         return 2
     except KeyboardInterrupt as stop:
         start = "\n" if sys.stderr.isatty() else ""  # a terminal shows ^C where the line would begin
         print(f"{start}{program}: {interrupted}", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
+
+
+def prepare_streams() -> None:
+    """Let standard output print every file name, and open both streams if the process was started without them."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def drop_unwritten_output() -> None:
+    """Discard output that cannot be written: Python would try again when the process ends, and print an error."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

@@ -45,9 +45,10 @@ def benchmark_pair(hr_path: Path, lr_path: Path, scale: int) -> tuple[np.ndarray
 
     Raises UserError if a file is unreadable, HR is too small, or their sizes do not match.
     """
-    hr = cut_to_multiple(read_picture(hr_path, grey=True), scale)
+    whole = read_picture(hr_path, grey=True)
+    hr = cut_to_multiple(whole, scale)
     if min(hr.shape[:2]) < SMALLEST + 2 * scale:
-        raise UserError(f"{hr_path}: {hr.shape[1]}x{hr.shape[0]} is too small to measure SSIM on")
+        raise UserError(f"{hr_path}: {whole.shape[1]}x{whole.shape[0]} is too small to measure SSIM on")
     lr = read_picture(lr_path, grey=True) if lr_path.exists() else resize(hr, 1 / scale)
     if hr.shape[:2] != (scale * lr.shape[0], scale * lr.shape[1]):
         raise UserError(f"{lr_path}: is not 1/{scale} of {hr_path.name} in size; delete it to have it made")

@@ -69,6 +69,13 @@ def choice(request: Request, name: str, allowed: list[str], default: str) -> str
     return value
 
 
+def refuse_unknown(request: Request) -> None:
+    """Raise HTTPException 400 if the address has an unknown parameter, such as scale=2."""
+    for name in request.query_params:
+        if name not in ("model", "format", "job"):
+            raise HTTPException(400, f"{name}: no such parameter; there are model and format")
+
+
 async def drop_body(request: Request) -> None:
     """Read the request's body and drop it, because a client reads no answer while it is sending."""
     with contextlib.suppress(TimeoutError):
@@ -89,6 +96,7 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
             stack.enter_context(jobs.place(name, job))
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=root)))
             await save_body(request, folder / "picture")
+            refuse_unknown(request)
             method = choice(request, "model", list(methods), list(methods)[-1])
             ending = choice(request, "format", list(FORMATS), "png")
             await jobs.turn(job)
@@ -121,7 +129,10 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
 
     async def refused(request: Request, error: Exception) -> Response:
         status, text = getattr(error, "status_code", 400), getattr(error, "detail", "the picture did not come")
+        if status == 405 and request.url.path == "/upscale":
+            text = f"{request.method}: send the picture by PUT, as curl -T picture.png does"
         response = reply(f"{text}\n", status=status)
+        response.headers.update(getattr(error, "headers", None) or {})  # Allow, of 405
         if status == 503:
             response.headers["Retry-After"] = "60"
         return response

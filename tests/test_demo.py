@@ -95,6 +95,7 @@ def test_every_format_offered_is_one_that_is_written():
         (None, "", 422, "more than 4 megapixels"),
         (b"x", "?model=esrgan", 400, "model=esrgan: must be one of bicubic"),
         (b"x", "?format=gif", 400, "format=gif: must be one of png"),
+        (b"x", "?scale=2", 400, "scale: no such parameter; there are model and format"),
     ],
 )
 def test_a_mistake_is_one_line_with_a_status(address, tmp_path, content, query, status, said):
@@ -110,7 +111,10 @@ def test_a_mistake_is_one_line_with_a_status(address, tmp_path, content, query, 
 @needs_curl
 def test_other_methods_and_addresses_are_refused(address, tmp_path):
     lr = picture(tmp_path / "lr.png")
-    assert curl("--data-binary", f"@{lr}", f"{address}/upscale")[0] == 405  # what a foreign page could send
+    for words in (["--data-binary", f"@{lr}"], ["-F", f"picture=@{lr}"]):  # what a foreign page could send
+        status, content = curl("-D", "-", *words, f"{address}/upscale")
+        line = b"POST: send the picture by PUT, as curl -T picture.png does\n"
+        assert status == 405 and b"allow: PUT" in content and content.endswith(line)
     for path in ("nothing", "examples/99", "progress/nobody", "../demo.py"):
         assert curl("--path-as-is", f"{address}/{path}")[0] == 404
 

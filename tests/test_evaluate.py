@@ -65,10 +65,10 @@ def test_evaluation_leaves_out_a_bad_picture_and_says_so(tmp_path, capsys):
     arguments(tmp_path)  # puts a good one there
     folder = tmp_path / "benchmark/Set5/HR"
     (folder / "broken.png").write_text("no picture")
-    write_picture(folder / "tiny.png", np.zeros((8, 8, 3), np.uint8))
+    write_picture(folder / "tiny.png", np.zeros((7, 9, 3), np.uint8))
     assert run(tmp_path, mode="evaluate") == 0
     printed = capsys.readouterr().out
-    assert "left out: " in printed and "broken.png" in printed and "tiny.png" in printed
+    assert "left out: " in printed and "broken.png" in printed and "tiny.png: 9x7 is too small" in printed
     rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
     assert {row["pictures"] for row in rows} == {1}
 

@@ -269,6 +269,22 @@ def test_the_thumbnail_goes(tmp_path):
     assert thumbnail[-200:] not in (tmp_path / "out.jpg").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("caption", "kept"),
+    [
+        ("A garden, 20x30 m", True),
+        ('{"shape": [20, 30, 3]}', False),
+        ("ImageJ=1.54f\nimages=1\nslices=1\n", False),
+        ('<?xml version="1.0"?>\n<OME xmlns="x"><Pixels SizeX="30"/></OME>', False),
+    ],
+)
+def test_a_caption_is_kept_unless_it_holds_the_size(tmp_path, caption, kept):
+    CLEAR.convert("RGB").save(tmp_path / "a.tif", tiffinfo={270: caption, 305: "software"})
+    through(tmp_path / "a.tif", tmp_path / "out.tif", 2)
+    with Image.open(tmp_path / "out.tif") as found:
+        assert found.tag_v2.get(270) == (caption if kept else None) and found.tag_v2[305] == "software"
+
+
 # Animations and pages
 
 TURNS = [CLEAR, CLEAR.rotate(180), CLEAR.transpose(Image.Transpose.FLIP_LEFT_RIGHT), CLEAR.rotate(180)]
@@ -382,6 +398,12 @@ def test_what_a_format_does_not_hold_is_said_in_one_line(tmp_path):
     cv2.imwrite(str(tmp_path / "d.png"), DEEP[..., :3])
     (lost,) = through(tmp_path / "d.png", tmp_path / "out.webp")
     assert "16 bits" in lost
+    CLEAR.convert("RGB").save(tmp_path / "c.png")
+    CLEAR.convert("L").save(tmp_path / "l.png")
+    assert through(tmp_path / "c.png", tmp_path / "out.gif") == [
+        f"{tmp_path}/out.gif: GIF does not hold more than 256 colours"
+    ]
+    assert through(tmp_path / "l.png", tmp_path / "out.gif") == []
 
 
 def test_transparency_becomes_white_in_a_jpeg(tmp_path):
@@ -434,8 +456,10 @@ def test_a_result_that_cannot_be_written_is_refused_before_any_work(tmp_path, na
 def test_frames_go_where_frames_can_be(tmp_path):
     TURNS[0].save(tmp_path / "a.gif", save_all=True, append_images=TURNS[1:])
     TURNS[0].save(tmp_path / "p.tif", save_all=True, append_images=TURNS[1:])
-    for source, out in (("a.gif", "x.jpg"), ("a.gif", "x.tif"), ("p.tif", "x.png"), ("p.tif", "x.bmp")):
-        with pytest.raises(UserError, match="4 frames"):
+    animated, paged = "name it .png or .webp or .gif$", "name it .tiff or .tif$"
+    refused = [("a.gif", "x.jpg", animated), ("a.gif", "x.tif", animated), ("p.tif", "x.png", paged)]
+    for source, out, said in [*refused, ("p.tif", "x.bmp", paged)]:
+        with pytest.raises(UserError, match=f"4 frames; {said}"):
             through(tmp_path / source, tmp_path / out)
     through(tmp_path / "a.gif", tmp_path / "a.gif", 2)  # in its own place
     assert Image.open(tmp_path / "a.gif").size == (60, 40)
@@ -512,6 +536,12 @@ def test_bad_input_is_one_line_that_names_the_file(tmp_path, capfd, name):
         through(path, tmp_path / "out.png")
     assert str(refused.value).startswith(f"{path}: ") and "\n" not in str(refused.value)
     assert not (tmp_path / "out.png").exists() and not any(capfd.readouterr())
+
+
+def test_a_raw_file_is_not_taken_for_its_preview(tmp_path):
+    CLEAR.convert("RGB").save(tmp_path / "picture", "TIFF", tiffinfo={254: 1, 330: 8})
+    with pytest.raises(UserError, match="picture: a camera's raw file.* TIFF$"):
+        open_photo(tmp_path / "picture")
 
 
 def test_an_exception_without_a_message_is_one_line_too(tmp_path, monkeypatch):

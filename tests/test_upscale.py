@@ -134,6 +134,32 @@ def test_what_fails_is_told_and_the_rest_goes_through(run, capsys):
     assert "b.png" in printed.err and "c.jpg" in printed.err and Path("a_x2.png").exists()
 
 
+def test_a_name_that_is_too_long_is_told_and_the_rest_goes_through(run, capsys):
+    long = 248 * "a" + ".png"
+    picture("b.png")
+    Path("b.png").rename(long)
+    picture("c.png")
+    assert run(long, "c.png") == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and line.endswith(": File name too long\n") and Path("c_x2.png").exists()
+
+
+def test_too_little_memory_for_one_is_told_and_the_rest_goes_through(run, monkeypatch, capsys):
+    picture("a.png", 20, 10)
+    picture("b.png", 10, 20)
+    whole = Upscaler.strips
+
+    def short(upscaler, lr, *rest):
+        if lr.shape[1] == 20:
+            raise MemoryError
+        return whole(upscaler, lr, *rest)
+
+    monkeypatch.setattr(Upscaler, "strips", short)
+    assert run("a.png", "b.png", "--size=60") == 1
+    assert capsys.readouterr().err == "upscale.py: a.png: too little memory for 60x30; choose a smaller result\n"
+    assert sizes(".") == {"a.png": (20, 10), "b.png": (10, 20), "b_60.png": (30, 60)}
+
+
 def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     picture("in/shut/a.png")
@@ -151,6 +177,7 @@ def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_pat
     [
         (["none.png"], "none.png"),
         (["."], "no pictures"),
+        ([""], "INPUT is empty"),
         (["a.png", "--scale=4"], "--scale 4"),
         (["a.png", "-o", "a.png"], "overwritten"),
         (["a.png", "--model=best"], "best"),
@@ -161,7 +188,7 @@ def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_pat
 )
 def test_a_mistake_is_one_line_and_2(model, tmp_path, monkeypatch, capsys, arguments, named):
     monkeypatch.chdir(tmp_path)
-    if arguments != ["."]:
+    if arguments not in ([""], ["."]):
         picture("a.png")
         picture("a.bmp")
     assert upscale.main(upscale.command_line([f"--model={model}", *arguments])) == 2
@@ -235,6 +262,33 @@ def test_another_model_makes_it_again(run, model, tmp_path, capsys):
     assert "1 made of something else before" in capsys.readouterr().out
 
 
+def test_the_result_of_another_picture_is_not_overwritten(run, capsys):
+    for name in ("one/a.png", "one/b.png", "two/a.png", "two/b.png", "two/c.png"):
+        picture(name, 20 if name.startswith("one") else 30)
+    assert run("one", "-o", "out") == 0
+    capsys.readouterr()
+    assert run("two", "-o", "out") == 1
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "left out: 2" in line
+    assert line.startswith(f"upscale.py: out/a.png: is the result of {Path('one/a.png').absolute()}; ")
+    assert sizes("out") == {"a.png": (40, 20), "b.png": (40, 20), "c.png": (60, 20)}
+    Path("one/a.png").unlink()
+    assert run("two/a.png", "-o", "out") == 0 and run("two/b.png", "-o", "out/b.png") == 0  # gone; and meant
+    assert sizes("out") == {name: (60, 20) for name in ("a.png", "b.png", "c.png")}
+    Path("one/b.png").rename("two/b.bmp")
+    assert run("two/b.png", "--format=webp") == 0 and run("two/b.bmp", "--format=webp") == 1
+    assert run("two/b.bmp", "--format=webp", "--overwrite") == 0 and sizes("two")["b_x2.webp"] == (40, 20)
+
+
+def test_results_that_are_moved_with_their_sources_know_them(run, monkeypatch):
+    picture("here/one/a.png")
+    picture("here/two/a.png", 30)
+    assert run("here/one", "-o", "here/out") == 0
+    Path("here").rename("there")
+    monkeypatch.chdir("there")
+    assert run("two", "-o", "out") == 1 and sizes("out") == {"a.png": (40, 20)}
+
+
 def test_own_results_are_not_upscaled_again(run, capsys):
     picture("a.png")
     picture("b.png")
@@ -248,6 +302,17 @@ def test_own_results_are_not_upscaled_again(run, capsys):
     assert run("a_x2.png") == 0 and sizes(".")["a_x2_x2.png"] == (80, 40)  # who names it means it
 
 
+def test_a_result_of_the_same_name_is_upscaled_where_it_is_named_without_its_source(run, capsys):
+    picture("a.png")
+    assert run("a.png", "-o", "out") == 0
+    assert run("a.png", "out/a.png", "-o", "both") == 0 and sizes("both") == {"a.png": (40, 20)}
+    assert "1 left out as results" in capsys.readouterr().out
+    assert run("out/a.png", "-o", "more") == 0 and sizes("more") == {"a.png": (80, 40)}
+    assert run("out", "-o", "folder") == 0 and not Path("folder").exists()
+    Path("a.png").unlink()
+    assert run("out/a.png", "-o", "orphan") == 0 and sizes("orphan") == {"a.png": (80, 40)}
+
+
 def test_what_is_not_read_is_counted(run, capsys):
     picture("in/a.png")
     for name in ("b.dng", "c.DNG", "d.jxl", "notes.txt"):
@@ -257,6 +322,29 @@ def test_what_is_not_read_is_counted(run, capsys):
     Path("in/a.png").unlink()
     assert run("in") == 2
     assert "2 .dng, 1 .jxl cannot be read" in capsys.readouterr().err
+
+
+def test_what_is_not_read_is_told_where_it_is_named(run, capsys):
+    from PIL import Image
+
+    Image.new("RGB", (9, 9)).save("a.nef", "TIFF")  # as the preview in a camera's raw file
+    for arguments in (["a.nef"], ["a.nef", "-o", "a.png"], ["a.nef", "--format=png"]):
+        assert run(*arguments) == 1
+        line = capsys.readouterr().err
+        assert line.startswith("upscale.py: a.nef: .nef is not read; save it as one of .png ") and line.count("\n") == 1
+    assert run("*") == 0 and "not read: 1 .nef" in capsys.readouterr().out
+    assert [path.name for path in Path(".").iterdir()] == ["a.nef"]
+
+
+def test_a_name_that_says_nothing_becomes_png_and_jfif_is_jpeg(run):
+    from PIL import Image
+
+    picture("a.png")
+    Path("a.png").rename("scan 2024.06")
+    Image.new("RGB", (9, 9)).save("b.jfif", "JPEG")
+    assert run("scan 2024.06", "b.jfif") == 0 and run("scan 2024.06", "--format=bmp", "-o", "out") == 0
+    found = {path.name: Image.open(path).format for path in (*Path(".").glob("*_x2*"), *Path("out").glob("s*"))}
+    assert found == {"scan 2024.06_x2.png": "PNG", "b_x2.jfif": "JPEG", "scan 2024.06.bmp": "BMP"}
 
 
 def test_a_clash_of_names_concerns_its_pictures_alone(run, capsys):
@@ -384,6 +472,39 @@ def test_results_are_named_as_they_are_written_into_a_pipe_too(model, tmp_path):
         assert process.stdout.readline().startswith("2 upscaled in ")
 
 
+def started(folder, redirection, *words, **environment):
+    """What upscale.py does when a shell starts it in `folder`."""
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, ROOT / "upscale.py", *words]
+    environment = os.environ | {"PYTHONUNBUFFERED": ""} | environment
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_every_name_is_printed_in_one_line_wherever_it_goes(model, tmp_path, options):
+    for name in (b"\xc3\xbc.png", b"new\nline.png", b"\xe9.png"):
+        picture(tmp_path / "a.png")
+        os.rename(tmp_path / "a.png", os.path.join(os.fsencode(tmp_path), name))
+    found = started(tmp_path, "", ".", "-o", "out", "--model", model, *options, PYTHONIOENCODING="ascii:strict")
+    names = [r"out/new\nline.png", r"out/\xfc.png", r"out/\udce9.png"]
+    lines = found.stdout.splitlines()
+    assert (found.returncode, len(lines)) == (0, 4) and all(name in line for name, line in zip(names, lines)), found
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_obstacle(model, tmp_path, redirection):
+    picture(tmp_path / "a.png")
+    found = started(tmp_path, redirection, "a.png", "--model", model)
+    assert found.returncode == 0 and found.stderr == "" and (tmp_path / "a_x2.png").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_full_disk_behind_the_output_is_one_line(model, tmp_path, options):
+    picture(tmp_path / "a.png")
+    found = started(tmp_path, ">/dev/full", "a.png", "--model", model, *options)
+    assert (found.returncode, found.stderr) == (2, "upscale.py: No space left on device\n")
+
+
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("suffix", ["png", "tif", "jpg"])
 def test_a_stopped_run_leaves_nothing_half_done_and_one_line(model, tmp_path, number, status, suffix):
@@ -412,6 +533,17 @@ def test_a_stopped_run_leaves_nothing_half_done_and_one_line(model, tmp_path, nu
     assert (found.returncode, found.stdout) == (status, "0\n" if suffix == "jpg" else "1\n")
     assert found.stderr == "upscale.py: interrupted; the same command goes on after what is done\n"
     assert [path.name for path in tmp_path.iterdir()] == [f"a.{suffix}"]
+
+
+def test_ctrl_c_during_the_imports_is_no_traceback(tmp_path):
+    (tmp_path / "tqdm.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    program = f"""if True:
+        import runpy, signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
+        runpy.run_path({str(ROOT / "upscale.py")!r}, run_name="__main__")"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (found.returncode, found.stdout, found.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_a_change_of_kind_is_one_line(run, capsys):

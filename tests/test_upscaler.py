@@ -55,6 +55,13 @@ def test_every_kind_of_array_comes_back_as_that_kind(dtype, channels):
         assert np.abs(sr[..., -1] - expected).max() <= tolerance
 
 
+@pytest.mark.parametrize("dtype", [">u2", ">f4"])
+def test_the_order_of_bytes_does_not_matter(dtype):
+    lr = random_picture((50, 70), np.dtype(dtype).newbyteorder("=").name)
+    sr = repeating(tile=40)(lr.astype(dtype))
+    assert sr.dtype == lr.dtype and np.array_equal(sr, repeating(tile=40)(lr))
+
+
 @pytest.mark.parametrize("dtype", KINDS)
 def test_hidden_colour_does_not_reach_visible_pixels(dtype):
     lr = np.zeros((40, 60, 4), dtype)
@@ -92,6 +99,13 @@ def test_another_array_is_refused_with_what_it_is(lr, said):
     with pytest.raises(ValueError) as refused:
         repeating()(lr)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("wrong", [{"engine": "torch"}, {"strength": 2}, {"strength": -1}, {"back_projections": -1}])
+def test_load_refuses_other_values(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"Received: .*{name}={value!r}"):
+        load("srgan", **wrong)
 
 
 def test_progress_counts_tiles_from_none_to_all():

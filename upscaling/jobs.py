@@ -1,5 +1,6 @@
 """What an upscale.py command has to do: which files, at which factor, and which results exist already."""
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,16 +69,21 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
     results = leave_out_results(found, records)
     suffix, rename = name_suffix(options, upscaler), options.suffix is not None
     targets = choose_targets(found, options.output, suffix, rename, options.format)
-    to_make, existing, remade = {}, 0, 0
+    to_make, existing, remade, taken = {}, 0, 0, []  # taken: lines about results of other pictures
     for path, target in targets.items():
-        exists = target.exists() and not options.overwrite
-        made_of = records.made_of(target) if exists else None
+        exists = os.path.exists(target) and not options.overwrite  # Path.exists raises if a name is too long
+        made_of, source = (records.made_of(target), records.source(target)) if exists else (None, None)
         # A result without a record may be somebody else's or have been edited since, so it is not overwritten.
         if exists and made_of in (None, ingredients(options, path)):
             existing += 1
+        # Two folders may have a picture of this name. A file that --output names is meant to be replaced.
+        elif source and target != options.output and os.path.realpath(path) != os.path.realpath(source):
+            taken.append(f"{target}: is the result of {source}")
         else:
             to_make[path] = target
             remade += exists
+    if taken:
+        found.failed.append(f"{taken[0]}; left out: {len(taken)}, choose another --output, --suffix or --overwrite")
     skipped = []
     if existing:
         skipped.append(f"{existing} there already (--overwrite makes them again)")

@@ -44,6 +44,7 @@ PHOTO_FORMATS = {
     ".png": Format("PNG", True, True, True, 2**31 - 1),
     ".jpg": Format("JPEG", False, False, False, 65500),
     ".jpeg": Format("JPEG", False, False, False, 65500),
+    ".jfif": Format("JPEG", False, False, False, 65500),  # as Windows names it
     ".webp": Format("WEBP", True, False, True, 16383),
     ".tiff": Format("TIFF", True, True, False, 2**31 - 1),
     ".tif": Format("TIFF", True, True, False, 2**31 - 1),
@@ -67,6 +68,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # TIFF tags, by their numbers in the standard; EXIF has the same ones
 BITS_PER_SAMPLE, ORIENTATION, SAMPLES_PER_PIXEL, PLANAR_CONFIGURATION = 258, 274, 277, 284
+KIND_OF_PAGE, FURTHER_PAGES = 254, 330  # NewSubfileType, 1 for a smaller copy; SubIFDs
 ON_ITS_SIDE = (5, 6, 7, 8)  # orientations whose width becomes the height
 
 
@@ -129,6 +131,9 @@ def open_photo(path: str | Path, limit: int = 200_000_000) -> Photo:
         if path.suffix.lower() in HEIF_SUFFIXES and not HEIC_IS_READ:
             raise UserError(f"{path}: HEIC needs pillow-heif; pip install 'pillow-heif>=1.8,<1.9'")
         with Image.open(path, formats=NAMES) as image:
+            tags = getattr(image, "tag_v2", {})
+            if tags.get(KIND_OF_PAGE) == 1 and FURTHER_PAGES in tags:
+                raise UserError(f"{path}: a camera's raw file; only its preview could be read; save it as TIFF")
             suffix, first = SUFFIX_OF[str(image.format)], int(bool(image.info.get("default_image")))
             frames = 1 if suffix == ".jpg" else getattr(image, "n_frames", 1) - first
             if image.format == "HEIF":  # of its pictures only the primary one is the photograph
@@ -200,7 +205,7 @@ def _frame(image: "ImageFile", index: int, limit: int) -> Frame:
         tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
         in_planes = tags.get(PLANAR_CONFIGURATION) == 2 and tags.get(SAMPLES_PER_PIXEL, 1) > 1
         if in_planes and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
-            raise ValueError("16 bits a channel in separate planes; save it with interleaved channels")
+            raise ValueError("16 bits per channel in separate planes; save it with interleaved channels")
         bands = read_sixteen_bits(image) if has_hidden_bits(image) else _as_pillow_reads(image)
         exif = read_exif(image)
         bands = _upright(bands, exif.get(ORIENTATION))

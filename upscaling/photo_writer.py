@@ -20,6 +20,7 @@ from utils import UserError, atomic_write
 STRIP_BYTES = 2**20  # size of a strip in files that are written strip by strip
 # {Pillow's mode: its name} of pictures that become RGB or grey in every format
 MODES_LOST = {"CMYK": "CMYK", "LAB": "LAB", "P": "a palette", "PA": "a palette", "1": "1 bit per pixel"}
+GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "F")  # Pillow's modes for which a GIF's 256 colours suffice
 
 
 def write_photo(
@@ -45,6 +46,8 @@ def write_photo(
         lost.append("transparency; it is white now")
     if photo.sixteen_bits and not kind.sixteen_bits:
         lost.append("16 bits per channel; it has 8 now")
+    if kind.name == "GIF" and photo.suffix != ".gif" and photo.mode not in GREY:
+        lost.append("more than 256 colours")
     lines = [f"{path}: {kind.name} does not hold {what}" for what in lost]
     if photo.mode in MODES_LOST and kind.name != "GIF":  # a GIF has a palette in any case
         grey = photo.mode == "1"
@@ -62,10 +65,12 @@ def format_of(path: Path, photo: Photo, scale: float) -> Format:
     longest = math.ceil(scale * max(photo.size) - 1e-9)  # rounded as upscaling rounds
     if longest > kind.longest:
         raise UserError(f"{path}: {longest} pixels long, {kind.name} holds {kind.longest}; name it .png or .tiff")
-    # The frames of an animation need a format with animations, the pages of a TIFF another TIFF.
-    animated = PHOTO_FORMATS[photo.suffix].animation
-    if photo.frames > 1 and not (kind.animation if animated else kind.name == "TIFF"):
-        raise UserError(f"{path}: {kind.name} cannot hold these {photo.frames} frames; name it {photo.suffix}")
+    # Frames of an animation need a format with animations, pages of a TIFF another TIFF.
+    animations = [suffix for suffix, other in PHOTO_FORMATS.items() if other.animation]
+    fitting = animations if photo.suffix in animations else [".tiff", ".tif"]
+    if photo.frames > 1 and path.suffix.lower() not in fitting:
+        names = " or ".join(fitting)
+        raise UserError(f"{path}: {kind.name} cannot hold these {photo.frames} frames; name it {names}")
     return kind
 
 

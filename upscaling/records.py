@@ -1,12 +1,13 @@
 """Records of what each result was made of, so that it is made again when its source, the model or an option changes.
 
 Each folder of results has a hidden file with one JSON object per line: the name of a result, its size and time when it
-was written, and what it was made of. A record beside the results can be moved along with them, works for every format
-and leaves the pictures unchanged. Lines are only ever appended, each in one write, so that two runs may work in one
-folder; of two lines about a file the later one counts.
+was written, where its source is, and what it was made of. A record beside the results can be moved along with them,
+works for every format and leaves the pictures unchanged. Lines are only ever appended, each in one write, so that two
+runs may work in one folder; of two lines about a file the later one counts.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,21 @@ class Records:
         line = self._folder(path.parent).get(path.name)
         return line["made_of"] if line and line["state"] == state(path) else None
 
-    def add(self, path: Path, made_of: dict[str, Any]) -> None:
-        """Record that the result at `path` was just made of `made_of`. Raises UserError if that cannot be written."""
-        line = {"result": path.name, "state": state(path), "made_of": made_of}
+    def source(self, path: Path) -> Path | None:
+        """Return the file of which the result at `path` was made, or None if it is unknown or no longer there."""
+        relative = self._folder(path.parent).get(path.name, {}).get("source_path")
+        source = Path(os.path.normpath(path.parent.resolve() / relative)) if isinstance(relative, str) else None
+        return source if source and source.exists() else None
+
+    def add(self, path: Path, source: Path, made_of: dict[str, Any]) -> None:
+        """Record that the result at `path` was just made from `source`, of `made_of`.
+
+        Raises UserError if that cannot be written.
+        """
+        source, folder = source.absolute(), path.parent.resolve()
+        # A relative path stays right when pictures and results are moved together; between drives there is none.
+        relative = os.path.relpath(source, folder) if source.drive == folder.drive else str(source)
+        line = {"result": path.name, "state": state(path), "source_path": relative, "made_of": made_of}
         try:
             with open(path.with_name(RECORD), "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")

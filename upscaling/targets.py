@@ -11,13 +11,16 @@ from pathlib import Path
 
 from pictures import walk
 from upscaling.files import FILE_SUFFIXES, RESULT_SUFFIXES
-from upscaling.photo_reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Photo
+from upscaling.photo_reader import PHOTO_FORMATS, Photo
 from upscaling.records import Records
+from upscaling.video import CONTAINERS
 from upscaling.video_reader import Video
 from utils import UserError, make_folder, reason
 
-# Suffixes of pictures and videos that cannot be read; such files are only counted.
-FOREIGN = [".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".psd", ".avi", ".wmv"]
+# Suffixes of pictures and videos that cannot be read; such files are only counted. Of a camera's raw file Pillow would
+# read the small preview.
+RAW = [".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"]
+FOREIGN = [*RAW, ".jxl", ".jp2", ".psd", ".svg", ".tga", ".ppm", ".exr", ".avi", ".wmv", ".mpg", ".mts", ".3gp", ".flv"]
 
 
 @dataclass
@@ -34,6 +37,8 @@ def find_files(inputs: Iterable[str]) -> Found:
     """Find the inputs: files, folders and patterns. Raises UserError if one does not exist or a folder has no file."""
     found = Found()
     for source in inputs:
+        if not source:  # a variable of a shell that is not set; as a path it would be the folder here
+            raise UserError("INPUT is empty; name a file or a folder")
         exists = Path(source).exists()
         matches = [Path(source)] if exists else [Path(match) for match in sorted(glob.glob(source))]
         if not matches:
@@ -42,9 +47,15 @@ def find_files(inputs: Iterable[str]) -> Found:
             if match.is_dir():
                 find_in_folder(match, found)
                 continue
-            found.files.setdefault(match, None)
-            if exists:
-                found.named.add(match)
+            suffix = match.suffix.lower()
+            if suffix in FOREIGN and exists:
+                found.failed.append(f"{match}: {suffix} is not read; save it as one of {' '.join(RESULT_SUFFIXES)}")
+            elif suffix in FOREIGN:
+                found.foreign[suffix] += 1
+            else:
+                found.files.setdefault(match, None)
+                if exists:
+                    found.named.add(match)
     return found
 
 
@@ -71,20 +82,21 @@ def counted(suffixes: Counter[str]) -> str:
 
 def leave_out_results(found: Found, records: Records) -> list[Path]:
     """Remove results of earlier runs from `found` and return them; one that is named without its source stays."""
-    results = []
+    results, present = [], {os.path.realpath(path) for path in found.files}
     for path in list(found.files):
-        sources = sources_of(path, records)
-        if sources and (path not in found.named or any(source in found.files for source in sources)):
+        sources, here = sources_of(path, records), os.path.realpath(path)
+        others = {os.path.realpath(source) for source in sources} - {here}  # itself: of a source in an unknown folder
+        if sources and (path not in found.named or others & present):
             del found.files[path]
             results.append(path)
     return results
 
 
 def sources_of(path: Path, records: Records) -> list[Path]:
-    """Return the files beside `path` that it is a result of, by its record or its name; none for most files."""
+    """Return the files that the one at `path` is a result of, by its record or its name; none for most files."""
     made_of = records.made_of(path)
     if made_of:
-        return [path.with_name(str(made_of.get("source")))]
+        return [records.source(path) or path.with_name(str(made_of.get("source")))]
     named = re.fullmatch(r"(.+)_x\d+(\.\d+)?", path.stem)  # results of earlier versions have no record
     beside = [path.with_name(named[1] + suffix) for suffix in FILE_SUFFIXES] if named else []
     return [source for source in beside if source.is_file()]
@@ -101,7 +113,7 @@ def choose_targets(
 
     output: the value of --output. suffix: for the names of results beside their sources, such as "_x4". rename: use
     `suffix` in `output` too. photo_format: of the results of pictures, such as "png"; None: that of the source, or PNG
-    for formats that are not written (AVIF, HEIC).
+    for formats that are not written (AVIF, HEIC) and names without a format.
     Raises UserError if `output` does not fit the files, or a source would be overwritten.
     """
     is_file_name = output and output.suffix.lower() in [*FILE_SUFFIXES, *FOREIGN] and not output.is_dir()
@@ -120,10 +132,12 @@ def choose_targets(
         ]
         if len(clashing) > 1:
             names = ", ".join(str(path) for path, _ in clashing)
-            found.failed.append(f"{names}: would all become {clashing[0][1]}; upscale them one by one")
+            found.failed.append(
+                f"{names}: would all become {clashing[0][1]}; upscale them one by one, each with an --output"
+            )
         elif clashing:
             ((path, target),) = clashing
-            if target.exists() and target.samefile(path):
+            if os.path.exists(target) and target.samefile(path):
                 raise UserError(f"{path}: would be overwritten; choose another --output or --suffix")
             targets[path] = target
     return targets
@@ -133,17 +147,21 @@ def target_of(
     path: Path, folder: Path | None, output: Path | None, suffix: str, rename: bool, photo_format: str | None
 ) -> Path:
     """Return the path of the result of the file at `path`, found in `folder`; other arguments as for choose_targets."""
+    kind = path.suffix.lower()
+    # What follows the dot of another name, such as 2024.06, is no format.
+    stem, ending = (path.stem, path.suffix) if kind in FILE_SUFFIXES else (path.name, "")
+    if kind not in CONTAINERS and (photo_format or kind not in PHOTO_FORMATS):
+        ending = f".{photo_format or 'png'}"
     if output:
         target = output / path.relative_to(folder or path.parent)
-        target = target.with_stem(target.stem + suffix) if rename else target
+        stem = stem + suffix if rename else stem
     elif folder:
         here = folder.resolve()  # "." has no name
         target = here.with_name(here.name + suffix) / path.relative_to(folder)
     else:
-        target = path.with_stem(path.stem + suffix)
-    if path.suffix.lower() not in PHOTO_SUFFIXES or not photo_format and path.suffix.lower() in PHOTO_FORMATS:
-        return target
-    return target.with_suffix(f".{photo_format or 'png'}")
+        target = path
+        stem += suffix
+    return target.with_name(stem + ending)
 
 
 def drop_unwritable(work: list[tuple[Photo | Video, Path]], failed: list[str]) -> list[tuple[Photo | Video, Path]]:

@@ -19,7 +19,7 @@ from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from pictures import resize, to_float, to_uint8
 from upscaling.kept_strips import KeptStrips, Tiling
 from upscaling.mixture import mixed
-from upscaling.network import Network, load_network
+from upscaling.network import ENGINES, Network, load_network
 from upscaling.strips import Progress, as_dtype
 from upscaling.tiles import by_tiles, mean_over_turns, smallest_size, window_count, windows
 from utils import UserError
@@ -55,8 +55,13 @@ def load(
     self_ensemble: average the results for all flips and turns of a picture; better, but takes 8 times as long.
     back_projections: how often the result is corrected so that reducing it gives the picture again.
     strength: how much of "srgan" is in the network, 0 to 1; the rest is "srresnet".
-    Raises UserError if the model is missing, damaged or no generator.
+    Raises UserError if the model is missing, damaged or no generator, and ValueError for other values.
     """
+    if engine not in ENGINES or not 0 <= strength <= 1 or back_projections < 0:
+        received = f"engine={engine!r}, strength={strength}, back_projections={back_projections}"
+        raise ValueError(
+            f"engine must be in {ENGINES}, strength in 0..1, back_projections 0 or more. Received: {received}"
+        )
     if model in FILTERS and strength < 1:
         raise UserError(f"{model}: a filter has no strength; leave --strength out")
     if model in FILTERS:
@@ -135,6 +140,7 @@ class Upscaler:
         """Yield sr in strips (rows, scale*w, ...) from top to bottom; in a single one if it has to be resampled."""
         lr = np.asarray(lr)
         check_picture(lr)
+        lr = lr.astype(lr.dtype.newbyteorder("="), copy=False)
         bands = lr if lr.ndim == 3 else lr[..., None]
         alpha = None if bands.shape[2] % 2 else bands[..., -1]
         colour = visible_colour(bands, alpha)
@@ -236,7 +242,7 @@ def check_picture(lr: np.ndarray) -> None:
     """Raise ValueError unless `lr` is an array that an Upscaler takes."""
     if lr.ndim not in (2, 3) or 0 in lr.shape or lr.ndim == 3 and lr.shape[2] > 4:
         raise ValueError(f"lr must be (h, w) or (h, w, 1 to 4). Received: shape={lr.shape}")
-    if lr.dtype not in (np.uint8, np.uint16) and lr.dtype.kind != "f":
+    if lr.dtype.newbyteorder("=") not in (np.uint8, np.uint16) and lr.dtype.kind != "f":
         raise ValueError(f"lr must be uint8, uint16 or floating point. Received: dtype={lr.dtype}")
     if lr.dtype.kind == "f" and not (lr.min() >= 0 and lr.max() <= 1):  # written so that NaN is refused too
         raise ValueError(f"lr must be in 0..1. Received: values from {lr.min()} to {lr.max()}")
