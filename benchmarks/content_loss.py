@@ -12,9 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from config import command_line, prepare_environment
+from config import command_line, load_keras, prepare_environment
 
 prepare_environment()
+load_keras()
 
 from evaluation.grids import grid, labelled
 from losses import CONTENT_LOSSES

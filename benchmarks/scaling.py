@@ -21,9 +21,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from config import prepare_environment
+from config import load_keras, prepare_environment
 
 prepare_environment()
+load_keras()
 
 import keras
 import numpy as np

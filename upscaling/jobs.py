@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from methods.filters import FILTERS
 from upscaling.files import open_file
 from upscaling.photo_reader import Photo
-from upscaling.records import Records, state
+from upscaling.records import Records, fingerprint
 from upscaling.targets import choose_targets, counted, drop_unwritable, find_files, leave_out_results
 from upscaling.upscaler import Upscaler
 from upscaling.video_reader import Video
@@ -111,13 +111,13 @@ def ingredients(options: Namespace, path: Path) -> dict[str, Any]:
     model = [options.model]
     if options.model not in FILTERS:
         weights = model_path(options.model)
-        model = [weights.name, *(state(weights) or [])]
+        model = [weights.name, *(fingerprint(weights) or [])]
     # Unused options have no entry, as in the records of earlier versions, so that old results are not made again.
     newer = {"back_projections": options.back_project} if options.back_project else {}
     newer |= {"strength": options.strength} if options.strength < 1 else {}
     return {
         "source": path.name,
-        "source_state": state(path),
+        "source_state": fingerprint(path),
         "model": model,
         "outscale": options.outscale,
         "size": options.size and list(options.size),

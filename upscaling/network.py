@@ -63,25 +63,11 @@ def load_network(
     if precision == "auto":  # left to itself, OpenVINO takes bfloat16 even if that is slower
         precision = "bfloat16" if bfloat16_is_fast() else "float32"
     path, options = Path(path), PRECISIONS[precision] | SHARING
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if path.suffix == ".tflite":
-        raise UserError(f"{path}: TensorFlow Lite's files are for other programs; name a weights file, *.onnx or *.xml")
-    if path.suffix == ".bin":
-        raise UserError(f"{path}: holds only the weights of an OpenVINO model; name its *.xml")
+    check_kind(path)
     exported = path.suffix in (".onnx", ".xml")
-    if exported and engine == "keras":
-        raise UserError(f"{path}: Keras reads only weights files; choose another engine")
-    installed = importlib.util.find_spec("onnxruntime" if engine == "onnxruntime" else "openvino") is not None
-    if engine == "auto":
-        better_in_keras = path.suffix == ".npz" or not installed or gpu_in_keras()
-        engine = "keras" if better_in_keras and not exported else "openvino"
+    engine = choose_engine(path, engine, exported)
     if engine == "keras":
         return keras_network(path, trust_pickle)
-    if engine == "onnxruntime" and path.suffix != ".onnx":
-        raise UserError(f"{path}: ONNX Runtime reads only *.onnx; python export.py --format onnx writes one")
-    if not installed:
-        raise UserError(f"{path}: needs {engine}; pip install {engine}")
     try:
         if engine == "onnxruntime":
             return onnx_network(path)
@@ -90,6 +76,34 @@ def load_network(
         # OpenVINO's messages begin with lines of its own source code; the last words say what is wrong.
         last_words = " ".join(str(error).split())[-120:] or reason(error)
         raise UserError(f"{path}: damaged, or no generator ({last_words}); move it away") from error
+
+
+def check_kind(path: Path) -> None:
+    """Raise UserError if there is no file at `path`, or one that no engine reads."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if path.suffix == ".tflite":
+        raise UserError(f"{path}: TensorFlow Lite's files are for other programs; name a weights file, *.onnx or *.xml")
+    if path.suffix == ".bin":
+        raise UserError(f"{path}: holds only the weights of an OpenVINO model; name its *.xml")
+
+
+def choose_engine(path: Path, engine: str, exported: bool) -> str:
+    """Return the engine for a file, which `engine` names unless it is "auto".
+
+    exported: whether export.py wrote the file. Raises UserError if the engine is not installed or cannot read the file.
+    """
+    if engine == "keras" and exported:
+        raise UserError(f"{path}: Keras reads only weights files; choose another engine")
+    installed = importlib.util.find_spec("onnxruntime" if engine == "onnxruntime" else "openvino") is not None
+    if engine == "auto":
+        better_in_keras = path.suffix == ".npz" or not installed or gpu_in_keras()
+        engine = "keras" if better_in_keras and not exported else "openvino"
+    if engine == "onnxruntime" and path.suffix != ".onnx":
+        raise UserError(f"{path}: ONNX Runtime reads only *.onnx; python export.py --format onnx writes one")
+    if engine != "keras" and not installed:
+        raise UserError(f"{path}: needs {engine}; pip install {engine}")
+    return engine
 
 
 def gpu_in_keras() -> bool:

@@ -25,7 +25,7 @@ class Records:
     def made_of(self, path: Path) -> dict[str, Any] | None:
         """Return what the result at `path` was made of; None if that is unknown or the file has changed since."""
         line = self._folder(path.parent).get(path.name)
-        return line["made_of"] if line and line["state"] == state(path) else None
+        return line["made_of"] if line and line["state"] == fingerprint(path) else None
 
     def source(self, path: Path) -> Path | None:
         """Return the file of which the result at `path` was made, or None if it is unknown or no longer there."""
@@ -41,7 +41,7 @@ class Records:
         source, folder = source.absolute(), path.parent.resolve()
         # A relative path stays right when pictures and results are moved together; between drives there is none.
         relative = os.path.relpath(source, folder) if source.drive == folder.drive else str(source)
-        line = {"result": path.name, "state": state(path), "source_path": relative, "made_of": made_of}
+        line = {"result": path.name, "state": fingerprint(path), "source_path": relative, "made_of": made_of}
         try:
             with open(path.with_name(RECORD), "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -75,7 +75,7 @@ def read_record(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def state(path: Path) -> list[int] | None:
+def fingerprint(path: Path) -> list[int] | None:
     """Return [size in bytes, time of the last change in ns] of a file, or None if there is no file."""
     try:
         status = path.stat()
