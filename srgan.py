@@ -158,8 +158,12 @@ class SRGAN(keras.Model):
         """Count the update and move the average towards the generator, including batch-normalization statistics."""
         self.updates.assign(self.updates + 1)
         n = ops.cast(self.updates, self.variable_dtype)
-        # A lower decay in the first updates, or the initial weights would stay in the average for long.
-        keep = ops.minimum(self.ema, (1 + n) / (10 + n))
+        if self.vgg or self.discriminator:
+            # The second stage starts from trained weights. Adam's bias correction: the mean covers all updates so far.
+            keep = self.ema * (1 - self.ema ** (n - 1)) / (1 - self.ema**n)
+        else:
+            # The warm-up's first weights are far from good, so the mean covers about the last ninth of the updates.
+            keep = ops.minimum(self.ema, (1 + n) / (10 + n))
         for average, variable in zip(self.average.variables, self.generator.variables, strict=True):
             average.assign(keep * average + (1 - keep) * ops.stop_gradient(variable.value))
 

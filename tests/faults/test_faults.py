@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-KILLS = int(os.environ.get("KILLS", 4))
+KILLS = int(os.environ.get("KILLS", 3))
 UPDATES = 60  # of both stages together
 TINY = {
     "MODEL.blocks": 1,
