@@ -171,15 +171,21 @@ def kill(folder, chance, asked, longest, **changes):
 
 
 def test_a_killed_run_ends_in_the_same_weights(straight, tmp_path):
-    """Killed in both stages and while it writes, stopped by SIGTERM and by Ctrl-C, until it ends; then another one."""
+    """Killed twice and stopped in between, then left alone; every other run begins where the warm-up has ended."""
     chance, met, runs = random.Random(0), Counter(), 0
     longest = float((straight / "seconds").read_text()) / 4
     while sum(count for what, count in met.items() if "killed" in what) < KILLS:
-        folder, lives = tmp_path / str(runs), 0
-        folder.mkdir()
-        while what := kill(folder, chance, {1: signal.SIGTERM, 4: signal.SIGINT}.get(lives), longest):
+        folder, stop = tmp_path / str(runs), (signal.SIGTERM, signal.SIGINT)[runs % 2]
+        (folder / "checkpoints").mkdir(parents=True)
+        for path in straight.glob("checkpoints/*srgan_init*") if runs % 2 else []:
+            shutil.copy(path, folder / "checkpoints")
+        for asked in (None, stop, None):
+            what = kill(folder, chance, asked, longest)
+            if not what:
+                break
             met[what] += 1
-            lives += 1
+        else:
+            assert ended(start(folder)) == 0, told(folder)
         assert_same_end(folder, straight)
         runs += 1
     print(f"{runs} runs:", dict(met))
