@@ -1,5 +1,6 @@
 """The product's modules lie in the repository root; the backend is chosen as train.py chooses it."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,12 @@ import pytest  # noqa: E402
 
 # A core that takes one of these last would be alone for long; the order needs pytest's --no-loadscope-reorder.
 LONGEST = ["test_quick", "test_faults", "test_train", "test_photos", "test_devices", "test_train_input", "test_teacher"]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores: a quarter of the time a test waits for a process, a server or a browser."""
+    return os.cpu_count() + 1
 
 
 def pytest_collection_modifyitems(items):
