@@ -45,7 +45,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "-n",
         "--model",
         default="srgan",
-        help=f"srgan (sharp, invents), srresnet (soft, true), {', '.join(FILTERS)} or a file",
+        help=f"srgan (sharp, invents), srresnet (soft, true), srcnn, espcn, {', '.join(FILTERS)} or a file",
     )
     add("--strength", type=float, default=1.0, help="of srgan, 0 to 1; less is softer and invents less (default: 1)")
     add("-s", "--outscale", type=float, help="factor of the result, resampled (default: the model's)")

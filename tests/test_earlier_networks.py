@@ -12,13 +12,13 @@ from numerics import CLOSE, CLOSE_IN_FLOAT32
 
 import export
 from config import EARLIER
-from evaluation.metrics import luma
+from evaluation.metrics import luma, psnr
 from losses import mse_loss
 from methods.networks import NETWORKS, SUPERVISION, SupervisedMean, bicubic, build_generator
 from pictures import read_picture, resize
 from srgan import SRGAN, super_resolve
 from upscaling.network import load_network
-from weights import save_weights
+from weights import PRETRAINED, load_generator, save_weights
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "data/benchmark/Set5/LRx4/img_005.png"
@@ -111,6 +111,15 @@ def test_training_takes_the_loss_on_y_down(variant):
     assert last < first
     wanted = np.mean([(sr - luma(picture)) ** 2 for sr, picture in zip(srs, hr)]) / (219 / 2) ** 2
     assert float(last) == pytest.approx(wanted, rel=0.3)
+
+
+@pytest.mark.parametrize("variant, published", [("srcnn", 30.48), ("espcn", 30.76)])  # in their own papers or SRGAN's
+def test_shipped_weights_are_as_good_as_published(variant, published):
+    network, of_set = load_generator(PRETRAINED / f"{variant}.weights.h5"), []
+    for path in sorted((ROOT / "data/benchmark/Set5/HR").glob("*.png")):
+        sr = super_resolve(network, read_picture(path.parents[1] / "LRx4" / path.name))
+        of_set.append(psnr(luma(sr), luma(read_picture(path)), 4))
+    assert len(of_set) == 5 and np.mean(of_set) > published - 0.3
 
 
 @pytest.mark.numerical
