@@ -77,7 +77,9 @@ OPTIONS = {
     "MODEL.filters": Option(64, at_least(4), "feature maps of the generator's body (paper, fig. 4: 64)"),
     "MODEL.discriminator_filters": Option(64, at_least(4), "filters of the discriminator's first layer (fig. 4: 64)"),
     "TRAIN.hr_img_path": Option("data/train", PATHS, "HR pictures, searched recursively (TensorLayer's name)"),
-    "TRAIN.memory_gb": Option(8.0, at_least(0), "GB of decoded pictures kept in memory; the rest is decoded on demand"),
+    "TRAIN.memory_gb": Option(
+        8.0, at_least(0), "GB of decoded pictures kept in memory (twice that with a teacher); the rest: on demand"
+    ),
     "TRAIN.batch_size": Option(16, at_least(1), "crops per update (paper, sec. 3.2: 16)"),
     "TRAIN.crop": Option(96, at_least(16), "side of an HR crop in pixels (paper: 96; TensorLayer: 384)"),
     "TRAIN.learning_rate_init": Option(1e-4, at_least(0.0), "learning rate of the warm-up (paper, sec. 3.2)"),
@@ -223,7 +225,7 @@ def parse(key: str, written: str) -> Any:
     kinds = allowed.kinds or (type(default),)
     try:
         value = ast.literal_eval(written)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError):  # TypeError: {[]: 1}
         value = written
     if float in kinds and type(value) is int:
         value = float(value)
@@ -240,9 +242,8 @@ def parse(key: str, written: str) -> Any:
 def check_together(values: dict[str, Any]) -> None:
     """Raise ValueError if two options contradict each other. values: {key: value} of all options."""
     crop, scale, variant = values["TRAIN.crop"], values["MODEL.scale"], values["MODEL.variant"]
-    step = max(16, scale)  # the discriminator halves the crop four times
-    if crop % step:
-        raise ValueError(f"--set TRAIN.crop={crop}: must be a multiple of {step}")
+    if crop % 16:  # the discriminator halves it four times
+        raise ValueError(f"--set TRAIN.crop={crop}: must be a multiple of 16")
     if values["VALID.crop"] % scale:
         raise ValueError(f"--set VALID.crop={values['VALID.crop']}: must be a multiple of MODEL.scale={scale}")
     if variant == "tensorlayer" and crop % 64:
@@ -286,8 +287,10 @@ def command_line(argv: Sequence[str] | None = None) -> tuple[str, str | None, Ea
         parser.error("--all needs --mode=evaluate")
     if options.all:
         options.set.append("EVALUATE.methods=all")
-    if options.input and options.mode != "evaluate":
+    if options.input is not None and options.mode != "evaluate":
         parser.error("--input needs --mode=evaluate")
+    if options.input == "":
+        parser.error("--input is empty; name a file or a folder")
     try:
         config = configuration(options.preset, options.set, training=options.mode != "evaluate")
         return options.mode, options.input, config

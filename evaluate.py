@@ -99,7 +99,7 @@ def load_networks(config: EasyDict) -> tuple[dict[str, SuperResolve], list[str]]
             raise UserError(f"{path}: upscales {scale}x; this run asks for MODEL.scale={config.MODEL.scale}")
         trusted = config.EVALUATE.trust_pickle == "yes"
         generator = load_generator(path, trusted, generator_settings(config))
-        name = network_name(stage, metadata.get("model", {}).get("variant", "paper"))
+        name = method_name(stage, path)
         networks[name] = functools.partial(super_resolve_any, generator, self_ensemble)
         print(f"{name}: {path}, {metadata.get('updates', 'an unknown number of')} updates")
     return networks, remarks
@@ -138,6 +138,11 @@ def weights_of(stage: Stage, config: EasyDict) -> Path | None:
     shipped = PRETRAINED / f"{stage.network.lower()}.weights.h5"
     fits = shipped.exists() and read_metadata(shipped)["model"]["scale"] == config.MODEL.scale
     return shipped if fits else None
+
+
+def method_name(stage: Stage, path: Path) -> str:
+    """Return the name of the method whose weights, made by `stage`, are at `path`."""
+    return network_name(stage, read_metadata(path).get("model", {}).get("variant", "paper"))
 
 
 def every_method(

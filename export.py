@@ -184,8 +184,9 @@ def export_model(options: Namespace) -> int:
     with mixed(source, options.strength) as path:
         generator = load_generator(path, options.trust_pickle)
     metadata = read_metadata(source)
-    if options.strength < 1:  # the weights may be a mixture already
-        metadata["strength"] = options.strength * metadata.get("strength", 1)
+    if options.strength < 1:
+        metadata["strength"] = options.strength * metadata.get("strength", 1)  # the weights may be a mixture already
+        metadata.pop("measured", None)  # before they were mixed
     name = source.name.removesuffix(".weights.h5").removesuffix(".npz")
     target = options.output or Path(f"{name}_x{scale_of(metadata)}{EXPORT_SUFFIXES[options.format]}")
     make_folder(target.parent)

@@ -1,6 +1,7 @@
 """Find pictures, read them as 8-bit RGB or grey, resize them as MATLAB does, and write them."""
 
 import contextlib
+import math
 import os
 import re
 import stat
@@ -166,14 +167,19 @@ KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # name: 
 }
 
 
+def scaled_length(length: int, scale: float) -> int:
+    """Return the number of pixels that `length` pixels become when they are resized by `scale`, as in MATLAB."""
+    # The margin absorbs rounding errors, which would add a pixel: 100 * 0.07 is 7.000000000000001.
+    return math.ceil(length * scale - 1e-9)
+
+
 def _resampling(size: int, scale: float, kernel: str) -> sparse.csr_array:
     """Return the sparse matrix (out, size) that resamples an axis of `size` pixels by `scale`, as MATLAB's imresize."""
     function, support = KERNELS[kernel]
     # When a picture is reduced, the kernel is stretched by 1 / scale. It then averages over all source pixels that fall
     # into an output pixel; the plain kernel would skip some of them, which causes aliasing.
     shrink = min(scale, 1)
-    # The margin absorbs rounding errors, which would add a pixel: 100 * 0.07 is 7.000000000000001.
-    out = int(np.ceil(size * scale - 1e-9))
+    out = scaled_length(size, scale)
     # The centre of each output pixel in source coordinates, where pixel i covers i - 0.5 to i + 0.5.
     centre = (np.arange(out)[:, None] + 0.5) / scale - 0.5
     # All source pixels below the kernel. Two more than its support, since the centre lies between two pixels; those
@@ -193,8 +199,8 @@ def _resampling(size: int, scale: float, kernel: str) -> sparse.csr_array:
 def resize(picture: np.ndarray, scale: float, kernel: str = "bicubic") -> np.ndarray:
     """Resize a picture (h, w) or (h, w, c) by `scale`, with the same result as MATLAB's imresize.
 
-    kernel: "nearest", "bicubic" or "lanczos" (three lobes). A uint8 picture gives uint8, any other gives float64, which
-    is neither rounded nor clipped.
+    kernel: "nearest" (only to enlarge), "bicubic" or "lanczos" (three lobes). A uint8 picture gives uint8, any other
+    gives float64, which is neither rounded nor clipped.
     """
     eight_bits = picture.dtype == np.uint8
     for axis in (0, 1):

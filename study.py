@@ -93,7 +93,7 @@ def scenes_of_benchmarks(config: EasyDict) -> tuple[list[Scene], dict[str, str]]
     """
     prepare_environment()
     load_keras()  # the other commands do not need it, and start at once without it
-    from evaluate import KERNELS, every_method, load_networks, weights_of
+    from evaluate import KERNELS, every_method, load_networks, method_name, weights_of
     from evaluation.benchmark import benchmark_sets
     from training.stages import STAGES
 
@@ -103,7 +103,7 @@ def scenes_of_benchmarks(config: EasyDict) -> tuple[list[Scene], dict[str, str]]
     for stage in STAGES:
         path = weights_of(stage, config)
         if path:  # without weights, load_networks leaves the method out
-            sources[stage.network] = f"{path.name}, SHA-256 {sha256(path)}"
+            sources[method_name(stage, path)] = f"{path.name}, SHA-256 {sha256(path)}"
     scenes = []
     for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, scale, remarks):
         for path, lr, hr in pictures:

@@ -78,12 +78,8 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     with lock, stop_signals() as stops:
         # The warm-up: the generator alone learns to minimize the pixel MSE. Its running average enters the game.
         if WARM_UP in stages:
-            targets = None
-            if teacher:
-                targets = Targets(pictures, teacher, Path(settings.checkpoint_dir, "teacher"), settings.memory_gb * 1e9)
-                targets.make(stops)
             game = SRGAN(generator, ema=settings.ema)
-            if not train_stage(WARM_UP, game, pictures, valid, config, stops, targets):
+            if not train_stage(WARM_UP, game, pictures, valid, config, stops, teacher):
                 return False
             generator.set_weights(game.average.get_weights())
 
@@ -129,12 +125,12 @@ def train_stage(
     valid: Sequence[Pair],
     config: EasyDict,
     stops: list[int],
-    targets: Targets | None = None,
+    teacher: Teacher | None = None,
 ) -> bool:
     """Train `game` from its last state to the stage's last update; return False if the user stopped it earlier.
 
-    valid: validation pictures. stops: the list that stop_signals yields. targets: the teacher's pictures, which replace
-    HR in the first part of the warm-up. Raises UserError if pictures, states or files cannot be used, and Diverged if
+    valid: validation pictures. stops: the list that stop_signals yields. teacher: its pictures replace HR in the first
+    part of the warm-up. Raises UserError if pictures, states or files cannot be used, and Diverged if
     training diverges.
     """
     settings = config.TRAIN
@@ -152,13 +148,19 @@ def train_stage(
     if done < total and devices.is_first():
         write_text(Path(settings.checkpoint_dir, "config.json"), json.dumps(config, indent=2) + "\n")
 
+    targets = None
+    if teacher and done < taught:
+        targets = Targets(pictures, teacher, Path(settings.checkpoint_dir, "teacher"), settings.memory_gb * 1e9)
+        targets.make(stops)
+
     # A period ends at each report, and also where something changes, so that nothing changes within a period.
     for first, last in periods(done, total, settings.report_every, [fixed, taught, decayed]):
         if first >= fixed:
             game.fix_statistics()
+        if first >= taught:
+            targets = None  # HR returns
         share = devices.process()
-        taught_by = targets if first < taught else None
-        crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, taught_by)
+        crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, targets)
         outcome, terms = train_period(game, crops, report, stops)
         report_skipped(pictures)
         if outcome == PICTURES_GONE:

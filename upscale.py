@@ -161,7 +161,7 @@ def run(
                 failed.append(f"{error.filename or job.target}: {reason(error)}")
                 continue
             except MemoryError:
-                width, height = (round(job.upscaler.scale * length) for length in job.opened.size)
+                width, height = job.result_size()
                 failed.append(f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result")
                 continue
             say(str(job.target))

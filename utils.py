@@ -5,8 +5,8 @@ import functools
 import io
 import os
 import platform
+import shutil
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,15 +62,17 @@ def make_folder(path: str | os.PathLike) -> None:
 
 @functools.cache
 def remove_partial_files(folder: Path) -> None:
-    """Delete the partial files that killed processes on this machine left in `folder`.
+    """Delete the partial files and folders that killed processes on this machine left in `folder`.
 
     The cache makes this happen once per folder and process, since listing a large folder takes time.
     """
     for path in folder.glob(f"{PARTIAL}*"):
         process_id = path.name.removeprefix(PARTIAL).partition("-")[0]
         if process_id.isdigit() and not psutil.pid_exists(int(process_id)):
-            with contextlib.suppress(OSError):
-                path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -105,7 +107,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def preallocate(path: str | os.PathLike, size: int) -> None:
     """Create a file of `size` bytes. Raises OSError if the disk is too full for it.
 
-    HDF5 crashes the process if the disk fills up while it writes, so the space is reserved first.
+    HDF5, which crashes the process if the disk fills up while it writes, overwrites this file at once: what is certain
+    is that there was room just before.
     """
     with open(path, "wb") as file:
         if hasattr(os, "posix_fallocate"):
@@ -167,14 +170,6 @@ def sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket listening on `host` and `port`. Raises UserError if that is not allowed or the port is taken."""
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, OverflowError) as error:
-        raise UserError(f"--host {host} --port {port}: {reason(error)}; choose another") from error
 
 
 # The processor

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.published import PAPER
-from pictures import cut_to_multiple, find_pictures, read_picture, resize
+from pictures import as_colour, cut_to_multiple, find_pictures, read_picture, resize
 from utils import UserError
 
 SMALLEST = 11  # pixels, the side of the window of MATLAB's SSIM
@@ -41,7 +41,7 @@ def benchmark_sets(
 
 
 def benchmark_pair(hr_path: Path, lr_path: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (lr, hr), uint8, both grey (h, w) or colour (h, w, 3); LR is made from HR if there is no file of it.
+    """Return (lr, hr), uint8, both grey (h, w) or both colour (h, w, 3); LR is made from HR if there is no file of it.
 
     Raises UserError if a file is unreadable, HR is too small, or their sizes do not match.
     """
@@ -52,4 +52,4 @@ def benchmark_pair(hr_path: Path, lr_path: Path, scale: int) -> tuple[np.ndarray
     lr = read_picture(lr_path, grey=True) if lr_path.exists() else resize(hr, 1 / scale)
     if hr.shape[:2] != (scale * lr.shape[0], scale * lr.shape[1]):
         raise UserError(f"{lr_path}: is not 1/{scale} of {hr_path.name} in size; delete it to have it made")
-    return lr, hr
+    return (lr, hr) if lr.ndim == hr.ndim else (as_colour(lr), as_colour(hr))

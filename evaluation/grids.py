@@ -31,7 +31,8 @@ def hardest_detail(bicubic: np.ndarray, hr: np.ndarray, side: int) -> tuple[int,
     side = min(side, *hr.shape[:2])
     error = uniform_filter((luma(bicubic) - luma(hr)) ** 2, side)  # mean over the square around each pixel
     # Only squares that lie inside the picture; index 0 is the one whose top left corner is (0, 0).
-    inner = error[side // 2 : hr.shape[0] - side // 2 + 1, side // 2 : hr.shape[1] - side // 2 + 1]
+    before, after = side // 2, (side - 1) // 2  # pixels of a square on either side of its middle
+    inner = error[before : hr.shape[0] - after, before : hr.shape[1] - after]
     top, left = np.unravel_index(inner.argmax(), inner.shape)
     return int(top), int(left), side
 

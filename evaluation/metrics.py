@@ -114,22 +114,22 @@ def similarity(a: np.ndarray, b: np.ndarray, blur: Callable[[np.ndarray], np.nda
     return means * (2 * covariance + c2) / (var_a + var_b + c2)
 
 
-def mesh(sr: np.ndarray, hr: np.ndarray, shave: int, period: int = 4) -> float:
-    """Strength of a pattern that repeats every `period` pixels in sr but not in hr, in levels of 0..255; 0 is none.
+def mesh(sr: np.ndarray, hr: np.ndarray, scale: int) -> float:
+    """Strength of a pattern that repeats every `scale` pixels in sr but not in hr, in levels of 0..255; 0 is none.
 
-    sr, hr: uint8 (h, w) or (h, w, 3). shave: number of pixels cut at the border.
+    sr, hr: uint8 (h, w) or (h, w, 3); `scale` pixels are cut at the border.
 
-    Sub-pixel convolutions compute each pixel of a 4x4 cell with a kernel of its own. If these kernels respond
-    differently to a flat area, it shows a mesh. The strength is the standard deviation, over the pixels of the cell, of
-    the mean difference between sr and hr.
+    Sub-pixel convolutions compute each pixel of a cell of `scale` x `scale` pixels with a kernel of its own. If these
+    kernels respond differently to a flat area, it shows a mesh. The strength is the standard deviation, over the pixels
+    of the cell, of the mean difference between sr and hr.
     """
-    difference = shaved(sr, shave).astype(float) - shaved(hr, shave)
-    rows = np.arange(difference.shape[0]) % period
-    columns = np.arange(difference.shape[1]) % period
+    difference = shaved(sr, scale).astype(float) - shaved(hr, scale)
+    rows = np.arange(difference.shape[0]) % scale
+    columns = np.arange(difference.shape[1]) % scale
     means = [
         difference[rows == row][:, columns == column].mean(axis=(0, 1))  # a scalar, or (3,)
-        for row in range(period)
-        for column in range(period)
+        for row in range(scale)
+        for column in range(scale)
     ]
     return float(np.std(means, axis=0).mean())
 

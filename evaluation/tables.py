@@ -24,8 +24,8 @@ COLUMNS = {  # title in the printed table: (key in a row, decimal places)
     "VGG19": ("vgg19", 4),
     "LPIPS": ("lpips", 4),
 }
-NOTE = """Y channel, border cut by the scale, mean over the pictures of a set. Mesh: levels that a pattern of 4x4 pixels
-adds to SR. Colour: levels between the mean colours of SR and of bicubic."""
+NOTE = """Y channel, border cut by the scale, mean over the pictures of a set. Mesh: levels that a pattern of one LR
+pixel's size adds to SR. Colour: levels between the mean colours of SR and of bicubic."""
 
 
 def table_row(name: str, method: str, values: list[dict[str, float]], scale: int) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The page that demo.py serves, and its HTTP interface; nothing is loaded from elsewhere."""
+"""The page that demo.py serves, its HTTP interface, and what it shares with the server of study.py."""

@@ -1,8 +1,8 @@
-"""The queue of pictures sent to the server: one is upscaled at a time, in the order in which they came."""
+"""The queue of pictures sent to the server: one is upscaled at a time, in the order in which they arrived whole."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from utils import UserError
 MEGAPIXELS = 4  # limit of a source; 16 times as many are about what browsers can show
 
 
-@dataclass
+@dataclass(eq=False)  # two jobs are never the same
 class Job:
     """A picture that was sent."""
 
@@ -33,14 +33,19 @@ class Jobs:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.all: dict[str, Job] = {}  # {name: job} in the order in which they came
+        self.all: dict[str, Job] = {}  # {name: job}
+        self.queue: list[Job] = []  # those whose picture has arrived and whose result is not made yet, in turn
         self.stopping: Callable[[], bool] = lambda: False  # returns whether the server is shutting down
+
+    def require_place(self) -> None:
+        """Raise HTTPException 503 if all places are taken."""
+        if len(self.all) >= self.most:
+            raise HTTPException(503, f"all places are taken (--jobs {self.most}); try again in a minute")
 
     @contextlib.contextmanager
     def place(self, name: str, job: Job) -> Iterator[None]:
         """Keep a place for a job. Raises HTTPException: 503 if all are taken, 409 if the name is in use."""
-        if len(self.all) >= self.most:
-            raise HTTPException(503, f"all places are taken (--jobs {self.most}); try again in a minute")
+        self.require_place()
         if name in self.all:
             raise HTTPException(409, "job: the name is in use; choose another")
         self.all[name] = job
@@ -49,15 +54,21 @@ class Jobs:
         finally:
             del self.all[name]
 
-    def waiting(self) -> list[Job]:
-        """Return the jobs that are waiting or being upscaled."""
-        return [job for job in self.all.values() if not job.finished]
+    @contextlib.asynccontextmanager
+    async def turn(self, job: Job) -> AsyncIterator[None]:
+        """Enter the block when all earlier jobs are done. Raises HTTPException as check does."""
+        self.queue.append(job)
+        try:
+            while self.queue[0] is not job:
+                await asyncio.sleep(0.1)
+                await self.check(job)
+            yield
+        finally:
+            self.queue.remove(job)
 
-    async def turn(self, job: Job) -> None:
-        """Wait until all earlier jobs are finished. Raises HTTPException as check does."""
-        while self.waiting()[0] is not job:
-            await asyncio.sleep(0.1)
-            await self.check(job)
+    def before(self, job: Job) -> int:
+        """Return how many jobs are upscaled before `job`."""
+        return self.queue.index(job) if job in self.queue else len(self.queue)
 
     async def check(self, job: Job) -> None:
         """Raise HTTPException if the server is shutting down or the client has disconnected."""

@@ -6,8 +6,8 @@ import json
 import secrets
 import tempfile
 from pathlib import Path
+from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -17,27 +17,15 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from page.jobs import MEGAPIXELS, Job, Jobs
+from page.web import HEADERS, address, file_reply, listen, reply, uvicorn_server
 from upscaling.upscaler import Upscaler
-from utils import listen
 
 ROOT = Path(__file__).parents[1]
 MEGABYTES = 20  # limit of a picture that is sent
 SECONDS = 60  # within which it must arrive
 FORMATS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif": "image/tiff"}
-TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 NAMES = ("Set5/LRx4/img_003", "Set14/LRx4/img_005", "Set5/LRx4/img_005", "Set14/LRx4/img_014", "Set14/LRx4/img_010")
 EXAMPLES = [path for name in NAMES if (path := ROOT / f"data/benchmark/{name}.png").is_file()]
-HEADERS = {  # nothing is loaded from elsewhere, and browsers keep nothing
-    "Content-Security-Policy": "default-src 'none'; img-src 'self' blob:; script-src 'self'; style-src 'self'; "
-    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
-
-
-def reply(content: str | bytes, kind: str = "text/plain", status: int = 200) -> Response:
-    """Return a reply with the headers that all replies have."""
-    return Response(content, status, HEADERS, media_type=kind)
 
 
 async def save_body(request: Request, path: Path) -> None:
@@ -73,7 +61,7 @@ def refuse_unknown(request: Request) -> None:
     """Raise HTTPException 400 if the address has an unknown parameter, such as scale=2."""
     for name in request.query_params:
         if name not in ("model", "format", "job"):
-            raise HTTPException(400, f"{name}: no such parameter; there are model and format")
+            raise HTTPException(400, f"{name}: no such parameter; there are model, format and job")
 
 
 async def drop_body(request: Request) -> None:
@@ -90,8 +78,11 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
     async def upscale(request: Request) -> Response:
         name = request.query_params.get("job") or secrets.token_hex(8)
         job = Job(request)
-        if len(jobs.all) >= jobs.most:
+        try:
+            jobs.require_place()
+        except HTTPException:
             await drop_body(request)
+            raise
         with contextlib.ExitStack() as stack:
             stack.enter_context(jobs.place(name, job))
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=root)))
@@ -99,9 +90,9 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
             refuse_unknown(request)
             method = choice(request, "model", list(methods), list(methods)[-1])
             ending = choice(request, "format", list(FORMATS), "png")
-            await jobs.turn(job)
             target = folder / f"result.{ending}"
-            headers = await run_in_threadpool(jobs.upscale, job, folder / "picture", target, methods[method])
+            async with jobs.turn(job):
+                headers = await run_in_threadpool(jobs.upscale, job, folder / "picture", target, methods[method])
             job.finished = True
             end = BackgroundTask(stack.pop_all().close)  # runs once the result has been sent
         return FileResponse(target, headers=HEADERS | headers, media_type=FORMATS[ending], background=end)
@@ -114,28 +105,29 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
         job = jobs.all.get(request.path_params["name"])
         if job is None or job.finished:
             raise HTTPException(404, "no such job")
-        before = jobs.waiting().index(job)
-        return reply(json.dumps({"before": before, "done": job.done, "total": job.total}), "application/json")
+        return reply(json.dumps({"before": jobs.before(job), "done": job.done, "total": job.total}), "application/json")
 
     def example(request: Request) -> Response:
         number = request.path_params["number"]
         if number >= len(EXAMPLES):
             raise HTTPException(404, "no such example")
-        return reply(EXAMPLES[number].read_bytes(), "image/png")
+        return file_reply(EXAMPLES[number])
 
     def asset(request: Request) -> Response:
-        path = Path(__file__).with_name(request.url.path[1:] or "page.html")
-        return reply(path.read_bytes(), TYPES[path.suffix])
+        return file_reply(Path(__file__).with_name(request.url.path[1:] or "page.html"))
 
-    async def refused(request: Request, error: Exception) -> Response:
-        status, text = getattr(error, "status_code", 400), getattr(error, "detail", "the picture did not come")
-        if status == 405 and request.url.path == "/upscale":
+    async def refused(request: Request, error: Any) -> Response:
+        text = error.detail
+        if error.status_code == 405 and request.url.path == "/upscale":
             text = f"{request.method}: send the picture by PUT, as curl -T picture.png does"
-        response = reply(f"{text}\n", status=status)
-        response.headers.update(getattr(error, "headers", None) or {})  # Allow, of 405
-        if status == 503:
+        response = reply(f"{text}\n", status=error.status_code)
+        response.headers.update(error.headers or {})  # Allow, of 405
+        if error.status_code == 503:
             response.headers["Retry-After"] = "60"
         return response
+
+    async def gone(request: Request, error: Exception) -> Response:
+        return reply("the picture did not come\n", status=400)
 
     routes = [
         *(Route(path, asset) for path in ("/", "/page.js", "/page.css")),
@@ -144,24 +136,14 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
         Route("/progress/{name}", progress),
         Route("/upscale", upscale, methods=["PUT"]),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: refused, ClientDisconnect: refused})
+    return Starlette(routes=routes, exception_handlers={HTTPException: refused, ClientDisconnect: gone})
 
 
 def serve(methods: dict[str, Upscaler], host: str, port: int, most: int) -> None:
     """Serve until Ctrl-C or SIGTERM, then delete all files. Raises UserError if the address cannot be used."""
     with listen(host, port) as server_socket, tempfile.TemporaryDirectory(prefix="srgan-page-") as root:
         jobs = Jobs(most)
-        config = uvicorn.Config(
-            application(methods, jobs, root),
-            http="h11",
-            ws="none",
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=60,
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn_server(application(methods, jobs, root), timeout_graceful_shutdown=60)
         jobs.stopping = lambda: server.should_exit
-        name = f"[{host}]" if ":" in host else host
-        print(f"http://{name}:{server_socket.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
+        print(f"{address(server_socket, host)}  (Ctrl-C ends it)", flush=True)
         server.run(sockets=[server_socket])

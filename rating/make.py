@@ -20,7 +20,7 @@ import numpy as np
 
 from pictures import cut_to_multiple, find_pictures, read_picture, resize
 from rating.manifest import FORMAT, fraction
-from utils import PARTIAL, UserError, make_folder
+from utils import PARTIAL, UserError, make_folder, remove_partial_files
 
 EXAMPLES = 20  # largest number of pictures to learn the scale from (paper, section 3.3: 20)
 SCALE = 4  # factor by which the examples of "bad" are reduced and enlarged
@@ -42,8 +42,10 @@ def scenes_of_folders(folders: Mapping[str, str | Path]) -> list[Scene]:
     """
     found: dict[str, dict[Path, Path]] = {}
     for method, folder in folders.items():
-        folder = Path(folder)
+        folder = Path(folder).expanduser()
         found[method] = {}
+        if folder.is_file():
+            raise UserError(f"{folder}: is a file; name a folder of pictures")
         for path in find_pictures(folder):
             other = found[method].setdefault(path.relative_to(folder).with_suffix(""), path)
             if other != path:
@@ -134,6 +136,7 @@ def make_study(
     check_new(folder)
     check_names(kind, scenes, sources)
     make_folder(folder.parent)
+    remove_partial_files(folder.parent)
     temporary = folder.with_name(f"{PARTIAL}{os.getpid()}-{folder.name[-60:]}")
     try:
         make_folder(temporary / "pictures")

@@ -111,8 +111,8 @@ def comparison(found: dict[str, Any] | None) -> list[str]:
         ]
         for pair in found["pairs"]
     ]
-    if found["raters"] < enough_to_differ(len(rows)):
-        enough = enough_to_differ(len(rows))
+    enough = enough_to_differ(len(rows))
+    if found["raters"] < enough:
         lines += ["", f"Two of these methods can differ at 5 % only with {enough} raters or more."]
     return lines + table(["methods", "difference", "p (Wilcoxon)", "p (Holm)", "differ at 5 %"], rows)
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -16,20 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from page.web import address, file_reply, listen, reply, uvicorn_server
 from rating.manifest import Study, check_pictures, read_study, showings
 from rating.store import Store
-from utils import UserError, listen
+from utils import UserError
 
 PAUSE_EVERY = 60  # number of answers between breaks
 LARGEST_ANSWER = 1000  # bytes
 HIGHEST = {"rating": 5, "pairs": 3}  # {kind: highest answer}
-TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-HEADERS = {  # nothing is loaded from elsewhere, and the address, which is the rater's key, is sent to nobody
-    "Content-Security-Policy": "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; "
-    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 class Session:
@@ -42,7 +35,7 @@ class Session:
     def state(self) -> dict[str, Any]:
         """Return what the page shows next. It tells nothing about the items but their number."""
         step, examples, steps = self.store.count(self.rater), len(self.study.examples), len(self.showings)
-        rated, card = step - examples, None
+        rated, card = step - examples, None  # the card is a text between two showings
         if step == steps:
             card = "end"
         elif step == 0:
@@ -97,11 +90,6 @@ def read_answer(body: bytes, kind: str) -> tuple[int, int, dict[str, Any]]:
     return step, value, {"seconds": round(sent["seconds"], 3), "pixel_ratio": sent["pixel_ratio"]} | sizes
 
 
-def reply(content: str | bytes, kind: str = "text/plain", status: int = 200, cache: str = "no-store") -> Response:
-    """Return a reply with the headers that all replies have."""
-    return Response(content, status, HEADERS | {"Cache-Control": cache}, media_type=kind)
-
-
 def application(study: Study, store: Store) -> Starlette:
     """Return the Starlette application that serves a study."""
 
@@ -120,8 +108,7 @@ def application(study: Study, store: Store) -> Starlette:
         return asset("page.html")
 
     def asset(name: str) -> Response:
-        path = Path(__file__).parent / name
-        return reply(path.read_bytes(), TYPES[path.suffix])
+        return file_reply(Path(__file__).with_name(name))
 
     def state(request: Request) -> Response:
         return reply(json.dumps(session(request).state()), "application/json")
@@ -130,7 +117,7 @@ def application(study: Study, store: Store) -> Starlette:
         path = session(request).picture(request.path_params["step"], request.path_params["place"])
         if path is None:
             raise HTTPException(404, "not shown yet")
-        return reply(path.read_bytes(), "image/png", cache="private, max-age=86400, immutable")
+        return file_reply(path, cache="private, max-age=86400, immutable")
 
     async def answer(request: Request) -> Response:
         body = b""
@@ -173,18 +160,13 @@ def serve(folder: str | Path, host: str, port: int, raters: int) -> int:
     with listen(host, port) as server_socket:
         store = Store(study.database)
         store.add_raters(raters)
-        port = server_socket.getsockname()[1]
-        name = f"[{host}]" if ":" in host else host
-        if host in ("0.0.0.0", "::"):  # all interfaces; a browser cannot open these
-            name = socket.gethostname()
+        # A browser cannot open the addresses that mean all interfaces.
+        root = address(server_socket, socket.gethostname() if host in ("0.0.0.0", "::") else host)
         for number, token, count in store.raters():
             total = len(showings(study, number))
-            print(f"rater {number}: http://{name}:{port}/r/{token}  {count} of {total}", flush=True)
+            print(f"rater {number}: {root}/r/{token}  {count} of {total}", flush=True)
         print("Each address is for one person and continues where it was left. Ctrl-C ends the server.", flush=True)
-        config = uvicorn.Config(
-            application(study, store), http="h11", ws="none", access_log=False, log_level="warning", server_header=False
-        )
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[server_socket])
+            uvicorn_server(application(study, store)).run(sockets=[server_socket])
         store.close()
     return 0

@@ -75,6 +75,8 @@ def mean_with_interval(
     The interval is NaN with fewer than two raters or pictures. limits: the ends of the scale.
     """
     mean = average(values, (0, 1))
+    unknown = np.isnan(values)
+    values = values[~unknown.all((1, 2))][:, ~unknown.all((0, 2))]  # raters and pictures that say anything
     if min(values.shape[:2]) < 2:
         return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     variance, freedom = variance_of_mean(values)
@@ -82,8 +84,8 @@ def mean_with_interval(
     spread = np.nanstd(deviations, axis=0)
     deviations *= np.sqrt(np.divide(variance, spread**2, out=np.zeros_like(spread), where=spread > 0))
     tails = stats.norm.cdf(stats.t.ppf(0.025, freedom))
-    columns = list(zip(deviations.T, tails))
-    low, high = (np.array([np.nanquantile(d, abs(end - tail)) for d, tail in columns]) for end in (0, 1))
+    low = np.array([np.nanquantile(column, tail) for column, tail in zip(deviations.T, tails)])
+    high = np.array([np.nanquantile(column, 1 - tail) for column, tail in zip(deviations.T, tails)])
     return mean, np.clip(mean + low, *limits), np.clip(mean + high, *limits)
 
 
@@ -129,7 +131,7 @@ def compare_methods(values: np.ndarray, methods: Sequence[str]) -> dict[str, Any
     means = means[~np.isnan(means).any(1)]
     if len(means) < 3 or len(methods) < 3:
         return None
-    chi2, p = stats.friedmanchisquare(*means.T)
+    chi2, p = (0.0, 1.0) if not np.ptp(means, axis=1).any() else stats.friedmanchisquare(*means.T)  # 0 / 0 if all tie
     pairs: list[dict[str, Any]] = []
     for a, b in itertools.combinations(range(len(methods)), 2):
         difference = np.round(means[:, a] - means[:, b], 9)  # so that rounding errors do not make equal means differ

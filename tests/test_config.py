@@ -69,6 +69,8 @@ def test_hr_img_path_takes_several_folders():
         (["--mode", "training"], ["--mode", "training"]),
         (["--batch_size=8"], ["--batch_size"]),
         (["--input", "a.png"], ["--input", "evaluate"]),
+        (["--mode=evaluate", "--input="], ["--input", "empty"]),
+        (["--set", "TRAIN.crop={[]: 1}"], ["TRAIN.crop", "whole number"]),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(arguments, named, capsys):

@@ -1,5 +1,6 @@
 """demo.py as its users see it: by curl, which is skipped where it is missing, and in headless Chromium likewise."""
 
+import asyncio
 import contextlib
 import importlib.util
 import json
@@ -95,7 +96,7 @@ def test_every_format_offered_is_one_that_is_written():
         (None, "", 422, "more than 4 megapixels"),
         (b"x", "?model=esrgan", 400, "model=esrgan: must be one of bicubic"),
         (b"x", "?format=gif", 400, "format=gif: must be one of png"),
-        (b"x", "?scale=2", 400, "scale: no such parameter; there are model and format"),
+        (b"x", "?scale=2", 400, "scale: no such parameter; there are model, format and job"),
     ],
 )
 def test_a_mistake_is_one_line_with_a_status(address, tmp_path, content, query, status, said):
@@ -135,6 +136,34 @@ def test_one_more_than_fits_is_refused_and_nothing_is_left_at_the_end(tmp_path, 
         status, line = curl("-T", picture(tmp_path / "second.png"), f"{address}/upscale")
         assert status == 503 and line.decode() == "all places are taken (--jobs 1); try again in a minute\n"
     assert sender.communicate(timeout=60)[0] == "the server has been stopped; try again later\n"
+
+
+def test_a_place_that_becomes_free_during_a_refusal_changes_nothing(tmp_path):
+    """What has been sent of the picture is gone by then."""
+    places, sent = jobs.Jobs(1), []
+    places.all["other"] = jobs.Job(None)
+
+    async def receive():
+        places.all.clear()
+        return {"type": "http.request", "body": b"picture", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    request = {"type": "http", "method": "PUT", "path": "/upscale", "query_string": b"", "headers": []}
+    asyncio.run(server.application({}, places, str(tmp_path))(request, receive, send))
+    assert sent[0]["status"] == 503 and b"all places are taken" in sent[1]["body"]
+
+
+def test_a_picture_that_has_arrived_does_not_wait_for_one_that_has_not():
+    async def work():
+        queue, slow, whole = jobs.Jobs(2), jobs.Job(None), jobs.Job(None)
+        with queue.place("slow", slow), queue.place("whole", whole):
+            async with asyncio.timeout(5), queue.turn(whole):
+                assert queue.before(whole) == 0 and queue.before(slow) == 1
+            assert queue.before(slow) == 0
+
+    asyncio.run(work())
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ from trainings import ROOT, TINY, arguments, refused, run
 
 import train
 from config import command_line
+from evaluation.grids import hardest_detail
 from model import SRGAN_g
-from pictures import read_picture, write_picture
+from pictures import read_picture, resize, write_picture
 from srgan import to_float, to_uint8
 from weights import load_generator, save_weights
 
@@ -71,6 +72,23 @@ def test_evaluation_leaves_out_a_bad_picture_and_says_so(tmp_path, capsys):
     assert "left out: " in printed and "broken.png" in printed and "tiny.png: 9x7 is too small" in printed
     rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
     assert {row["pictures"] for row in rows} == {1}
+
+
+@pytest.mark.parametrize("grey", ["HR", "LRx4"])
+def test_a_grey_picture_and_a_colour_one_are_measured_in_colour(tmp_path, grey):
+    picture = read_picture(ROOT / "data/benchmark/Set5/HR/img_003.png")[:96, :96]
+    for folder, colour in (("HR", picture), ("LRx4", resize(picture, 1 / 4))):
+        write_picture(tmp_path / "sets/mine" / folder / "a.png", colour[..., 1] if folder == grey else colour)
+    assert run(tmp_path, mode="evaluate", EVALUATE_benchmark_dir=tmp_path / "sets") == 0
+    rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
+    assert next(row for row in rows if row["method"] == "bicubic")["psnr"] > 15
+
+
+def test_the_detail_of_a_grid_lies_inside_the_picture():
+    hr = np.zeros((315, 315), np.uint8)
+    hr[-1, -1] = 255
+    for side in (62, 63):
+        assert hardest_detail(np.zeros_like(hr), hr, side) == (315 - side, 315 - side, side)
 
 
 def test_bad_benchmark_and_validation_pictures_are_refused(tmp_path, capsys):

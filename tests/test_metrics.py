@@ -115,17 +115,18 @@ def test_feature_distance_by_hand(random=np.random.default_rng(0)):
     assert np.asarray(feature_distance([a], [-b[:1]])) == pytest.approx([4, 4], rel=rounding)
 
 
-@pytest.mark.parametrize("period", [2, 4])
-def test_a_mesh_is_measured_in_levels_and_nothing_else_is(period):
+@pytest.mark.parametrize("period, scale", [(2, 2), (2, 4), (4, 4), (8, 8)])
+def test_a_mesh_is_measured_in_levels_and_nothing_else_is(period, scale):
     """A pattern of +3 and -3 levels in turn has a standard deviation of 3; a shift has none, noise next to none."""
     random = np.random.default_rng(0)
     hr = random.integers(50, 200, (240, 320, 3)).astype(float)
     rows, columns = np.indices(hr.shape[:2])
     pattern = np.where((rows // (period // 2) + columns // (period // 2)) % 2, 3, -3)[..., None]
-    assert mesh(hr + pattern, hr, 4) == pytest.approx(3)
-    assert mesh(hr + 7, hr, 4) == pytest.approx(0)
+    assert mesh(hr + pattern, hr, scale) == pytest.approx(3)
+    assert mesh(hr + 7, hr, scale) == pytest.approx(0)
     noisy = hr + random.normal(0, 3, hr.shape)
-    assert mesh(noisy, hr, 4) < 3 * 3 / np.sqrt(hr[..., 0].size / 16)  # three standard errors of a place's mean
+    standard_error = 3 / np.sqrt(hr[..., 0].size / scale**2)  # of the mean of a place in the cell
+    assert mesh(noisy, hr, scale) < 3 * standard_error
 
 
 def test_a_colour_shift_is_that_of_the_channel_that_moves_most():

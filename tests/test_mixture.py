@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 
 import keras
 import numerics
@@ -87,6 +88,17 @@ def test_another_strength_makes_a_result_again(networks, tmp_path, monkeypatch, 
         capsys.readouterr()
     assert np.array_equal(results[0], results[1]) and not np.array_equal(results[1], results[2])
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a.png", "a_x2.png"]
+
+
+def test_another_srresnet_makes_a_mixture_again(networks, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_picture("a.png", np.zeros((8, 8, 3), np.uint8))
+    words = ["a.png", "--model=g_srgan.weights.h5", "--strength=0.5"]
+    assert upscale.main(upscale.command_line(words)) == 0
+    os.utime("g_srgan_init.weights.h5", (1, 1))
+    capsys.readouterr()
+    assert upscale.main(upscale.command_line(words)) == 0
+    assert "1 made of something else before" in capsys.readouterr().out
 
 
 def test_what_has_no_strength_is_said(networks, tmp_path):

@@ -16,6 +16,7 @@ from studies import METHODS, ROOT, made, make, one_line, pictures
 
 import study
 from rating.manifest import read_study, showings
+from utils import PARTIAL
 
 # Make
 
@@ -79,6 +80,12 @@ def test_wrong_methods_are_one_line(tmp_path, capsys, words):
     assert not (tmp_path / "study").exists()
 
 
+def test_a_file_in_place_of_a_folder_is_one_line(tmp_path, capsys):
+    methods = pictures(tmp_path, 1)
+    assert make(tmp_path / "study", methods[0] + "/birds/0.png", methods[1]) == 2
+    assert "0.png: is a file" in one_line(capsys)
+
+
 def test_pairs_need_the_original(tmp_path, capsys):
     methods = [*pictures(tmp_path, 1)[:2], f"theirs={tmp_path / 'ours'}"]
     assert make(tmp_path / "study", *methods, "--kind=pairs") == 2
@@ -107,6 +114,33 @@ def test_the_methods_of_evaluate_are_the_default(tmp_path):
     assert [sum(picture["set"] == name for picture in judged) for name in ("Set5", "mine")] == [12, 12]
     originals = [name for name, picture in found.pictures.items() if picture["method"] == "HR"]
     assert any(np.array_equal(iio.imread(found.path(name)), hr) for name in originals)
+
+
+def test_an_earlier_network_keeps_its_name(tmp_path):
+    hr = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    (tmp_path / "sets/mine/HR").mkdir(parents=True)
+    iio.imwrite(tmp_path / "sets/mine/HR/a.png", hr)
+    weights = ROOT / "checkpoints/pretrained/srcnn.weights.h5"
+    options = [f"EVALUATE.benchmark_dir={tmp_path / 'sets'}", f"EVALUATE.srresnet={weights}"]
+    assert make(tmp_path / "study", *(word for option in options for word in ("--set", option))) == 0
+    found = read_study(tmp_path / "study")
+    assert found.methods == ["nearest", "bicubic", "lanczos", "SRCNN", "SRGAN", "HR"]
+    assert {picture["method"] for picture in found.pictures.values()} == {*found.methods}
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / f"{PARTIAL}{ended.pid}-study/pictures"
+    left.mkdir(parents=True)
+    made(tmp_path, 1)
+    assert not left.parent.exists()
+
+
+def test_a_folder_may_begin_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pictures(tmp_path, 1)
+    assert make(tmp_path / "study", *(f"{method}=~/{method}" for method in METHODS)) == 0
 
 
 # The order

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -129,6 +130,22 @@ def test_the_mean_and_the_interval_of_constant_ratings():
 def test_one_rater_or_one_picture_gives_no_interval(shape):
     mean, low, high = mean_with_interval(np.arange(18.0).reshape(shape), (1, 5))
     assert np.isfinite(mean).all() and np.isnan(low).all() and np.isnan(high).all()
+
+
+def test_a_set_that_one_of_many_raters_judged_has_no_interval_and_no_warning():
+    values = np.full((5, 4, 2), np.nan)
+    values[2] = np.arange(8).reshape(4, 2) / 2 + 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mean, low, high = mean_with_interval(values, (1, 5))
+    assert mean.tolist() == [2.5, 3] and np.isnan(low).all() and np.isnan(high).all()
+
+
+def test_equal_opinions_of_all_methods_are_compared_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = compare_methods(np.full((5, 4, 3), 3.0), ["a", "b", "c"])
+    assert found["p"] == 1 and all(pair["p_holm"] == 1 for pair in found["pairs"])
 
 
 def test_an_interval_stays_on_the_scale():

@@ -1,6 +1,7 @@
 """A teacher's pictures as targets: where they come from, that they fit their crops, and what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -106,6 +107,14 @@ def test_hr_returns_after_the_teachers_part(tmp_path, teacher_file, monkeypatch)
     assert run(tmp_path, mode="srresnet", **change) == 0
     assert seen == [(0, 3, True), (3, 4, False), (4, 6, False)]
     assert len(list((tmp_path / "checkpoints/teacher").glob("*.png"))) == 4
+
+
+def test_what_the_teacher_is_no_longer_needed_for_is_not_made(tmp_path, teacher_file):
+    change = {"TRAIN_teacher": teacher_file, "TRAIN_n_updates_init": 4}
+    assert run(tmp_path, mode="srresnet", **change) == 0
+    shutil.rmtree(tmp_path / "checkpoints/teacher")
+    assert run(tmp_path, mode="srresnet", **change) == 0
+    assert not (tmp_path / "checkpoints/teacher").exists()
 
 
 RECIPE = {

@@ -208,6 +208,13 @@ def test_a_wrong_option_is_one_line(words, capsys):
     assert (words[1].partition("=")[0] if words else "INPUT") in line
 
 
+def test_a_dry_run_says_the_size_that_the_result_has(run, capsys):
+    picture("a.png", 11, 11)
+    assert run("a.png", "--outscale=2.1", "--dry-run") == 0
+    assert capsys.readouterr().out.startswith("a.png 11x11 -> a_x2.1.png 24x24\n")
+    assert run("a.png", "--outscale=2.1") == 0 and sizes(".")["a_x2.1.png"] == (24, 24)
+
+
 def test_help_reads_on_one_screen():
     result = subprocess.run([sys.executable, "upscale.py", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert 20 < result.stdout.count("\n") <= 40 and max(map(len, result.stdout.splitlines())) <= 120
@@ -278,6 +285,16 @@ def test_the_result_of_another_picture_is_not_overwritten(run, capsys):
     Path("one/b.png").rename("two/b.bmp")
     assert run("two/b.png", "--format=webp") == 0 and run("two/b.bmp", "--format=webp") == 1
     assert run("two/b.bmp", "--format=webp", "--overwrite") == 0 and sizes("two")["b_x2.webp"] == (40, 20)
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_a_picture_is_not_overwritten_by_the_result_of_another(run, capsys, options):
+    picture("a.png")
+    picture("a_large.png", 30)
+    before = Path("a_large.png").read_bytes()
+    assert run("a.png", "a_large.png", "--suffix=_large", *options) == 1
+    assert capsys.readouterr().err.startswith("upscale.py: a_large.png: would be overwritten by the result of a.png; ")
+    assert Path("a_large.png").read_bytes() == before and sizes(".")["a_large_large.png"] == (60, 20)
 
 
 def test_results_that_are_moved_with_their_sources_know_them(run, monkeypatch):

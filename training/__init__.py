@@ -1,1 +1,1 @@
-"""What only train.py needs: devices, states, optimizers, reports and the teacher."""
+"""Training beside train.py: devices, states, optimizers, reports and the teacher."""

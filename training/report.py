@@ -80,7 +80,7 @@ class Report:
             lines = []
             if self.log.exists():
                 lines = [json.loads(line) for line in self.log.read_text().splitlines()]
-            return [line for line in lines if line["update"] <= self.first and line["val_psnr"] is not None]
+            return [line for line in lines if line["update"] <= self.first]
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{self.log}: is not a valid log ({error}); move it away") from error
 
@@ -140,11 +140,10 @@ class Report:
         srs = [self.game.super_resolve(lr) for lr, _ in self.valid]
         psnrs = [psnr(luma(sr), luma(hr), self.scale) for sr, (_, hr) in zip(srs, self.valid)]
         rows = []
-        for (_, hr), bicubic, sr, before, after in zip(
-            self.valid[:SHOWN], self.bicubics, srs, self.bicubic_psnrs, psnrs
-        ):
-            labels = [f"bicubic {before:.2f} dB", f"{self.network} {after:.2f} dB", "HR"]
-            rows.append([labelled(*pair) for pair in zip([bicubic, sr, hr], labels)])
+        for index, (_, hr) in enumerate(self.valid[:SHOWN]):
+            bicubic = labelled(self.bicubics[index], f"bicubic {self.bicubic_psnrs[index]:.2f} dB")
+            sr = labelled(srs[index], f"{self.network} {psnrs[index]:.2f} dB")
+            rows.append([bicubic, sr, labelled(hr, "HR")])
         self.write_grid(f"train_{self.game.updates_done()}", rows)
         meshes = [mesh(sr, hr, self.scale) for sr, (_, hr) in zip(srs, self.valid)]
         shifts = [colour_shift(sr, bicubic) for sr, bicubic in zip(srs, self.bicubics)]

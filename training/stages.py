@@ -29,7 +29,7 @@ STAGES = (WARM_UP, ADVERSARIAL)
 
 def network_name(stage: Stage, variant: str) -> str:
     """Return the paper's name for the generator that `stage` trains, with MODEL.variant."""
-    return variant.upper() if variant in EARLIER else stage.network
+    return variant.upper() if variant in EARLIER and stage is WARM_UP else stage.network
 
 
 def part_of(total: int, part: float) -> int:

@@ -83,13 +83,9 @@ class Targets:
         self.paths: dict[int, Path] = {}
         self.kept: dict[int, np.ndarray] = {}
 
-    def make(self, stopped: Sequence[int] = (), share: tuple[int, int] = (0, 1)) -> None:
-        """Make all missing pictures, with a progress bar; return early as soon as `stopped` is not empty.
-
-        share: (number, count), make only every count-th picture, from `number` on.
-        """
-        number, count = share
-        for index in tqdm(range(number, len(self.pictures), count), "teacher", unit="picture", disable=None):
+    def make(self, stopped: Sequence[int] = ()) -> None:
+        """Make all missing pictures, with a progress bar; return early as soon as `stopped` is not empty."""
+        for index in tqdm(range(len(self.pictures)), "teacher", unit="picture", disable=None):
             if stopped:
                 return
             self[index]

@@ -1,1 +1,1 @@
-"""What upscale.py and demo.py need for photographs and videos; nothing here imports Keras before it is needed."""
+"""Upscaling photographs and videos of any kind and size; nothing here imports Keras before it is needed."""

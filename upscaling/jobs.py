@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from methods.filters import FILTERS
+from pictures import scaled_length
 from upscaling.files import open_file
+from upscaling.mixture import srresnet_of
 from upscaling.photo_reader import Photo
 from upscaling.records import Records, fingerprint
 from upscaling.targets import choose_targets, counted, drop_unwritable, find_files, leave_out_results
@@ -48,10 +50,15 @@ class Job(NamedTuple):
             return seconds > SLOW * self.opened.frames
         return seconds > LONG
 
+    def result_size(self) -> tuple[int, int]:
+        """Return the (width, height) of the result in pixels."""
+        width, height = self.opened.size
+        return scaled_length(width, self.upscaler.scale), scaled_length(height, self.upscaler.scale)
+
     def line(self) -> str:
         """Return a line that names source and result, with width and height in pixels."""
-        (width, height), factor = self.opened.size, self.upscaler.scale
-        return f"{self.opened.path} {width}x{height} -> {self.target} {width * factor:.0f}x{height * factor:.0f}"
+        (width, height), (sr_width, sr_height) = self.opened.size, self.result_size()
+        return f"{self.opened.path} {width}x{height} -> {self.target} {sr_width}x{sr_height}"
 
 
 class Plan(NamedTuple):
@@ -106,18 +113,27 @@ def name_suffix(options: Namespace, upscaler: Upscaler) -> str:
     return f"_x{upscaler.scale:g}"
 
 
-def ingredients(options: Namespace, path: Path) -> dict[str, Any]:
-    """Return what the result of the file at `path` is made of, as records keep it: source, model and options."""
+def files_of(weights: Path, strength: float) -> list[Path]:
+    """Return all files that the network in `weights` is read from."""
+    if weights.suffix == ".xml":  # OpenVINO's, whose arrays are in a file of their own
+        return [weights, weights.with_suffix(".bin")]
+    return [weights, srresnet_of(weights)] if strength < 1 else [weights]
+
+
+def ingredients(options: Namespace, source: Path) -> dict[str, Any]:
+    """Return what the result of the file at `source` is made of, as records keep it: the file, model and options."""
     model = [options.model]
     if options.model not in FILTERS:
         weights = model_path(options.model)
-        model = [weights.name, *(fingerprint(weights) or [])]
+        model = [weights.name]
+        for path in files_of(weights, options.strength):
+            model += fingerprint(path) or []
     # Unused options have no entry, as in the records of earlier versions, so that old results are not made again.
     newer = {"back_projections": options.back_project} if options.back_project else {}
     newer |= {"strength": options.strength} if options.strength < 1 else {}
     return {
-        "source": path.name,
-        "source_state": fingerprint(path),
+        "source": source.name,
+        "source_state": fingerprint(source),
         "model": model,
         "outscale": options.outscale,
         "size": options.size and list(options.size),

@@ -15,6 +15,11 @@ from weights import check_hdf5, metadata_path
 SOURCES = {"srgan.weights.h5": "srresnet.weights.h5", "g_srgan.weights.h5": "g_srgan_init.weights.h5"}
 
 
+def srresnet_of(path: Path) -> Path:
+    """Return the weights of the SRResNet that the SRGAN at `path` was trained from; `path` itself if it is no SRGAN."""
+    return path.with_name(SOURCES.get(path.name, path.name))
+
+
 @contextlib.contextmanager
 def mixed(path: Path, strength: float) -> Iterator[Path]:
     """Yield the path of weights that are `strength` times those at `path` and the rest those of its SRResNet.
@@ -26,7 +31,7 @@ def mixed(path: Path, strength: float) -> Iterator[Path]:
     if strength == 1:
         yield path
         return
-    soft = path.with_name(SOURCES.get(path.name, path.name))
+    soft = srresnet_of(path)
     if soft == path or not soft.is_file():
         raise UserError(
             f"{path}: has no strength; name srgan, or a g_srgan.weights.h5 beside its g_srgan_init.weights.h5"
@@ -51,7 +56,7 @@ def mix(path: Path, other: Path, part: float) -> None:
         names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
         for name in names:
-            array, its_other = (source[name][()].astype("float32") for source in (file, others))
-            if array.shape != its_other.shape:
-                raise ValueError(f"{name}: {array.shape} here and {its_other.shape} there")
-            file[name][...] = part * array + (1 - part) * its_other
+            array, counterpart = (source[name][()].astype("float32") for source in (file, others))
+            if array.shape != counterpart.shape:
+                raise ValueError(f"{name}: {array.shape} here and {counterpart.shape} there")
+            file[name][...] = part * array + (1 - part) * counterpart

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
-from pictures import DAMAGED, white_level
+from pictures import DAMAGED, scaled_length, white_level
 from upscaling.photo_metadata import lasting_info, read_exif
 from upscaling.sixteen_bits import has_hidden_bits, loses_bits, read_sixteen_bits, with_key
 from upscaling.strips import Progress, Strips, rounded
@@ -87,7 +87,7 @@ class Frame(NamedTuple):
     ) -> Strips:
         """Return the upscaled frame as Strips. progress, kept: as for an Upscaler."""
         height, width, channels = self.picture.shape
-        height, width = (int(np.ceil(upscaler.scale * length - 1e-9)) for length in (height, width))  # as resize does
+        height, width = (scaled_length(length, upscaler.scale) for length in (height, width))
         rows = upscaler.strips(self.picture, progress, kept)
         return Strips((height, width, channels), self.picture.dtype, rows, self.info)
 

@@ -1,6 +1,6 @@
 """Write photographs frame by frame in the format that the file's suffix names, with all that the format holds."""
 
-import math
+import itertools
 import shutil
 import struct
 import tempfile
@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
+from pictures import scaled_length
 from upscaling.photo_metadata import EXIF_FOLDERS, as_stored
 from upscaling.photo_reader import PHOTO_FORMATS, Format, Photo
 from upscaling.strips import Strips, rounded
@@ -62,7 +63,7 @@ def format_of(path: Path, photo: Photo, scale: float) -> Format:
     kind = PHOTO_FORMATS.get(path.suffix.lower())
     if kind is None:
         raise UserError(f"{path}: unknown format; choose from {' '.join(PHOTO_FORMATS)}")
-    longest = math.ceil(scale * max(photo.size) - 1e-9)  # rounded as upscaling rounds
+    longest = scaled_length(max(photo.size), scale)
     if longest > kind.longest:
         raise UserError(f"{path}: {longest} pixels long, {kind.name} holds {kind.longest}; name it .png or .tiff")
     # Frames of an animation need a format with animations, pages of a TIFF another TIFF.
@@ -210,7 +211,7 @@ def _page(frame: Strips, file: IO[bytes], with_exif: bool) -> TiffImagePlugin.Im
         exif.load(info["exif"])
         for tag in exif:
             fields[tag] = exif.get_ifd(tag) if tag in EXIF_FOLDERS else as_stored(exif[tag])
-    starts = tuple(sum(lengths[:index]) for index in range(len(lengths)))  # Pillow adds the position of the first
+    starts = tuple(itertools.accumulate(lengths[:-1], initial=0))  # Pillow adds the position of the first
     fields[256], fields[257] = width, height
     fields[258], fields[277] = (8 * frame.dtype.itemsize,) * channels, channels  # bits per sample, samples per pixel
     fields[259], fields[317] = 8, 2  # compression: deflate; predictor: differences

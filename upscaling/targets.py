@@ -114,7 +114,7 @@ def choose_targets(
     output: the value of --output. suffix: for the names of results beside their sources, such as "_x4". rename: use
     `suffix` in `output` too. photo_format: of the results of pictures, such as "png"; None: that of the source, or PNG
     for formats that are not written (AVIF, HEIC) and names without a format.
-    Raises UserError if `output` does not fit the files, or a source would be overwritten.
+    Raises UserError if `output` does not fit the files, or a file would be overwritten by its own result.
     """
     is_file_name = output and output.suffix.lower() in [*FILE_SUFFIXES, *FOREIGN] and not output.is_dir()
     file = output if is_file_name else None
@@ -125,20 +125,19 @@ def choose_targets(
         target = file or target_of(path, folder, output, suffix, rename, photo_format)
         sources.setdefault(os.path.abspath(target), []).append((path, target))
     targets = {}
+    inputs = {os.path.realpath(path) for path in found.files}
     for clashing in sources.values():
-        # A source that is also a result of this command was made by an earlier run of it, in the same folder.
-        clashing = [
-            (path, target) for path, target in clashing if os.path.abspath(path) not in sources or path == target
-        ]
+        path, target = clashing[0]
         if len(clashing) > 1:
             names = ", ".join(str(path) for path, _ in clashing)
+            found.failed.append(f"{names}: would all become {target}; upscale them one by one, each with an --output")
+        elif os.path.exists(target) and target.samefile(path):
+            raise UserError(f"{path}: would be overwritten; choose another --output or --suffix")
+        elif os.path.realpath(target) in inputs:
             found.failed.append(
-                f"{names}: would all become {clashing[0][1]}; upscale them one by one, each with an --output"
+                f"{target}: would be overwritten by the result of {path}; choose another --output or --suffix"
             )
-        elif clashing:
-            ((path, target),) = clashing
-            if os.path.exists(target) and target.samefile(path):
-                raise UserError(f"{path}: would be overwritten; choose another --output or --suffix")
+        else:
             targets[path] = target
     return targets
 
