@@ -60,9 +60,10 @@ def are_paths(value: Any) -> bool:
     return bool(paths) and all(isinstance(path, str) and path for path in paths)
 
 
-TEXT = Allowed(bool, "a path")
+PATH = Allowed(lambda value: value != "", "a path")
 PATHS = Allowed(are_paths, "a folder, or a list of folders: ['a', 'b']", (str, list))
-ANY = Allowed(lambda value: True, "any text")
+PATH_OR_NONE = Allowed(lambda value: True, "a path")
+YES_OR_NO = Allowed(lambda value: True, "yes or no")
 
 EARLIER = ("srcnn", "espcn", "vdsr", "drcn")  # the variants in methods/networks.py
 
@@ -107,10 +108,10 @@ OPTIONS = {
     ),
     "TRAIN.n_updates_init": Option(100_000, at_least(0), "updates of the warm-up (paper: 1e6)"),
     "TRAIN.teacher": Option(
-        "", ANY, "ONNX network, lr to sr in 0..255, whose pictures replace HR in the warm-up; empty: none"
+        "", PATH_OR_NONE, "ONNX network, lr to sr in 0..255, whose pictures replace HR in the warm-up; empty: none"
     ),
     "TRAIN.teacher_part": Option(0.85, between(0.0, 1.0), "first fraction of the warm-up, which uses the teacher"),
-    "TRAIN.teacher_ensemble": Option("no", one_of("no", "yes"), "average over the eight flips and turns"),
+    "TRAIN.teacher_ensemble": Option(False, YES_OR_NO, "average over the eight flips and turns"),
     "TRAIN.n_updates": Option(100_000, at_least(0), "updates of stage 2; the learning rate falls halfway (paper: 2e5)"),
     "TRAIN.fixed_statistics": Option(
         0.2,
@@ -128,7 +129,7 @@ OPTIONS = {
     ),
     "TRAIN.adversarial_weight": Option(1e-3, at_least(0.0), "weight of the GAN loss (paper, eq. 3; slides)"),
     "TRAIN.initial_generator": Option(
-        "", ANY, "weights file to start from, which replaces the warm-up in --mode=srgan; empty: none"
+        "", PATH_OR_NONE, "weights file to start from, which replaces the warm-up in --mode=srgan; empty: none"
     ),
     "TRAIN.ema": Option(0.999, between(0.0, 0.99999), "decay per update of the generator's running average; 0: none"),
     "TRAIN.precision": Option(
@@ -141,24 +142,32 @@ OPTIONS = {
     "TRAIN.keep_states": Option(2, at_least(1), "number of states to resume from that are kept of each stage"),
     "TRAIN.devices": Option("1", one_of("1", "all"), "'all' splits each batch among all devices and processes"),
     "TRAIN.workers": Option(2, at_least(1), "number of threads that read and crop pictures"),
-    "TRAIN.checkpoint_dir": Option("checkpoints", TEXT, "folder of weights, states, logs and configuration"),
-    "TRAIN.samples_dir": Option("samples", TEXT, "folder of grids and evaluated pictures"),
+    "TRAIN.checkpoint_dir": Option("checkpoints", PATH, "folder of weights, states, logs and configuration"),
+    "TRAIN.samples_dir": Option("samples", PATH, "folder of grids and evaluated pictures"),
     "VALID.hr_img_path": Option("data/valid", PATHS, "HR pictures for the validation PSNR and the grids"),
     "VALID.count": Option(8, at_least(1), "number of pictures used, the first ones by name"),
     "VALID.crop": Option(384, at_least(32), "side of their centre crop in pixels (TensorLayer: 384)"),
-    "EVALUATE.benchmark_dir": Option("data/benchmark", TEXT, "one folder per set, each with a folder HR/"),
+    "EVALUATE.benchmark_dir": Option("data/benchmark", PATH, "one folder per set, each with a folder HR/"),
     "EVALUATE.methods": Option("main", one_of("main", "all"), "rows of the table; all: the whole table 2 of the paper"),
-    "EVALUATE.srresnet": Option("", ANY, "weights of the SRResNet rows; empty: checkpoint_dir, else the shipped ones"),
-    "EVALUATE.srgan": Option("", ANY, "weights of the SRGAN rows; empty: checkpoint_dir, else the shipped ones"),
+    "EVALUATE.srresnet": Option(
+        "", PATH_OR_NONE, "weights of the SRResNet rows; empty: checkpoint_dir, else the shipped ones"
+    ),
+    "EVALUATE.srgan": Option(
+        "", PATH_OR_NONE, "weights of the SRGAN rows; empty: checkpoint_dir, else the shipped ones"
+    ),
     "EVALUATE.trust_pickle": Option(
-        "no",
-        one_of("no", "yes"),
+        False,
+        YES_OR_NO,
         "read the pickle in g_srgan.npz of TensorLayer 1 or 2; it can contain code, but only arrays are loaded",
     ),
     "EVALUATE.self_ensemble": Option(
-        "no", one_of("no", "yes"), "average the networks' pictures over the eight flips and turns of LR"
+        False, YES_OR_NO, "average the networks' pictures over the eight flips and turns of LR"
     ),
-    "VGG.weights": Option("imagenet", TEXT, "'imagenet' (Keras downloads it once), a vgg19 *_notop.h5 file, or 'none'"),
+    "VGG.weights": Option(
+        "imagenet",
+        Allowed(lambda value: value != "", "imagenet, none or a path"),
+        "of VGG19; imagenet: Keras downloads them once; a path: of a vgg19 *_notop.h5 file",
+    ),
     "VGG.reduce": Option(1.0, between(0.05, 1.0), "factor that reduces pictures before VGG19 (TensorLayer: 224/384)"),
 }
 
@@ -222,6 +231,8 @@ def parse(key: str, written: str) -> Any:
     Raises ValueError if the value is not allowed.
     """
     default, allowed, _ = OPTIONS[key]
+    if allowed is YES_OR_NO and written in ("yes", "no"):
+        return written == "yes"
     kinds = allowed.kinds or (type(default),)
     try:
         value = ast.literal_eval(written)
@@ -268,7 +279,8 @@ def command_line(argv: Sequence[str] | None = None) -> tuple[str, str | None, Ea
     argv: the arguments, by default those of the process.
     """
     table = "\n".join(
-        f"  {key} = {option.default!r}\n      {option.meaning}; {option.allowed.description}"
+        f"  {key} = {'no' if option.default is False else repr(option.default)}\n"
+        f"      {option.meaning}; {option.allowed.description}"
         for key, option in OPTIONS.items()
     )
     parser = Parser(

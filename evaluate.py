@@ -84,7 +84,7 @@ def load_networks(config: EasyDict) -> tuple[dict[str, SuperResolve], list[str]]
     """
     networks: dict[str, SuperResolve] = {}
     remarks = []
-    self_ensemble = config.EVALUATE.self_ensemble == "yes"
+    self_ensemble = config.EVALUATE.self_ensemble
     if self_ensemble:
         remarks.append("EVALUATE.self_ensemble=yes: SRResNet and SRGAN are means over the flips and turns of LR.")
     for stage in STAGES:
@@ -97,8 +97,7 @@ def load_networks(config: EasyDict) -> tuple[dict[str, SuperResolve], list[str]]
         scale = metadata.get("model", {}).get("scale", config.MODEL.scale)
         if scale != config.MODEL.scale:
             raise UserError(f"{path}: upscales {scale}x; this run asks for MODEL.scale={config.MODEL.scale}")
-        trusted = config.EVALUATE.trust_pickle == "yes"
-        generator = load_generator(path, trusted, generator_settings(config))
+        generator = load_generator(path, config.EVALUATE.trust_pickle, generator_settings(config))
         name = method_name(stage, path)
         networks[name] = functools.partial(super_resolve_any, generator, self_ensemble)
         print(f"{name}: {path}, {metadata.get('updates', 'an unknown number of')} updates")

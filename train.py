@@ -70,7 +70,7 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     vgg = vgg_of_content_loss(config) if ADVERSARIAL in stages else None
     teacher = None
     if settings.teacher and WARM_UP in stages:
-        teacher = Teacher(settings.teacher, config.MODEL.scale, settings.teacher_ensemble == "yes")
+        teacher = Teacher(settings.teacher, config.MODEL.scale, settings.teacher_ensemble)
     pictures = load_pictures(settings.hr_img_path, config.MODEL.scale, settings.crop, settings.memory_gb * 1e9)
     devices.warn_of_unused_gpu()
 
@@ -248,7 +248,7 @@ def upscale_pictures(source: str, config: EasyDict) -> int:
     """
     command = [source, f"--output={config.TRAIN.samples_dir}/upscaled", f"--model={best_weights(config)}"]
     flags = {"--trust-pickle": config.EVALUATE.trust_pickle, "--self-ensemble": config.EVALUATE.self_ensemble}
-    command += [flag for flag, value in flags.items() if value == "yes"]
+    command += [flag for flag, wanted in flags.items() if wanted]
     return upscale.main(upscale.command_line(command))
 
 

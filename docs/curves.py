@@ -14,13 +14,14 @@ matplotlib.use("agg")
 from matplotlib import pyplot
 
 STAGES = {"srgan_init": "warm-up", "srgan": "second stage"}
-CURVES = [  # title, terms of the log, logarithmic
-    ("validation PSNR (dB)", ["val_psnr"], False),
-    ("MSE", ["mse"], True),
-    ("MSE of VGG19's features", ["vgg"], True),
-    ("losses of the game", ["gan", "d_loss"], False),
-    ("D(real) and D(fake)", ["d_real", "d_fake"], False),
-]
+CURVES = {  # {title: terms of the log}
+    "validation PSNR (dB)": ["val_psnr"],
+    "mesh (levels)": ["val_mesh"],
+    "MSE": ["mse"],
+    "MSE of VGG19's features": ["vgg"],
+    "losses of the game": ["gan", "d_loss"],
+    "D(real) and D(fake)": ["d_real", "d_fake"],
+}
 
 
 def read(log):
@@ -28,23 +29,24 @@ def read(log):
 
 
 def draw(folder, out):
-    """Draw the curves of both stages from log_*.jsonl in `folder`, four in a row, to the picture `out`."""
+    """Draw the curves of both stages from log_*.jsonl in `folder`, at most four in a row, to the picture `out`."""
     logs = {name: Path(folder, f"log_{name}.jsonl") for name in STAGES}
-    panels = []  # (title, logarithmic, {term: [(update, value)]})
+    panels = []  # (title, {term: [(update, value)]})
     for name, log in logs.items():
         lines = read(log) if log.exists() else []
-        for title, terms, logarithmic in CURVES:
+        for title, terms in CURVES.items():
             points = {term: [(line["update"], line[term]) for line in lines if term in line] for term in terms}
             if any(points.values()):
-                panels.append((f"{STAGES[name]}: {title}", logarithmic, points))
-    rows = math.ceil(len(panels) / 4)
-    figure, axes = pyplot.subplots(rows, 4, figsize=(16, 3.2 * rows), squeeze=False)
+                panels.append((f"{STAGES[name]}: {title}", points))
+    columns = min(4, math.ceil(len(panels) / 2))
+    rows = math.ceil(len(panels) / columns)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(4 * columns, 3.2 * rows), squeeze=False)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    for axis, (title, logarithmic, curves) in zip(axes.flat, panels):
+    for axis, (title, curves) in zip(axes.flat, panels):
         for term, points in curves.items():
             axis.plot(*zip(*points), label=term, linewidth=1.5)
-        axis.set(title=title, xlabel="update", yscale="log" if logarithmic else "linear")
+        axis.set(title=title, xlabel="update")
         axis.grid(alpha=0.3)
         if len(curves) > 1:
             axis.legend()
