@@ -137,12 +137,12 @@ class SRGAN(keras.Model):
         # The game. D learns to tell HR from SR; SR is a constant there, so that D's loss does not change G. G learns to
         # make D take SR for HR; D is frozen there, so that G's loss does not change D.
         if self.discriminator:
-            real = self.discriminator(hr, training=True)  # (N, 1)
-            fake = self.discriminator(ops.stop_gradient(sr), training=True)
+            logits_real = self.discriminator(hr, training=True)  # (N, 1)
+            logits_fake = self.discriminator(ops.stop_gradient(sr), training=True)
             with frozen(self.discriminator):
-                judged = self.discriminator(sr, training=True)
-            terms |= {"gan": g_gan_loss(judged), "d_loss": d_loss(real, fake, self.smoothing)}
-            terms |= {"d_real": ops.mean(ops.sigmoid(real)), "d_fake": ops.mean(ops.sigmoid(fake))}
+                logits_sr = self.discriminator(sr, training=True)
+            terms |= {"gan": g_gan_loss(logits_sr), "d_loss": d_loss(logits_real, logits_fake, self.smoothing)}
+            terms |= {"d_real": ops.mean(ops.sigmoid(logits_real)), "d_fake": ops.mean(ops.sigmoid(logits_fake))}
             loss += self.gan_weight * terms["gan"]
             if self.head_start:  # without a gradient Adam leaves the generator as it is
                 loss *= ops.cast(self.updates >= self.head_start, loss.dtype)

@@ -76,19 +76,21 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
     results = leave_out_results(found, records)
     suffix, rename = name_suffix(options, upscaler), options.suffix is not None
     targets = choose_targets(found, options.output, suffix, rename, options.format)
-    to_make, existing, remade, taken = {}, 0, 0, []  # taken: lines about results of other pictures
+    to_make = {}
+    existing = remade = 0
+    taken = []  # lines about results of other pictures
     for path, target in targets.items():
-        exists = os.path.exists(target) and not options.overwrite  # Path.exists raises if a name is too long
-        made_of, source = (records.made_of(target), records.source(target)) if exists else (None, None)
-        # A result without a record may be somebody else's or have been edited since, so it is not overwritten.
-        if exists and made_of in (None, ingredients(options, path)):
+        if options.overwrite or not os.path.exists(target):  # Path.exists raises if a name is too long
+            to_make[path] = target
+        elif records.made_of(target) in (None, ingredients(options, path)):
+            # A result without a record may be somebody else's or have been edited since, so it is not overwritten.
             existing += 1
-        # Two folders may have a picture of this name. A file that --output names is meant to be replaced.
-        elif source and target != options.output and os.path.realpath(path) != os.path.realpath(source):
-            taken.append(f"{target}: is the result of {source}")
+        elif target != options.output and is_of_another(target, path, records):
+            # Two folders may have a picture of this name. But a file that --output names is meant to be replaced.
+            taken.append(f"{target}: is the result of {records.source(target)}")
         else:
             to_make[path] = target
-            remade += exists
+            remade += 1
     if taken:
         found.failed.append(f"{taken[0]}; left out: {len(taken)}, choose another --output, --suffix or --overwrite")
     skipped = []
@@ -101,6 +103,12 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
     if found.foreign:
         skipped.append(f"not read: {counted(found.foreign)}")
     return Plan(open_jobs(to_make, options, upscaler, found.failed), skipped, found.failed, records)
+
+
+def is_of_another(target: Path, path: Path, records: Records) -> bool:
+    """Return whether the file at `target` is known to be the result of another file than the one at `path`."""
+    source = records.source(target)
+    return source is not None and os.path.realpath(source) != os.path.realpath(path)
 
 
 def name_suffix(options: Namespace, upscaler: Upscaler) -> str:

@@ -171,11 +171,15 @@ class Upscaler:
         If memory runs out, the strips so far stay valid, and the rest is made with less memory.
         """
         eight_bits, scale = lr.dtype == np.uint8, self.network.scale
-        tiling, rows_done, tiles_done = Tiling(0, self.tile, self.batch), 0, 0
-        picture = kept.of_picture(lr) if kept else ""
-        for strip, kept_tiling in kept.read(picture, scale) if kept else ():
-            tiling, rows_done = kept_tiling, rows_done + len(strip) // scale
-            yield strip
+        tiling = Tiling(0, self.tile, self.batch)
+        rows_done = tiles_done = 0
+        picture = ""
+        if kept:  # the strips that an earlier run finished
+            picture = kept.of_picture(lr)
+            for strip, kept_tiling in kept.read(picture, scale):
+                tiling = kept_tiling
+                rows_done += len(strip) // scale
+                yield strip
         if tiling.tile**2 * tiling.batch > self.tile**2 * self.batch:  # there is less memory than in the earlier run
             tiling = self._tiling_from(rows_done)
         tiles_in_all = tiles_left(lr, tiling, rows_done)
