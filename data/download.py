@@ -1,6 +1,6 @@
 """Download public super-resolution sets: resume interrupted downloads, verify the archive, unpack it atomically.
 
-`python data/download.py --help` lists the sets. Only the standard library is used for downloading.
+`python data/download.py --help` lists the sets.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ import shutil
 import stat
 import sys
 import tarfile
-import time
 import urllib.request
 import zipfile
 import zlib
@@ -21,10 +20,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from tqdm import tqdm
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from config import Parser
-from utils import UserError
+from utils import UserError, exit_status, reason
 
 BLOCK = 1 << 18  # bytes that are read at a time
 AGAIN = "run the same command again to resume"
@@ -63,8 +64,8 @@ def network(source: Source) -> Iterator[None]:
         yield
     except (http.client.HTTPException, OSError) as error:
         code = f"HTTP {error.code}: " if hasattr(error, "code") else ""
-        reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
-        raise UserError(f"{source.url}: {code}{reason}; {AGAIN}, or see data/README.md") from error
+        why = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
+        raise UserError(f"{source.url}: {code}{why}; {AGAIN}, or see data/README.md") from error
 
 
 def request(source: Source, start: int) -> tuple[http.client.HTTPResponse, int]:
@@ -85,18 +86,6 @@ def request(source: Source, start: int) -> tuple[http.client.HTTPResponse, int]:
     raise UserError(f"{source.url}: not the {source.size} bytes it should be; the archive there has changed")
 
 
-def show(name: str, done: int, first: int, size: int, began: float) -> None:
-    """Draw the progress bar over the previous one.
-
-    done: bytes that are there, of `size`. first: bytes that were there at the time `began` (time.monotonic).
-    """
-    rate = (done - first) / max(time.monotonic() - began, 1e-3)
-    left = int((size - done) / max(rate, 1))
-    bar = "#" * (30 * done // size)
-    figures = f"{done / 1e6:.0f}/{size / 1e6:.0f} MB  {rate / 1e6:.1f} MB/s  {left // 60}:{left % 60:02} left"
-    print(f"{name} [{bar:<30}] {figures}   ", end="\n" if done == size else "\r", flush=True)
-
-
 def transfer(source: Source, part: Path) -> None:
     """Download the missing bytes of the archive into `part`. Raises UserError if the connection breaks."""
     have = part.stat().st_size if part.exists() else 0  # bytes
@@ -104,17 +93,15 @@ def transfer(source: Source, part: Path) -> None:
         return
     print(f"{source.url}: {source.size / 1e6:.0f} MB", flush=True)
     answer, done = request(source, have if have < source.size else 0)
-    first, began, shown = done, time.monotonic(), 0.0
-    with answer, open(part, "ab" if done else "wb") as file:
+    bar = tqdm(desc=part.stem, total=source.size, initial=done, unit="B", unit_scale=True, disable=None)
+    with answer, bar, open(part, "ab" if done else "wb") as file:
         while done < source.size:
             with network(source):
                 block = answer.read1(BLOCK)
             if not block:
                 raise UserError(f"{source.url}: broke off after {done} of {source.size} bytes; {AGAIN}")
             done += file.write(block[: source.size - done])
-            if sys.stdout.isatty() and (time.monotonic() - shown > 0.2 or done == source.size):
-                shown = time.monotonic()
-                show(part.stem, done, first, source.size, began)
+            bar.update(done - bar.n)
 
 
 def fetch(source: Source, folder: Path) -> Path:
@@ -205,27 +192,22 @@ def download(source: Source, into: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None, sets: Mapping[str, Source] = SETS) -> int:
-    """Download one set and return the exit status: 0, 2 after an error, which is printed as one line, 130 after Ctrl-C.
-
-    argv: the arguments, by default those of the process.
-    """
+    """Download one set and return the exit status. argv: the arguments, by default those of the process."""
     parser = Parser(prog="download.py", description="Fetch a public super-resolution set.")
     listed = "; ".join(f"{name}: {source.size / 1e6:.0f} MB to {source.target}" for name, source in sets.items())
     parser.add_argument("name", choices=sets, help=listed)
     parser.add_argument("--into", type=Path, default=Path("data"), metavar="FOLDER", help="default: data")
     options = parser.parse_args(argv)
-    try:
-        print(download(sets[options.name], options.into))
+
+    def work() -> int:
+        try:
+            print(download(sets[options.name], options.into))
+        except OSError as error:  # an error of the disk; those of the network are UserErrors
+            place = error.filename or options.into
+            raise UserError(f"{place}: {reason(error)}; make room, or use --into") from error
         return 0
-    except UserError as error:
-        message, status = str(error), 2
-    except OSError as error:  # an error of the disk; those of the network are UserErrors
-        message, status = f"{error.filename or options.into}: {error.strerror or error}; make room, or use --into", 2
-    except KeyboardInterrupt:
-        message, status = f"interrupted; {AGAIN}", 130
-    clear = "\x1b[K" if sys.stderr.isatty() else ""  # erases the progress bar
-    print(f"{clear}download.py: {message}", file=sys.stderr)
-    return status
+
+    return exit_status("download.py", work, f"interrupted; {AGAIN}")
 
 
 if __name__ == "__main__":
