@@ -80,8 +80,10 @@ class Report:
             lines = []
             if self.log.exists():
                 lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+            if not all({"update", "val_psnr"} <= set(line) for line in lines):
+                raise ValueError("a line without update or val_psnr")
             return [line for line in lines if line["update"] <= self.first]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError) as error:
             raise UserError(f"{self.log}: is not a valid log ({error}); move it away") from error
 
     def write_grid(self, name: str, rows: Sequence[Sequence[np.ndarray]]) -> None:
