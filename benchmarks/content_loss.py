@@ -3,7 +3,8 @@
     python benchmarks/content_loss.py --set TRAIN.hr_img_path=/my/photos
 
 Each run starts from the shipped SRResNet and makes 1,000 updates of batch 8: two to three hours for all on two cores.
-Every --set is passed to each run. The same command resumes. Writes checkpoints/content_loss/ and samples/content_loss/, with table.md and grid.png in the latter.
+Every --set is passed to each run. The same command resumes. Writes checkpoints/content_loss/ and samples/content_loss/,
+with table.md and grid.png in the latter.
 """
 
 import json
