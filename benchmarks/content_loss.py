@@ -53,7 +53,8 @@ def settings(loss, arguments):
 
 def table(results):
     """Return a Markdown table of {content loss: rows of results.json}, after SRResNet, from which each run started."""
-    metrics = {"PSNR (dB)": ("psnr", 2), "SSIM (MATLAB)": ("ssim", 4), "NIQE": ("niqe", 2), "VGG19": ("vgg19", 4)}
+    metrics = {"PSNR (dB)": ("psnr", 2), "SSIM (MATLAB)": ("ssim", 4), "NIQE": ("niqe", 2)}
+    metrics |= {"mesh": ("mesh", 2), "colour": ("colour", 2), "VGG19": ("vgg19", 4)}
     lines = [f"| set | content loss | {' | '.join(metrics)} |", "|---" * (len(metrics) + 2) + "|"]
     first = next(iter(results.values()))
     for name in dict.fromkeys(row["set"] for row in first):
