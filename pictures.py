@@ -199,19 +199,20 @@ def _resampling(size: int, scale: float, kernel: str) -> sparse.csr_array:
 def resize(picture: np.ndarray, scale: float, kernel: str = "bicubic") -> np.ndarray:
     """Resize a picture (h, w) or (h, w, c) by `scale`, with the same result as MATLAB's imresize.
 
-    kernel: "nearest" (only to enlarge), "bicubic" or "lanczos" (three lobes). A uint8 picture gives uint8, any other
-    gives float64, which is neither rounded nor clipped.
+    kernel: "nearest" (only to enlarge), "bicubic" or "lanczos" (three lobes). A uint8 picture gives uint8, a float32
+    picture float32, any other float64; floats are neither rounded nor clipped.
     """
     eight_bits = picture.dtype == np.uint8
+    precision = np.float32 if picture.dtype == np.float32 else np.float64
     for axis in (0, 1):
         lines = np.moveaxis(picture, axis, 0)  # (length, other, c)
         flat = lines.reshape(len(lines), -1)  # (length, other * c)
-        matrix = _resampling(len(lines), scale, kernel)
-        resized = np.empty((matrix.shape[0], flat.shape[1]), np.uint8 if eight_bits else float)
+        matrix = _resampling(len(lines), scale, kernel).astype(precision)
+        resized = np.empty((matrix.shape[0], flat.shape[1]), np.uint8 if eight_bits else precision)
         # In blocks, because a whole photograph would take a gigabyte as floats.
         step = max(1, BLOCK // len(flat))
         for start in range(0, flat.shape[1], step):
-            sums = matrix @ flat[:, start : start + step].astype(float)
+            sums = matrix @ flat[:, start : start + step].astype(precision)
             if eight_bits:  # MATLAB rounds after each axis, half up
                 sums = np.clip(np.floor(sums + 0.5), 0, 255)
             resized[:, start : start + step] = sums

@@ -55,7 +55,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--format", "--ext", choices=formats, metavar="FORMAT", help=f"{', '.join(formats)} (default: the picture's)")
     add("--quality", type=int, help="of JPEG and WebP, 1 to 100 (default: 95)")
     add("-x", "--self-ensemble", action="store_true", help="average over eight flips and turns: better, 8x slower")
-    add("--back-project", type=int, default=0, metavar="N", help="correct the result N times to match the input")
+    add("--back-project", type=int, metavar="N", help="correct the result N times to match the input (srgan: 1)")
     add("--overwrite", action="store_true", help="make existing results again")
     add("--dry-run", action="store_true", help="only say what would be made, how large, and in what time")
     add("-t", "--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
@@ -91,7 +91,7 @@ def wrong_option(options: argparse.Namespace) -> str | None:
         return f"--tile {options.tile}: must be above {2 * HALO}"
     if options.quality is not None and not 1 <= options.quality <= 100:
         return f"--quality {options.quality}: must be 1 to 100"
-    if not 0 <= options.back_project <= 100:
+    if options.back_project is not None and not 0 <= options.back_project <= 100:
         return f"--back-project {options.back_project}: must be 0 to 100"
     if not 0 <= options.strength <= 1:
         return f"--strength {options.strength:g}: must be 0 to 1"

@@ -108,6 +108,16 @@ def test_load_refuses_other_values(wrong):
         load("srgan", **wrong)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (40, 50)])
+@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (128, 128, 128), (200, 30, 40)])
+def test_a_flat_picture_keeps_its_colour(shape, colour):
+    """The network alone gives 254 for white, and (1, 2, 2) for black."""
+    for dtype, level in ((np.uint8, 1), (np.uint16, 257)):
+        lr = np.broadcast_to(np.array(colour, dtype) * dtype(level), (*shape, 3))
+        difference = load("srgan")(lr).astype(int) - np.array(colour) * level
+        assert abs(difference).max() <= (level // 2 if colour[0] in (0, 255) else level)
+
+
 def test_progress_counts_tiles_from_none_to_all():
     calls = []
     upscaler = repeating(tile=60)  # inside the picture a core has 60 - 2 * 16 pixels

@@ -23,7 +23,7 @@ from upscaling.network import ENGINES, Network, load_network
 from upscaling.strips import Progress, as_dtype
 from upscaling.tiles import by_tiles, mean_over_turns, smallest_size, window_count, windows
 from utils import UserError
-from weights import model_path
+from weights import model_path, read_metadata
 
 HALO = 16  # pixels beyond a tile's core; with the shipped weights, a larger halo changes no value by more than a level
 BORDER = 8  # pixels by which a picture is continued beyond its edge; more would change no value by more than a level
@@ -41,7 +41,7 @@ def load(
     tile: int | None = None,
     trust_pickle: bool = False,
     self_ensemble: bool = False,
-    back_projections: int = 0,
+    back_projections: int | None = None,
     strength: float = 1.0,
 ) -> "Upscaler":
     """Return the Upscaler of a trained network or of a filter.
@@ -53,22 +53,28 @@ def load(
     tile: side of a tile in pixels, above 32; default: what free memory allows.
     trust_pickle: read a pickled g_srgan.npz of TensorLayer 1 or 2.
     self_ensemble: average the results for all flips and turns of a picture; better, but takes 8 times as long.
-    back_projections: how often the result is corrected so that reducing it gives the picture again.
+    back_projections: how often the result is corrected so that reducing it gives the picture again. Default: once for
+    an SRGAN, whose white would otherwise be one level too dark, and never for others.
     strength: how much of "srgan" is in the network, 0 to 1; the rest is "srresnet".
     Raises UserError if the model is missing, damaged or no generator, and ValueError for other values.
     """
-    if engine not in ENGINES or not 0 <= strength <= 1 or back_projections < 0:
+    if engine not in ENGINES or not 0 <= strength <= 1 or (back_projections or 0) < 0:
         received = f"engine={engine!r}, strength={strength}, back_projections={back_projections}"
         raise ValueError(
             f"engine must be in {ENGINES}, strength in 0..1, back_projections 0 or more. Received: {received}"
         )
     if model in FILTERS and strength < 1:
         raise UserError(f"{model}: a filter has no strength; leave --strength out")
+    is_srgan = False
     if model in FILTERS:
         network = Network(functools.partial(enlarged_batch, scale=FILTER_SCALE, name=model), FILTER_SCALE)
     else:
-        with mixed(model_path(model), strength) as path:
+        source = model_path(model)
+        is_srgan = read_metadata(source).get("stage") == "srgan"
+        with mixed(source, strength) as path:
             network = load_network(path, engine, trust_pickle=trust_pickle)
+    if back_projections is None:
+        back_projections = int(is_srgan)
     if self_ensemble:
         network = Network(mean_over_turns(network), network.scale)
     if back_projections:
