@@ -69,10 +69,9 @@ def remove_partial_files(folder: Path) -> None:
     for path in folder.glob(f"{PARTIAL}*"):
         process_id = path.name.removeprefix(PARTIAL).partition("-")[0]
         if process_id.isdigit() and not psutil.pid_exists(int(process_id)):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # it is gone now if it was a folder; it may be another user's
+                path.unlink()
 
 
 @contextlib.contextmanager

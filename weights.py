@@ -49,8 +49,8 @@ def metadata_path(weights_path: str | os.PathLike) -> Path:
 def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
     """Return the metadata of the weights file `path`, or {} if it has none.
 
-    Its entry "model" holds the MODEL options of the network, which are checked here. Raises UserError
-    if the JSON file cannot be read or describes no network that build_generator can build.
+    Its entry "model" holds the MODEL options of the network, which are checked here. Raises UserError if the JSON file
+    cannot be read or describes no network that build_generator can build.
     """
     try:
         metadata = json.loads(metadata_path(path).read_text(encoding="utf-8"))

@@ -76,7 +76,7 @@ def mean_with_interval(
     """
     mean = average(values, (0, 1))
     unknown = np.isnan(values)
-    values = values[~unknown.all((1, 2))][:, ~unknown.all((0, 2))]  # raters and pictures that say anything
+    values = values[~unknown.all((1, 2))][:, ~unknown.all((0, 2))]  # those with an answer
     if min(values.shape[:2]) < 2:
         return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     variance, freedom = variance_of_mean(values)

@@ -13,12 +13,12 @@ from upscaling.mixture import srresnet_of
 from upscaling.photo_reader import Photo
 from upscaling.records import Records, fingerprint
 from upscaling.targets import choose_targets, counted, drop_unwritable, find_files, leave_out_results
-from upscaling.upscaler import Upscaler
+from upscaling.upscaler import Upscaler, default_back_projections
 from upscaling.video_reader import Video
 from utils import UserError
 from weights import model_path
 
-RESULT_VERSION = 3  # raised when the same weights and options give other pixels, so that older results are made again
+RESULT_VERSION = 2  # raised when the same weights and options give other pixels, so that older results are made again
 LONG = 30  # seconds; longer work is announced, and a picture's finished strips are kept
 SLOW = 0.1  # seconds per frame; a slower video's finished strips are kept too
 QUICK = 300_000  # pixels that any machine upscales in less than LONG; up to here no time is measured
@@ -137,7 +137,10 @@ def ingredients(options: Namespace, source: Path) -> dict[str, Any]:
         for path in files_of(weights, options.strength):
             model += fingerprint(path) or []
     # Unused options have no entry, as in the records of earlier versions, so that old results are not made again.
-    newer = {} if options.back_project is None else {"back_projections": options.back_project}
+    back_projections = options.back_project
+    if back_projections is None:
+        back_projections = default_back_projections(options.model)
+    newer = {"back_projections": back_projections} if back_projections else {}
     newer |= {"strength": options.strength} if options.strength < 1 else {}
     return {
         "source": source.name,

@@ -65,21 +65,23 @@ def load(
         )
     if model in FILTERS and strength < 1:
         raise UserError(f"{model}: a filter has no strength; leave --strength out")
-    is_srgan = False
+    if back_projections is None:
+        back_projections = default_back_projections(model)
     if model in FILTERS:
         network = Network(functools.partial(enlarged_batch, scale=FILTER_SCALE, name=model), FILTER_SCALE)
     else:
-        source = model_path(model)
-        is_srgan = read_metadata(source).get("stage") == "srgan"
-        with mixed(source, strength) as path:
+        with mixed(model_path(model), strength) as path:
             network = load_network(path, engine, trust_pickle=trust_pickle)
-    if back_projections is None:
-        back_projections = int(is_srgan)
     if self_ensemble:
         network = Network(mean_over_turns(network), network.scale)
     if back_projections:
         network = Network(with_back_projection(network, back_projections), network.scale)
     return Upscaler(network, scale, tile)
+
+
+def default_back_projections(model: str) -> int:
+    """Return how often results of `model` are corrected by default. Raises UserError if the model is missing."""
+    return 0 if model in FILTERS else int(read_metadata(model_path(model)).get("stage") == "srgan")
 
 
 def largest_tile() -> int:
