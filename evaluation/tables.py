@@ -67,7 +67,11 @@ def whole_table(rows: list[dict[str, Any]], scale: int) -> list[dict[str, Any]]:
 
 def as_markdown(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a Markdown table, without the columns that no row has."""
-    columns = {title: (key, digits) for title, (key, digits) in COLUMNS.items() if any(key in row for row in rows)}
+    columns = {
+        title: (key, digits)
+        for title, (key, digits) in COLUMNS.items()
+        if any(row.get(key) is not None for row in rows)
+    }
     lines = [
         f"| set | method | {' | '.join(columns)} |",
         "|---" * (len(columns) + 2) + "|",

@@ -8,7 +8,7 @@ import pytest
 from model import SRGAN_g
 from pictures import read_picture
 from srgan import super_resolve
-from upscaling.tiles import by_tiles, smallest_size, windows
+from upscaling.tiles import by_tiles, cut_out, smallest_size, windows
 from weights import load_generator
 
 ROOT = Path(__file__).parents[1]
@@ -61,15 +61,22 @@ def test_the_smallest_size_needs_as_many_windows_and_no_smaller_one_does(length,
 
 
 @pytest.mark.parametrize("tile", [34, 200, (47, 34)])
-def test_a_border_is_what_a_network_with_replicated_padding_gives(tile):
+def test_a_border_is_what_a_network_with_mirrored_padding_gives(tile):
     generator = SRGAN_g(blocks=1, filters=8)
     lr = read_picture(ROOT / "data/benchmark/Set5/LRx4/img_005.png")[:40, :50] / np.float32(127.5) - 1
-    padded = np.pad(lr, ((8, 8), (8, 8), (0, 0)), "edge")
+    padded = np.pad(lr, ((8, 8), (8, 8), (0, 0)), "symmetric")
     expected = generator.predict_on_batch(padded[None])[0, 32:-32, 32:-32]
     found = np.concatenate(list(by_tiles(generator.predict_on_batch, lr, tile, halo=10, batch=2, border=8)))
     assert found.shape == (160, 200, 3) and np.abs(found - expected).max() < 1e-5
     without = np.concatenate(list(by_tiles(generator.predict_on_batch, lr, tile, halo=10, batch=2)))
     assert np.abs(without - expected).max() > 1e-3  # so it does make a difference
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (2, 3), (5, 40)])
+def test_even_a_picture_smaller_than_the_border_is_mirrored(height, width):
+    lr = np.random.default_rng(0).random((height, width, 3))
+    seen = cut_out(lr, -8, -8, height + 16, width + 16)
+    assert np.array_equal(seen, np.pad(lr, ((8, 8), (8, 8), (0, 0)), "symmetric"))
 
 
 def test_a_tile_within_its_halo_is_refused():

@@ -41,10 +41,14 @@ def smallest_size(length: int, size: int, halo: int, border: int = 0) -> int:
 
 
 def cut_out(lr: np.ndarray, y: int, x: int, height: int, width: int) -> np.ndarray:
-    """Return the part (height, width, c) of lr (h, w, c) from y and x on; beyond the edge, edge pixels are repeated."""
-    rows = np.arange(y, y + height).clip(0, lr.shape[0] - 1)
-    columns = np.arange(x, x + width).clip(0, lr.shape[1] - 1)
-    return lr[rows[:, None], columns]
+    """Return the part (height, width, c) of lr (h, w, c) from y and x on; beyond the edge, lr is mirrored."""
+    return lr[mirrored(y, height, lr.shape[0])[:, None], mirrored(x, width, lr.shape[1])]
+
+
+def mirrored(start: int, count: int, length: int) -> np.ndarray:
+    """Return `count` indices from `start` on, mirrored into an axis of `length`: ... 1, 0, 0, 1, 2 ..."""
+    indices = np.arange(start, start + count) % (2 * length)
+    return np.minimum(indices, 2 * length - 1 - indices)
 
 
 def by_tiles(
@@ -63,7 +67,7 @@ def by_tiles(
     halo: pixels that a tile sees beyond its core; 16 residual blocks and the paper's 9x9 convolutions see 40 pixels
     far, so that with 40 no seam is possible.
     batch: number of tiles that the network takes at a time; memory grows with batch times the pixels of a tile.
-    border: by how many pixels, at most `halo`, the picture is continued on all sides, by repeating its edge pixels.
+    border: by how many pixels, at most `halo`, the picture is continued on all sides, mirrored.
     done: number of rows of lr whose strips exist already; tiles within them are skipped.
     Raises ValueError if a tile would be nothing but halo.
     """

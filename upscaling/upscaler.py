@@ -96,8 +96,8 @@ class Upscaler:
     Call it with lr, of shape (h, w) or (h, w, 1) for grey, (h, w, 2) for grey with alpha, (h, w, 3) for RGB or
     (h, w, 4) for RGB with alpha; uint8, uint16, or floats in 0..1. It returns sr with the same dtype, range and number
     of axes; h and w are `scale` times as large, rounded up. Alpha is resized bicubically and does not affect the
-    colour. The picture is continued beyond its edge by repeating the edge pixels, because the zeros of the network's
-    padding, which mean grey, would show at the result's borders.
+    colour. The picture is continued beyond its edge, mirrored, because the zeros of the network's padding, which mean
+    grey, would show at the result's borders.
 
     scale, tile: as for load(). progress: called with (tiles done, tiles in all) at the start and after every few tiles,
     without those of an earlier run. kept: finished strips of an earlier run, to which new ones are added.
