@@ -2,8 +2,7 @@
 
     python benchmarks/upscale_quality.py [--set VGG.weights=FILE]
 
-Prints the table of --mode=evaluate with one row for each choice of --strength, --back-project and --self-ensemble. The
-shipped sets take 3 minutes on two cores.
+Prints the table of --mode=evaluate with one row for each choice of --strength, --back-project and --self-ensemble.
 """
 
 import sys
