@@ -60,11 +60,9 @@ def evaluate(config: EasyDict) -> int:
         for path, lr, hr in pictures:
             pictures_by_method = every_method(lr, scale, networks, hr, filters)
             srs = {method: sr for method, sr in pictures_by_method.items() if method != "HR"}
-            for method, sr in pictures_by_method.items():
-                scores[method].append(measure(sr, hr, srs["bicubic"], scale))
-            for metric, distance in distances.items():
-                for method, value in zip(srs, distance(map(as_batch, srs.values()), as_batch(hr))):
-                    scores[method][-1][metric] = float(value)
+            for method, values in measure_all(srs, hr, srs["bicubic"], scale, distances).items():
+                scores[method].append(values)
+            scores["HR"].append(measure(hr, hr, srs["bicubic"], scale))
             write_picture(folder / f"{name}_{path.stem}.png", comparison(srs, hr, scores, shown))
             if not rows and path == pictures[0][0]:
                 write_tensorlayer_files(folder, lr, hr, srs)
@@ -185,6 +183,20 @@ def measure(sr: np.ndarray, hr: np.ndarray, bicubic: np.ndarray, scale: int) -> 
         "mesh": mesh(sr, hr, scale),
         "colour": colour_shift(sr, bicubic),
     }
+
+
+def measure_all(
+    srs: Mapping[str, np.ndarray], hr: np.ndarray, bicubic: np.ndarray, scale: int, distances: Mapping[str, Distance]
+) -> dict[str, dict[str, float]]:
+    """Return {method: {metric: value}} of one picture: what measure() returns, and the distances of features.
+
+    srs: {method: picture}. distances: from perceptual_distances.
+    """
+    values = {method: measure(sr, hr, bicubic, scale) for method, sr in srs.items()}
+    for metric, distance in distances.items():
+        for method, value in zip(srs, distance(map(as_batch, srs.values()), as_batch(hr))):
+            values[method][metric] = float(value)
+    return values
 
 
 # What is looked at

@@ -15,9 +15,9 @@ from config import command_line, load_keras, prepare_environment
 prepare_environment()
 load_keras()
 
-from evaluate import measure
+from evaluate import measure_all
 from evaluation.benchmark import benchmark_sets
-from evaluation.perceptual import as_batch, perceptual_distances
+from evaluation.perceptual import perceptual_distances
 from evaluation.tables import as_markdown, table_row
 from pictures import resize
 from upscaling.upscaler import load
@@ -32,24 +32,15 @@ CHOICES = {
 }
 
 
-def scores_of(picture, upscalers, distances):
-    """Return {choice: {metric: value}} of one picture of a set, (path, lr, hr)."""
-    _, lr, hr = picture
-    srs = {choice: upscaler(lr) for choice, upscaler in upscalers.items()}
-    bicubic = resize(lr, SCALE)
-    scores = {choice: measure(sr, hr, bicubic, SCALE) for choice, sr in srs.items()}
-    for metric, distance in distances.items():
-        for choice, value in zip(srs, distance(map(as_batch, srs.values()), as_batch(hr))):
-            scores[choice][metric] = float(value)
-    return scores
-
-
 if __name__ == "__main__":
     config = command_line(["--mode=evaluate", *sys.argv[1:]])[2]
     remarks, rows = [], []
-    loaded = {choice: load("srgan", **options) for choice, options in CHOICES.items()}
-    measures = perceptual_distances(config.VGG.weights, remarks)
+    upscalers = {choice: load("srgan", **options) for choice, options in CHOICES.items()}
+    distances = perceptual_distances(config.VGG.weights, remarks)
     for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, SCALE, remarks):
-        scores = [scores_of(picture, loaded, measures) for picture in pictures]
+        scores = []
+        for _, lr, hr in pictures:
+            srs = {choice: upscaler(lr) for choice, upscaler in upscalers.items()}
+            scores.append(measure_all(srs, hr, resize(lr, SCALE), SCALE, distances))
         rows += [table_row(name, choice, [score[choice] for score in scores], SCALE) for choice in CHOICES]
     print("\n".join([as_markdown(rows), *remarks]))
