@@ -78,6 +78,11 @@ OPTIONS = {
     "MODEL.filters": Option(64, at_least(4), "feature maps of the generator's body (paper, fig. 4: 64)"),
     "MODEL.discriminator_filters": Option(64, at_least(4), "filters of the discriminator's first layer (fig. 4: 64)"),
     "TRAIN.hr_img_path": Option("data/train", PATHS, "HR pictures, searched recursively (TensorLayer's name)"),
+    "TRAIN.degradation": Option(
+        "bicubic",
+        one_of("bicubic", "photo"),
+        "what becomes of LR: bicubic (paper) or photo, with blur, noise and JPEG as photographs have (degradation.py)",
+    ),
     "TRAIN.memory_gb": Option(
         8.0, at_least(0), "GB of decoded pictures kept in memory (twice that with a teacher); the rest: on demand"
     ),

@@ -13,7 +13,18 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from pictures import centre_crop, cut_to_multiple, find_pictures, picture_size, read_picture, resize, turned
+import degradation
+from pictures import (
+    Pair,
+    centre_crop,
+    crop_with_margin,
+    cut_to_multiple,
+    find_pictures,
+    picture_size,
+    read_picture,
+    resize,
+    turned,
+)
 from training import devices
 from utils import UserError
 
@@ -21,7 +32,6 @@ if TYPE_CHECKING:
     from training.teacher import Targets
 
 OVERHEAD_BYTES = 4096  # memory per file, for its path and size, and again per kept picture, for its last page
-Pair = tuple[np.ndarray, np.ndarray]  # lr (h, w, 3) and hr (scale*h, scale*w, 3), uint8
 
 
 def load_pictures(folders: str | list[str], scale: int, crop: int, memory: float) -> "Pictures":
@@ -55,6 +65,14 @@ def validation_pictures(folders: str | list[str], count: int, crop: int, scale: 
             raise UserError(f"{path}: {hr.shape[1]}x{hr.shape[0]} is too small to validate with")
         pairs.append((resize(hr, 1 / scale), hr))
     return pairs
+
+
+def validation_sets(pairs: Sequence[Pair], photo: bool) -> dict[str, Sequence[Pair]]:
+    """Return {suffix in the log: pairs}: the pictures themselves, and with `photo` degraded ones, always the same."""
+    if not photo:
+        return {"": pairs}
+    degraded = [(degradation.photo(lr, np.random.default_rng(index)), hr) for index, (lr, hr) in enumerate(pairs)]
+    return {"": pairs, "_photo": degraded}
 
 
 class Pictures:
@@ -153,7 +171,8 @@ class Crops(keras.utils.PyDataset):
     resumed run sees the same crops.
 
     workers: number of loader threads. share: (number, count), return only part `number` of `count` equal parts of each
-    batch. targets: pictures that replace HR, index -> (scale*h, scale*w, 3) uint8.
+    batch. targets: pictures that replace HR, index -> (scale*h, scale*w, 3) uint8. photo: degrade each LR crop as
+    degradation.photo does, differently in each update.
     """
 
     def __init__(
@@ -166,9 +185,11 @@ class Crops(keras.utils.PyDataset):
         workers: int = 1,
         share: tuple[int, int] = (0, 1),
         targets: "Targets | None" = None,
+        photo: bool = False,
     ) -> None:
         super().__init__(workers=workers, max_queue_size=16)
         self.pictures, self.batch_size, self.seed, self.targets = pictures, batch_size, seed, targets
+        self.photo = photo
         self.first, self.last = first, last
         number, count = share
         self.part = range(batch_size * number // count, batch_size * (number + 1) // count)  # positions in the batch
@@ -198,10 +219,22 @@ class Crops(keras.utils.PyDataset):
                 return np.zeros_like(lrs), np.zeros_like(hrs)
             # The crop begins at a pixel of LR, so that its HR crop covers exactly the same area.
             y, x = (places[n] * (np.array(lr.shape[:2]) - side + 1)).astype(int)
-            lrs[out] = turned(lr[y : y + side, x : x + side], turns[n])
+            lrs[out] = self.lr_crop(lr, y, x, turns[n], index, n)
             y, x = y * scale, x * scale
             hrs[out] = turned(hr[y : y + pictures.crop, x : x + pictures.crop], turns[n])
         return lrs, hrs
+
+    def lr_crop(self, lr: np.ndarray, y: int, x: int, turn: int, index: int, n: int) -> np.ndarray:
+        """Return the LR crop (side, side, 3) from (y, x) on for position `n` of batch `index`, turned and degraded."""
+        side = self.pictures.crop // self.pictures.scale
+        if not self.photo:
+            return turned(lr[y : y + side, x : x + side], turn)
+        # What is around the crop matters to blur and JPEG, so a larger one is degraded. It is turned first, because
+        # JPEG treats rows and columns differently.
+        margin = degradation.MARGIN
+        larger = turned(crop_with_margin(lr, y, x, side, margin), turn)
+        random = np.random.default_rng((self.seed, self.first + index, n, 1))  # 1: not the draws of `replacement`
+        return degradation.photo(larger, random)[margin:-margin, margin:-margin]
 
     def pair(self, index: int, n: int, chosen: np.ndarray) -> Pair:
         """Return (lr, hr or its target) for position `n` of batch `index`; a broken picture is replaced.

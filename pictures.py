@@ -35,6 +35,7 @@ DAMAGED = (
     zlib.error,
     Image.DecompressionBombError,
 )
+Pair = tuple[np.ndarray, np.ndarray]  # lr (h, w, 3) and hr (scale*h, scale*w, 3), uint8
 BLOCK = 2**18  # numbers that are resized at a time
 warnings.filterwarnings("ignore", module=r"PIL\.")  # damaged EXIF or 100 megapixels do not make a picture unusable
 
@@ -162,6 +163,7 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # name: (function, support in source pixels)
     "nearest": (lambda x: ((x >= -0.5) & (x < 0.5)).astype(float), 1),
+    "bilinear": (lambda x: np.maximum(1 - np.abs(x), 0), 2),
     "bicubic": (_cubic, 4),
     "lanczos": (lambda x: np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0), 6),
 }
@@ -189,18 +191,25 @@ def _resampling(size: int, scale: float, kernel: str) -> sparse.csr_array:
     weights = function(shrink * (centre - taps))
     # The samples of a kernel do not sum to exactly 1; without this, a flat area would change its colour.
     weights /= weights.sum(axis=1, keepdims=True)
-    # Beyond the border the picture continues mirrored, with the border pixel repeated: a period is the picture and its
-    # mirror image, 2 * size pixels. A source pixel that is hit twice gets the sum of both weights from the matrix.
-    mirrored = np.minimum(taps % (2 * size), 2 * size - 1 - taps % (2 * size))
+    # A source pixel that is hit twice gets the sum of both weights from the matrix.
+    columns = mirrored(taps, size)
     rows = np.repeat(np.arange(out), taps.shape[1])
-    return sparse.csr_array((weights.ravel(), (rows, mirrored.ravel())), shape=(out, size))
+    return sparse.csr_array((weights.ravel(), (rows, columns.ravel())), shape=(out, size))
+
+
+def mirrored(places: np.ndarray, size: int) -> np.ndarray:
+    """Return which of the `size` pixels of an axis lies at each of `places`, integers, if it is continued mirrored.
+
+    The border pixel is repeated: a period is the picture and its mirror image, 2 * size pixels.
+    """
+    return np.minimum(places % (2 * size), 2 * size - 1 - places % (2 * size))
 
 
 def resize(picture: np.ndarray, scale: float, kernel: str = "bicubic") -> np.ndarray:
     """Resize a picture (h, w) or (h, w, c) by `scale`, with the same result as MATLAB's imresize.
 
-    kernel: "nearest" (only to enlarge), "bicubic" or "lanczos" (three lobes). A uint8 picture gives uint8, a float32
-    picture float32, any other float64; floats are neither rounded nor clipped.
+    kernel: "nearest" (only to enlarge), "bilinear", "bicubic" or "lanczos" (three lobes). A uint8 picture gives uint8,
+    a float32 picture float32, any other float64; floats are neither rounded nor clipped.
     """
     eight_bits = picture.dtype == np.uint8
     precision = np.float32 if picture.dtype == np.float32 else np.float64
@@ -240,6 +249,17 @@ def centre_crop(picture: np.ndarray, side: int) -> np.ndarray:
     """Return the middle of a picture (h, w) or (h, w, c), `side` x `side` pixels, or less if the picture is smaller."""
     top, left = (max(0, (length - side) // 2) for length in picture.shape[:2])
     return picture[top : top + side, left : left + side]
+
+
+def crop_with_margin(picture: np.ndarray, top: int, left: int, side: int, margin: int) -> np.ndarray:
+    """Return `side` x `side` pixels of a picture (h, w, c) from (top, left) on, and `margin` pixels more on each side.
+
+    Beyond its border the picture continues mirrored.
+    """
+    height, width = picture.shape[:2]
+    rows = mirrored(np.arange(top - margin, top + side + margin), height)
+    columns = mirrored(np.arange(left - margin, left + side + margin), width)
+    return picture[rows[:, None], columns]
 
 
 def turned(picture: np.ndarray, turn: int) -> np.ndarray:

@@ -7,7 +7,7 @@ python train.py --mode=evaluate   the table of the paper, and grids; with --inpu
 import contextlib
 import json
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,12 @@ import numpy as np
 from easydict import EasyDict
 
 import upscale
-from dataset import Crops, Pair, Pictures, load_pictures, report_skipped, validation_pictures
+from dataset import Crops, Pictures, load_pictures, report_skipped, validation_pictures, validation_sets
 from evaluate import best_weights, evaluate
 from losses import CONTENT_LOSSES, WITHOUT_GAN, Tensor, on_reduced
 from methods.networks import build_generator
 from model import SRGAN_d, prevent_mesh
-from pictures import find_pictures
+from pictures import Pair, find_pictures
 from srgan import JIT, SRGAN
 from training import devices
 from training.checkpoints import generator_settings, load_state, lock_folder, save_networks, save_state
@@ -56,7 +56,8 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
 
     # A user's mistakes should show before anything is trained or written. The cheap checks come first, before VGG19 is
     # downloaded or a picture decoded.
-    valid = validation_pictures(config.VALID.hr_img_path, config.VALID.count, config.VALID.crop, config.MODEL.scale)
+    pairs = validation_pictures(config.VALID.hr_img_path, config.VALID.count, config.VALID.crop, config.MODEL.scale)
+    valid = validation_sets(pairs, settings.degradation == "photo")
     find_pictures(settings.hr_img_path)
 
     # The two players.
@@ -122,14 +123,14 @@ def train_stage(
     stage: Stage,
     game: SRGAN,
     pictures: Pictures,
-    valid: Sequence[Pair],
+    valid: Mapping[str, Sequence[Pair]],
     config: EasyDict,
     stops: list[int],
     teacher: Teacher | None = None,
 ) -> bool:
     """Train `game` from its last state to the stage's last update; return False if the user stopped it earlier.
 
-    valid: validation pictures. stops: the list that stop_signals yields. teacher: its pictures replace HR in the first
+    valid: from validation_sets. stops: the list that stop_signals yields. teacher: its pictures replace HR in the first
     part of the warm-up. Raises UserError if pictures, states or files cannot be used, and Diverged if
     training diverges.
     """
@@ -160,7 +161,10 @@ def train_stage(
         if first >= taught:
             targets = None  # HR returns
         share = devices.process()
-        crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, targets)
+        photo = settings.degradation == "photo"
+        crops = Crops(
+            pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, targets, photo
+        )
         outcome, terms = train_period(game, crops, report, stops)
         report_skipped(pictures)
         if outcome == PICTURES_GONE:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from evaluation.grids import grid, labelled
 from evaluation.metrics import colour_shift, luma, mesh, psnr
-from pictures import resize, write_picture
+from pictures import Pair, resize, write_picture
 from training import devices
 from training.health import warning_for
 from training.stages import Stage, network_name
@@ -29,7 +29,8 @@ class Report:
 
     If there are several processes, each of them measures, and only the first one writes files.
 
-    game: an SRGAN. total: number of updates of the stage. valid: [(lr, hr)], uint8 (h, w, 3) and (scale*h, scale*w, 3).
+    game: an SRGAN. total: number of updates of the stage. valid: {suffix of the names in the log: [(lr, hr)]}, uint8
+    (h, w, 3) and (scale*h, scale*w, 3); "" is the set that decides.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Report:
         stage: Stage,
         game: keras.Model,
         total: int,
-        valid: Sequence[tuple[np.ndarray, np.ndarray]],
+        valid: Mapping[str, Sequence[Pair]],
         config: EasyDict,
     ) -> None:
         self.stage, self.game, self.total, self.valid, self.scale = stage, game, total, valid, config.MODEL.scale
@@ -46,8 +47,7 @@ class Report:
         self.log = Path(config.TRAIN.checkpoint_dir, f"log_{stage.name}.jsonl")
         self.board = Path(config.TRAIN.checkpoint_dir, "tensorboard", stage.name)
         self.writes = devices.is_first()
-        self.bicubics = [resize(lr, self.scale) for lr, _ in valid]
-        self.bicubic_psnrs = [psnr(luma(sr), luma(hr), self.scale) for sr, (_, hr) in zip(self.bicubics, valid)]
+        self.bicubics = {name: [resize(lr, self.scale) for lr, _ in pairs] for name, pairs in valid.items()}
         self.lines: list[dict[str, Any]] = []
         self.tensorboard: keras.callbacks.TensorBoard | None = None
 
@@ -63,14 +63,18 @@ class Report:
         if keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
             self.tensorboard = keras.callbacks.TensorBoard(self.board, write_graph=False)
             self.tensorboard.set_model(self.game)
-        lrs, hrs = zip(*self.valid[:SHOWN])
-        for pictures in (lrs, hrs):
-            self.write_grid(f"_train_sample_{len(pictures[0])}", [[picture] for picture in pictures])
+        for name, pairs in self.valid.items():
+            lrs, hrs = zip(*pairs[:SHOWN])
+            for pictures in (lrs, hrs):
+                self.write_grid(f"_train_sample_{len(pictures[0])}{name}", [[picture] for picture in pictures])
         self.lines = self.read_log()
+        bicubic = {
+            f"val_psnr_bicubic{name}": float(np.mean(self.psnrs(name, self.bicubics[name]))) for name in self.valid
+        }
         if devices.max_over_processes(not self.lines):  # if one process must validate, all must, or it would wait
-            line = {"update": self.first, **self.validate(), "val_psnr_bicubic": float(np.mean(self.bicubic_psnrs))}
+            line = {"update": self.first, **self.validate(), **bicubic}
             self.lines = self.lines or [line]
-        self.say(f"val_psnr {self.lines[-1]['val_psnr']:.4g}, bicubic {np.mean(self.bicubic_psnrs):.4g}")
+        self.say(f"val_psnr {self.lines[-1]['val_psnr']:.4g}, bicubic {bicubic['val_psnr_bicubic']:.4g}")
         self.write_log()
         self.started = time.perf_counter()
 
@@ -134,20 +138,34 @@ class Report:
         return line
 
     def validate(self) -> dict[str, float]:
-        """Measure the validation pictures, and write a grid of bicubic, SR and HR for the first ones.
+        """Measure the validation pictures, and write a grid of bicubic, SR and HR for the first ones of each set.
 
-        Returns the means val_psnr (dB, on Y, `scale` pixels cut at the border), val_mesh and val_colour (levels of
-        0..255).
+        Returns for each set the means val_psnr (dB, on Y, `scale` pixels cut at the border), val_mesh and val_colour
+        (levels of 0..255), with the set's suffix.
         """
-        srs = [self.game.super_resolve(lr) for lr, _ in self.valid]
-        psnrs = [psnr(luma(sr), luma(hr), self.scale) for sr, (_, hr) in zip(srs, self.valid)]
+        means: dict[str, float] = {}
+        for name, pairs in self.valid.items():
+            srs = [self.game.super_resolve(lr) for lr, _ in pairs]
+            values = {
+                "val_psnr": self.psnrs(name, srs),
+                "val_mesh": [mesh(sr, hr, self.scale) for sr, (_, hr) in zip(srs, pairs)],
+                "val_colour": [colour_shift(sr, bicubic) for sr, bicubic in zip(srs, self.bicubics[name])],
+            }
+            means |= {metric + name: float(np.mean(of_pictures)) for metric, of_pictures in values.items()}
+            self.write_comparison(name, srs)
+        return means
+
+    def psnrs(self, name: str, srs: Sequence[np.ndarray]) -> list[float]:
+        """Return the PSNR in dB of each picture of `srs` for the validation set `name`."""
+        return [psnr(luma(sr), luma(hr), self.scale) for sr, (_, hr) in zip(srs, self.valid[name])]
+
+    def write_comparison(self, name: str, srs: Sequence[np.ndarray]) -> None:
+        """Write a grid of bicubic, SR and HR for the first pictures of the validation set `name`."""
+        bicubics = self.bicubics[name]
+        before, after = self.psnrs(name, bicubics), self.psnrs(name, srs)
         rows = []
-        for index, (_, hr) in enumerate(self.valid[:SHOWN]):
-            bicubic = labelled(self.bicubics[index], f"bicubic {self.bicubic_psnrs[index]:.2f} dB")
-            sr = labelled(srs[index], f"{self.network} {psnrs[index]:.2f} dB")
+        for index, (_, hr) in enumerate(self.valid[name][:SHOWN]):
+            bicubic = labelled(bicubics[index], f"bicubic {before[index]:.2f} dB")
+            sr = labelled(srs[index], f"{self.network} {after[index]:.2f} dB")
             rows.append([bicubic, sr, labelled(hr, "HR")])
-        self.write_grid(f"train_{self.game.updates_done()}", rows)
-        meshes = [mesh(sr, hr, self.scale) for sr, (_, hr) in zip(srs, self.valid)]
-        shifts = [colour_shift(sr, bicubic) for sr, bicubic in zip(srs, self.bicubics)]
-        means = {"val_psnr": psnrs, "val_mesh": meshes, "val_colour": shifts}
-        return {name: float(np.mean(values)) for name, values in means.items()}
+        self.write_grid(f"train_{self.game.updates_done()}{name}", rows)
