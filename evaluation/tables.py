@@ -23,6 +23,7 @@ COLUMNS = {  # title in the printed table: (key in a row, decimal places)
     "colour": ("colour", 2),
     "VGG19": ("vgg19", 4),
     "LPIPS": ("lpips", 4),
+    "seconds": ("seconds", 2),
 }
 NOTE = """Y channel, border cut by the scale, mean over the pictures of a set. Mesh: levels that a pattern of one LR
 pixel's size adds to SR. Colour: levels between the mean colours of SR and of bicubic."""

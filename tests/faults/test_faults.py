@@ -192,7 +192,7 @@ def test_a_killed_run_ends_in_the_same_weights(straight, tmp_path):
 
 
 def test_a_killed_warm_up_by_muon_with_a_teacher_ends_in_the_same_weights(straight, tmp_path):
-    """And with a learning rate that decays, from the states before and within the decay."""
+    """And with a learning rate that decays, from the states before and within the decay, on degraded crops."""
     pytest.importorskip("onnx")
     pytest.importorskip("openvino")
     sys.path.insert(0, str(ROOT / "tests"))
@@ -203,6 +203,7 @@ def test_a_killed_warm_up_by_muon_with_a_teacher_ends_in_the_same_weights(straig
         "TRAIN_optimizer": "muon",
         "TRAIN_schedule_init": "stable",
         "TRAIN_teacher": teacher,
+        "TRAIN_degradation": "photo",
         "mode": "srresnet",
     }
     chance, longest = random.Random(1), float((straight / "seconds").read_text()) / 8
