@@ -135,13 +135,19 @@ def test_what_fails_is_told_and_the_rest_goes_through(run, capsys):
 
 
 def test_a_name_that_is_too_long_is_told_and_the_rest_goes_through(run, capsys):
-    long = 248 * "a" + ".png"
+    long = 249 * "a" + ".png"  # "_x2" is one letter more than a name may have
     picture("b.png")
     Path("b.png").rename(long)
     picture("c.png")
     assert run(long, "c.png") == 1
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and line.endswith(": File name too long\n") and Path("c_x2.png").exists()
+
+
+def test_a_name_may_be_as_long_as_the_file_system_holds(run):
+    picture("b.png")
+    Path("b.png").rename(248 * "a" + ".png")
+    assert run(248 * "a" + ".png") == 0 and 248 * "a" + "_x2.png" in sizes(".")
 
 
 def test_too_little_memory_for_one_is_told_and_the_rest_goes_through(run, monkeypatch, capsys):
