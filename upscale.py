@@ -23,10 +23,9 @@ from tqdm import tqdm
 from config import Parser
 from methods.filters import FILTERS
 from upscaling.files import upscale_file
-from upscaling.jobs import LONG, Job, ingredients, make_plan, summary
+from upscaling.jobs import LONG, Plan, ingredients, make_plan, summary
 from upscaling.network import ENGINES
 from upscaling.photo_reader import PHOTO_FORMATS
-from upscaling.records import Records
 from upscaling.upscaler import HALO, Upscaler, load
 from utils import UserError, exit_status, printable, reason, sigterm_interrupts
 
@@ -136,24 +135,23 @@ def say(line: str, file: TextIO | None = None) -> None:
     file.flush()
 
 
-def run(
-    jobs: Sequence[Job], options: argparse.Namespace, records: Records, failed: list[str], seconds: float
-) -> tuple[int, float]:
-    """Upscale the files of `jobs`; return how many were upscaled, and the megapixels of their results.
+def run(plan: Plan, options: argparse.Namespace, seconds: float) -> tuple[int, float]:
+    """Upscale the files of `plan`; return how many were upscaled, and the megapixels of their results.
 
-    A line is added to `failed` for each file that failed. seconds: an estimate of the time for all of them.
+    A line is added to plan.failed for each file that failed. seconds: an estimate of the time for all of them.
     """
+    jobs, failed = plan.jobs, plan.failed
     pixels = max(1, sum(job.network_pixels() for job in jobs))
     done, megapixels = 0, 0.0
     with tqdm(total=sum(job.tiles() for job in jobs), unit="tile", disable=None if jobs else True) as bar:
         for job in jobs:
             progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
             try:
-                made_of = ingredients(options, job.opened.path)
+                made_of = ingredients(plan.settings, job.opened.path)
                 made_by = f"{made_of} {options.engine} {options.tile}"
                 keep = job.keeps_strips(seconds * job.network_pixels() / pixels)
                 lost = upscale_file(job.opened, job.target, job.upscaler, progress, made_by, options.quality, keep)
-                records.add(job.target, job.opened.path, made_of)
+                plan.records.add(job.target, job.opened.path, made_of)
             except UserError as error:
                 failed.append(str(error))
                 continue
@@ -184,7 +182,7 @@ def upscale(options: argparse.Namespace) -> int:
         if seconds > LONG:
             say(text, sys.stderr)
         began = time.perf_counter()
-        done, megapixels = run(plan.jobs, options, plan.records, plan.failed, seconds)
+        done, megapixels = run(plan, options, seconds)
         seconds = time.perf_counter() - began
         text = f"{done} upscaled"
         if done:

@@ -1,11 +1,14 @@
 """upscale.py as a user runs it, with a tiny network that doubles."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from test_bad_data import as_a_user
@@ -238,7 +241,8 @@ def test_the_letters_of_real_esrgan_do_what_they_do_there():
 CHANGES = {
     "nothing": (lambda: None, []),
     "the source": (lambda: picture("a.png", 21, 10), []),
-    "a newer source": (lambda: os.utime("a.png", (1, 1)), []),
+    "a copied source": (lambda: os.utime("a.png", (1, 1)), []),
+    "a copied result": (lambda: os.utime("a_x2.png", (1, 1)), ["--quality=50"]),
     "quality": (lambda: None, ["--quality=50"]),
     "self-ensemble": (lambda: None, ["--self-ensemble"]),
     "the record is lost": (lambda: Path(RECORD).unlink(), ["--quality=50"]),
@@ -257,7 +261,7 @@ def test_a_result_is_made_again_where_what_it_is_made_of_changed(run, capsys, ch
     capsys.readouterr()
     assert run("a.png", *options) == 0
     printed = capsys.readouterr().out
-    again = change in ("the source", "a newer source", "quality", "self-ensemble")
+    again = change in ("the source", "a copied result", "quality", "self-ensemble")
     assert ("1 made of something else before and now again" in printed) == again
     assert ("0 upscaled, 1 there already" in printed) != again
     assert (Path("a_x2.png").stat().st_mtime_ns != before[1]) == again
@@ -266,13 +270,45 @@ def test_a_result_is_made_again_where_what_it_is_made_of_changed(run, capsys, ch
     assert run("a.png", *options) == 0 and "1 there already" in capsys.readouterr().out
 
 
-def test_another_model_makes_it_again(run, model, tmp_path, capsys):
+@pytest.mark.parametrize("name, same", [("other.weights.h5", True), ("g.weights.h5", False)])
+def test_another_model_makes_it_again(run, model, tmp_path, capsys, name, same):
     picture("a.png")
     assert run("a.png") == 0
-    other = tmp_path / "other.weights.h5"
-    other.write_bytes(model.read_bytes())
+    other = tmp_path / "other" / name
+    other.parent.mkdir()
+    shutil.copy(model, other)
+    if not same:
+        with h5py.File(other, "r+") as file:
+            file["layers/conv2d/vars/0"][0] *= 2
     assert upscale.main(upscale.command_line(["a.png", f"--model={other}"])) == 0
     assert "1 made of something else before" in capsys.readouterr().out
+
+
+def test_a_copy_of_the_weights_is_the_same_model(run, model, tmp_path, capsys):
+    picture("a.png")
+    assert run("a.png") == 0
+    shutil.copytree(model.parent, tmp_path / "clone")  # the times become those of the copying
+    os.utime(tmp_path / "clone" / model.name, (1, 1))
+    assert upscale.main(upscale.command_line(["a.png", f"--model={tmp_path / 'clone' / model.name}"])) == 0
+    assert "1 there already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_record_of_an_earlier_version_counts_while_the_weights_are_as_old(run, model, capsys, newer):
+    picture("a.png")
+    assert run("a.png") == 0
+    line = json.loads(Path(RECORD).read_text())
+    line["state"] = line["state"][:2]
+    line["made_of"]["source_state"] = line["made_of"]["source_state"][:2]
+    line["made_of"]["model"] = [model.name, model.stat().st_size, model.stat().st_mtime_ns + newer]
+    Path(RECORD).write_text(json.dumps(line) + "\n")
+    assert run("a.png", "--dry-run") == 0 and Path(RECORD).read_text().count("\n") == 1
+    capsys.readouterr()
+    assert run("a.png") == 0
+    assert ("1 there already" in capsys.readouterr().out) != newer
+    os.utime(model)  # from now on the content counts
+    assert run("a.png") == 0 and "1 there already" in capsys.readouterr().out
+    assert Path(RECORD).read_text().count("\n") == 2
 
 
 def test_the_result_of_another_picture_is_not_overwritten(run, capsys):
