@@ -594,6 +594,45 @@ def test_a_stopped_run_leaves_nothing_half_done_and_one_line(model, tmp_path, nu
     assert [path.name for path in tmp_path.iterdir()] == [f"a.{suffix}"]
 
 
+@pytest.mark.parametrize("end", ["goes on", "is killed"])
+def test_two_processes_make_each_result_once(model, tmp_path, end):
+    for name in ("a.png", "b.png", "c.png"):
+        picture(tmp_path / "in" / name)
+    words = ["in", "-o", "out", "--model", str(model)]
+    # It waits for a line in the middle of its first picture, which it cannot know to be the slow one.
+    program = f"""if True:
+        import sys, upscale
+        from upscaling.network import Network
+        whole, calls = Network.__call__, []
+        def waiting(network, lr):
+            calls.append(lr)
+            if len(calls) == 1:
+                print("busy", flush=True)
+                sys.stdin.readline()
+            return whole(network, lr)
+        Network.__call__ = waiting
+        sys.exit(upscale.main(upscale.command_line({words!r})))"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=environment, **pipes) as first:
+        assert first.stdout.readline() == "busy\n"
+        second = started(tmp_path, "", *words)
+        assert second.stdout.startswith("out/b.png\nout/c.png\n2 upscaled in ") and second.returncode == 0
+        assert second.stdout.endswith(", 1 left to another process\n")
+        if end == "is killed":
+            first.kill()
+        printed, _ = first.communicate("\n")
+    if end == "is killed":
+        printed = started(tmp_path, "", *words).stdout
+    assert printed.startswith("out/a.png\n1 upscaled in ")
+    assert printed.endswith(
+        ", 2 there already (--overwrite makes them again)\n" if end == "is killed" else ", 2 left to another process\n"
+    )
+    assert sizes(tmp_path / "out") == {name: (40, 20) for name in ("a.png", "b.png", "c.png")}
+    left = {path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")}
+    assert left == {RECORD} and (tmp_path / "out" / RECORD).read_text().count("\n") == 3
+
+
 def test_ctrl_c_during_the_imports_is_no_traceback(tmp_path):
     (tmp_path / "tqdm.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
     program = f"""if True:

@@ -11,7 +11,7 @@ from pictures import scaled_length
 from upscaling.files import open_file
 from upscaling.mixture import srresnet_of
 from upscaling.photo_reader import Photo
-from upscaling.records import Records, fingerprint, is_unchanged
+from upscaling.records import Records, fingerprint, is_unchanged, stamp
 from upscaling.targets import choose_targets, counted, drop_unwritable, find_files, leave_out_results
 from upscaling.upscaler import Upscaler, default_back_projections
 from upscaling.video_reader import Video
@@ -30,6 +30,7 @@ class Job(NamedTuple):
     opened: Photo | Video
     target: Path
     upscaler: Upscaler  # with the factor for this file
+    before: tuple[int, int] | None = None  # the stamp of the file at `target` when the work was planned
 
     def network_pixels(self) -> int:
         """Return the number of pixels that the network sees, in all frames."""
@@ -49,6 +50,10 @@ class Job(NamedTuple):
         if isinstance(self.opened, Video):  # quick frames are soon written in pieces anyway
             return seconds > SLOW * self.opened.frames
         return seconds > LONG
+
+    def is_made(self) -> bool:
+        """Return whether another process has made the result since the work was planned."""
+        return stamp(self.target) not in (None, self.before)
 
     def result_size(self) -> tuple[int, int]:
         """Return the (width, height) of the result in pixels."""
@@ -79,12 +84,13 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
     targets = choose_targets(found, options.output, suffix, rename, options.format)
     model, earlier_model = identities(options)
     wanted = settings(options, model)
-    to_make = {}
+    to_make: dict[Path, tuple[Path, tuple[int, int] | None]] = {}  # {source: (result, its stamp)}
     existing = remade = 0
     taken = []  # lines about results of other pictures
     for path, target in targets.items():
-        if options.overwrite or not os.path.exists(target):  # Path.exists raises if a name is too long
-            to_make[path] = target
+        before = stamp(target)
+        if options.overwrite or before is None:
+            to_make[path] = target, before
         elif (recorded := records.made_of(target)) is None:
             existing += 1  # it may be somebody else's or have been edited since, so it is not overwritten
         elif is_made_of(recorded, wanted, path):
@@ -97,7 +103,7 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
             # Two folders may have a picture of this name. But a file that --output names is meant to be replaced.
             taken.append(f"{target}: is the result of {records.source(target)}")
         else:
-            to_make[path] = target
+            to_make[path] = target, before
             remade += 1
     if taken:
         found.failed.append(f"{taken[0]}; left out: {len(taken)}, choose another --output, --suffix or --overwrite")
@@ -177,10 +183,18 @@ def is_made_of(recorded: dict[str, Any], wanted: dict[str, Any], source: Path) -
     return same and is_unchanged(source, state)
 
 
-def open_jobs(targets: dict[Path, Path], options: Namespace, upscaler: Upscaler, failed: list[str]) -> list[Job]:
-    """Return the jobs for {path: its result}; add a line to `failed` for each unreadable file or unwritable folder."""
+def open_jobs(
+    targets: dict[Path, tuple[Path, tuple[int, int] | None]],
+    options: Namespace,
+    upscaler: Upscaler,
+    failed: list[str],
+) -> list[Job]:
+    """Return the jobs for {path: (its result, the result's stamp)}.
+
+    A line is added to `failed` for each file that is unreadable, and for each folder that cannot be written.
+    """
     opened = []
-    for path, target in targets.items():
+    for path, (target, _) in targets.items():
         try:
             opened.append((open_file(path), target))
         except UserError as error:
@@ -192,7 +206,7 @@ def open_jobs(targets: dict[Path, Path], options: Namespace, upscaler: Upscaler,
         fitted = upscaler  # shared, so that a tile size reduced for lack of memory holds for the other files too
         if options.size:
             fitted = upscaler.with_scale(min(most / length for most, length in zip(options.size, file.size)))
-        jobs.append(Job(file, target, fitted))
+        jobs.append(Job(file, target, fitted, targets[file.path][1]))
     return jobs
 
 

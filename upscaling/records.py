@@ -86,11 +86,20 @@ def read_record(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def fingerprint(path: Path) -> list[int | str] | None:
-    """Return [size in bytes, time of the last change in ns, SHA-256] of a file, or None if it cannot be read."""
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Return (size in bytes, time of the last change in ns) of a file, or None if there is no file."""
     try:
         status = path.stat()
-        return [status.st_size, status.st_mtime_ns, _sha256(path, status.st_size, status.st_mtime_ns)]
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def fingerprint(path: Path) -> list[int | str] | None:
+    """Return [size in bytes, time of the last change in ns, SHA-256] of a file, or None if it cannot be read."""
+    found = stamp(path)
+    try:
+        return [*found, _sha256(path, *found)] if found else None
     except OSError:
         return None
 
@@ -100,14 +109,12 @@ def is_unchanged(path: Path, earlier: Any) -> bool:
 
     A file is read only if its time is another, as after copying; fingerprints of earlier versions lack the SHA-256.
     """
-    try:
-        size, time, *sha256 = earlier
-        status = path.stat()
-        if status.st_size != size:
-            return False
-        return status.st_mtime_ns == time or sha256 == [_sha256(path, status.st_size, status.st_mtime_ns)]
-    except (OSError, TypeError, ValueError):
+    found = stamp(path)
+    if not found or not isinstance(earlier, list) or earlier[:1] != [found[0]]:
         return False
+    if earlier[1:2] == [found[1]]:
+        return True
+    return len(earlier) == 3 and fingerprint(path) == [*found, earlier[2]]
 
 
 @functools.cache
