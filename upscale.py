@@ -26,7 +26,7 @@ from upscaling.claims import claimed
 from upscaling.files import upscale_file
 from upscaling.jobs import LONG, Job, Plan, ingredients, make_plan, summary
 from upscaling.network import ENGINES
-from upscaling.photo_reader import PHOTO_FORMATS
+from upscaling.photo_reader import PHOTO_FORMATS, Photo
 from upscaling.strips import Progress
 from upscaling.upscaler import HALO, Upscaler, load
 from utils import UserError, exit_status, printable, reason, sigterm_interrupts
@@ -152,8 +152,8 @@ def make(job: Job, plan: Plan, options: argparse.Namespace, progress: Progress, 
 def run(plan: Plan, options: argparse.Namespace, seconds: float) -> tuple[int, float]:
     """Upscale the files of `plan`; return how many were upscaled, and the megapixels of their results.
 
-    A line is added to plan.failed for each file that failed, and one to plan.skipped if other processes have made some
-    or are making them. seconds: an estimate of the time for all of them.
+    A line is added to plan.failed for each file that failed or is damaged, and one to plan.skipped if other processes
+    have made some or are making them. seconds: an estimate of the time for all of them.
     """
     jobs, failed = plan.jobs, plan.failed
     pixels = max(1, sum(job.network_pixels() for job in jobs))
@@ -179,6 +179,8 @@ def run(plan: Plan, options: argparse.Namespace, seconds: float) -> tuple[int, f
                 say(str(job.target))
                 for line in lost:
                     say(line, sys.stderr)
+                if isinstance(job.opened, Photo):
+                    failed += job.opened.damage
                 done += 1
                 megapixels += job.megapixels()
     if elsewhere:

@@ -517,12 +517,11 @@ BAD = {
     "long.png" + "x" * 300: lambda path: None,
     "bomb.png": bomb,
     "nothing.gif": lambda path: path.write_bytes(b"GIF89a\0\0\0\0\0\0\0;"),
-    "half.png": part("x.png", 0.5),
-    "half.jpg": part("x.jpg", 0.5),
+    "head.png": part("x.png", 0.005),
+    "head.jpg": part("x.jpg", 0.15),
+    "head-progressive.jpg": part("x.jpg", 0.08, progressive=True),
     "half.webp": part("x.webp", 0.5),
     "half.gif": part("x.gif", 0.5),
-    "half.bmp": part("x.bmp", 0.5),
-    "half.tif": part("x.tif", 0.5),
     "half-packed.tif": part("x.tif", 0.5, compression="tiff_lzw"),
     "unlike.png": lambda path: Image.new("RGB", (4, 4)).save(path, "ICO"),
 }
@@ -536,6 +535,46 @@ def test_bad_input_is_one_line_that_names_the_file(tmp_path, capfd, name):
         through(path, tmp_path / "out.png")
     assert str(refused.value).startswith(f"{path}: ") and "\n" not in str(refused.value)
     assert not (tmp_path / "out.png").exists() and not any(capfd.readouterr())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif", "deep.png"])
+def test_of_a_damaged_picture_what_is_there_comes_back(tmp_path, name):
+    colour = np.kron(RGB | 1, np.ones((8, 8, 1), np.uint8))  # 160 rows; no pixel is black
+    if name == "deep.png":
+        cv2.imwrite(str(tmp_path / name), colour * np.uint16(257))
+    else:
+        Image.fromarray(colour).save(tmp_path / name)
+    ((whole, _),) = open_photo(tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) * 2 // 3])
+    photo = open_photo(tmp_path / name)
+    ((rest, _),) = photo
+    there = (rest == whole).all(axis=(1, 2))
+    assert 0.5 < there.mean() < 0.75 and np.ptp(rest[0 if name == "a.bmp" else -1]) == 0
+    (line,) = photo.damage
+    share = int(re.fullmatch(r".*: damaged; about (\d+)% of it is missing, the rest is upscaled", line)[1]) / 100
+    assert line.startswith(f"{tmp_path / name}: ") and share == pytest.approx(1 - there.mean(), abs=0.1)
+
+
+def test_a_damaged_tiff_is_turned_upright(tmp_path):
+    Image.fromarray(RGB | 1).save(tmp_path / "a.tif", **metadata(6))
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data[:-900])  # 10 of 20 rows
+    photo = open_photo(tmp_path / "a.tif")
+    ((rest, _),) = photo
+    assert (rest[:, 10:] == np.rot90(RGB | 1, -1)[:, 10:]).all() and not rest[:, :10].any()
+    assert "about 50% of it is missing" in photo.damage[0]
+
+
+def test_of_a_progressive_jpeg_the_coarse_picture_comes_back(tmp_path):
+    smooth = resize(RGB, 8)
+    Image.fromarray(smooth).save(tmp_path / "a.jpg", progressive=True)
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) * 2 // 3])
+    photo = open_photo(tmp_path / "a.jpg")
+    ((rest, _),) = photo
+    assert np.abs(rest.astype(int) - smooth).mean() < 10
+    assert photo.damage == [f"{tmp_path}/a.jpg: damaged; parts of it may be missing or wrong, the rest is upscaled"]
 
 
 def test_a_raw_file_is_not_taken_for_its_preview(tmp_path):

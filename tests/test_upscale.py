@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -135,6 +136,18 @@ def test_what_fails_is_told_and_the_rest_goes_through(run, capsys):
     printed = capsys.readouterr()
     assert "1 upscaled" in printed.out and printed.err.count("\n") == 2
     assert "b.png" in printed.err and "c.jpg" in printed.err and Path("a_x2.png").exists()
+
+
+def test_a_damaged_picture_is_upscaled_as_far_as_it_goes_and_that_is_told(run, capsys):
+    picture("a.jpg", 64, 96)
+    Path("a.jpg").write_bytes(Path("a.jpg").read_bytes()[: Path("a.jpg").stat().st_size * 2 // 3])
+    assert run("a.jpg", "--dry-run") == 0  # its header is whole
+    capsys.readouterr()
+    assert run("a.jpg") == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("a_x2.jpg\n1 upscaled in ") and read_picture("a_x2.jpg").shape == (192, 128, 3)
+    assert re.fullmatch(r"upscale.py: a.jpg: damaged; about \d+% of it is missing, the rest is upscaled\n", printed.err)
+    assert run("a.jpg") == 0 and "1 there already" in capsys.readouterr().out
 
 
 def test_a_name_that_is_too_long_is_told_and_the_rest_goes_through(run, capsys):

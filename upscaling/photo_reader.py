@@ -7,7 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from pictures import DAMAGED, scaled_length, white_level
+from upscaling.damaged import decoded
 from upscaling.photo_metadata import lasting_info, read_exif
 from upscaling.sixteen_bits import has_hidden_bits, loses_bits, read_sixteen_bits, with_key
 from upscaling.strips import Progress, Strips, rounded
@@ -107,14 +108,18 @@ class Photo:
     limit: int  # as for open_photo
     mode: str = "RGB"  # Pillow's, of the first frame
     loses_bits: bool = False  # whether more than 8 bits per channel in the file become 8 in the result
+    damage: list[str] = field(default_factory=list, compare=False)  # lines on what could not be decoded
 
     def __iter__(self) -> Iterator[Frame]:
+        self.damage.clear()
         with contextlib.ExitStack() as stack:
             with _as_user_error(self.path, self.limit):
                 image = stack.enter_context(Image.open(self.path, formats=NAMES))
             for index in range(self.first, self.first + self.frames):
                 with _as_user_error(self.path, self.limit):
                     frame = _frame(image, index, self.limit)
+                if "damage" in image.info:
+                    self.damage.append(f"{self.path}: damaged; {image.info['damage']}, the rest is upscaled")
                 yield frame
 
 
@@ -206,7 +211,7 @@ def _frame(image: "ImageFile", index: int, limit: int) -> Frame:
         in_planes = tags.get(PLANAR_CONFIGURATION) == 2 and tags.get(SAMPLES_PER_PIXEL, 1) > 1
         if in_planes and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
             raise ValueError("16 bits per channel in separate planes; save it with interleaved channels")
-        bands = read_sixteen_bits(image) if has_hidden_bits(image) else _as_pillow_reads(image)
+        bands = read_sixteen_bits(image) if has_hidden_bits(image) else _as_pillow_reads(decoded(image))
         exif = read_exif(image)
         bands = _upright(bands, exif.get(ORIENTATION))
         return Frame(np.ascontiguousarray(bands), lasting_info(image, exif, grey=bands.shape[2] < 3))
