@@ -285,6 +285,99 @@ def test_a_caption_is_kept_unless_it_holds_the_size(tmp_path, caption, kept):
         assert found.tag_v2.get(270) == (caption if kept else None) and found.tag_v2[305] == "software"
 
 
+def test_of_too_large_an_exif_block_the_rest_is_kept_and_the_loss_is_told(tmp_path):
+    exif = Image.Exif()
+    exif.update({0x10F: "Maker", 0x8769: {0x9003: "2024:01:01 00:00:00", 0x927C: bytes(70000)}, 0x8825: {1: "N"}})
+    CLEAR.convert("RGB").save(tmp_path / "a.png", exif=exif)
+    assert through(tmp_path / "a.png", tmp_path / "out.png") == []
+    assert len(Image.open(tmp_path / "out.png").getexif().get_ifd(0x8769)[0x927C]) == 70000
+    told = through(tmp_path / "a.png", tmp_path / "out.jpg")
+    assert told == [f"{tmp_path}/out.jpg: JPEG does not hold so large a MakerNote"]
+    found = Image.open(tmp_path / "out.jpg").getexif()
+    assert found[0x10F] == "Maker" and found.get_ifd(0x8825) == {1: "N"}
+    assert found.get_ifd(0x8769) == {0x9003: "2024:01:01 00:00:00"}
+
+
+@pytest.mark.parametrize(
+    "source, suffix, told",
+    [
+        ("a.png", "png", []),
+        ("a.png", "tif", ["texts"]),
+        ("a.png", "jpg", ["XMP", "texts"]),  # it is too large
+        ("a.png", "bmp", ["EXIF", "a colour profile", "XMP", "texts"]),
+        ("a.jpg", "jpg", []),
+        ("a.jpg", "png", []),
+        ("a.jpg", "gif", ["EXIF", "a colour profile", "XMP"]),
+        ("a.jpg", "webp", ["a comment"]),
+        ("grey.jpg", "webp", ["a colour profile"]),
+    ],
+)
+def test_metadata_that_a_format_does_not_hold_is_told(tmp_path, source, suffix, told):
+    out, text, kept = tmp_path / f"out.{suffix}", PngImagePlugin.PngInfo(), metadata()
+    for name, value in {"damage": "none", "Author": "夕方", "Raw profile type exif": "orientation 6"}.items():
+        text.add_text(name, value)
+    text.add_itxt("XML:com.adobe.xmp", 70000 * "x")
+    if source == "a.png":
+        CLEAR.convert("RGB").save(tmp_path / source, pnginfo=text, exif=kept["exif"], icc_profile=kept["icc_profile"])
+    elif source == "a.jpg":
+        CLEAR.convert("RGB").quantize(9).convert("RGB").save(
+            tmp_path / source, comment="café".encode("latin-1"), **kept
+        )
+    else:
+        CLEAR.convert("L").save(tmp_path / source, icc_profile=b"\0" * 16 + b"GRAY" + b"\0" * 108)
+    lines = [line for line in through(tmp_path / source, out) if "colours" not in line]
+    assert lines == [f"{out}: {Image.open(out).format} does not hold {what}" for what in told]
+    found = Image.open(out).info
+    if source == "a.png" and suffix == "png":
+        assert found["damage"] == "none" and found["Author"] == "夕方" and "Raw profile type exif" not in found
+    if source == "a.jpg" and suffix in ("jpg", "png", "gif"):
+        assert found.get("Comment", found.get("comment")) in ("café", "café".encode("latin-1"))
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png", "jpg", "webp"])
+def test_text_in_a_folder_of_exif_keeps_its_letters(tmp_path, suffix):
+    owner = "Zoë 夕方".encode()
+    exif = Image.Exif()
+    exif[0x8769] = {0xA430: len(owner) * "x"}
+    data = exif.tobytes().replace(len(owner) * b"x", owner)
+    CLEAR.convert("RGB").save(tmp_path / "a.png", exif=data)
+    through(tmp_path / "a.png", tmp_path / f"out.{suffix}")
+    found = Image.open(tmp_path / f"out.{suffix}").getexif().get_ifd(0x8769)
+    assert found[0xA430].encode("latin-1") == owner  # as Pillow reads it
+
+
+def test_one_damaged_entry_does_not_take_the_others_with_it(tmp_path):
+    top = struct.pack("<HHHI4sHHIII", 2, 0x10F, 2, 3, b"Me\0\0", 0x8769, 4, 1, 38, 0)
+    folder = struct.pack("<HHHI4sHHIII", 2, 0xA433, 2, 3, b"It\0\0", 0xFDE9, 16, 1, 68, 0)  # a number of 8 bytes
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + top + folder + struct.pack("<Q", 2**40)
+    CLEAR.convert("RGB").save(tmp_path / "a.jpg", exif=exif)
+    assert Image.open(tmp_path / "a.jpg").getexif().get_ifd(0x8769) == {0xA433: "It", 0xFDE9: 2**40}
+    through(tmp_path / "a.jpg", tmp_path / "out.jpg")
+    found = Image.open(tmp_path / "out.jpg").getexif()
+    assert found[0x10F] == "Me" and found.get_ifd(0x8769) == {0xA433: "It"}
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_the_folder_within_a_folder_of_exif_is_kept(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x8769] = {0x829A: 0.5, 0xA005: {1: "R03", 0x1001: 30}}
+    CLEAR.convert("RGB").save(tmp_path / "a.jpg", exif=exif.tobytes())
+    through(tmp_path / "a.jpg", tmp_path / f"out.{suffix}")
+    with Image.open(tmp_path / f"out.{suffix}") as found:
+        assert found.getexif().get_ifd(0x8769)[0x829A] == 0.5 and found.getexif().get_ifd(0xA005) == {1: "R03"}
+
+
+def test_each_page_of_a_tiff_keeps_its_caption(tmp_path):
+    captions = ["first", "second"]
+    with TiffImagePlugin.AppendingTiffWriter(tmp_path / "p.tif", new=True) as file:
+        for caption in captions:
+            CLEAR.save(file, "TIFF", tiffinfo={270: caption})
+            file.newFrame()
+    through(tmp_path / "p.tif", tmp_path / "out.tif")
+    with Image.open(tmp_path / "out.tif") as found:
+        assert [page.tag_v2[270] for page in ImageSequence.Iterator(found)] == captions
+
+
 # Animations and pages
 
 TURNS = [CLEAR, CLEAR.rotate(180), CLEAR.transpose(Image.Transpose.FLIP_LEFT_RIGHT), CLEAR.rotate(180)]

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 END_OF_JPEG = b"\xff\xd9"
+DAMAGE = "damage\0"  # the entry of a Pillow image's info that says what is missing; no text in a PNG has such a name
 
 
 def decoded(image: "ImageFile") -> Image.Image:
     """Return the current frame of `image` decoded; of a damaged picture what can be decoded, if it is a single one.
 
-    What is missing is black, transparent, or in a JPEG grey, and image.info["damage"] says how much that is. Raises one
+    What is missing is black, transparent, or in a JPEG grey, and image.info[DAMAGE] says how much that is. Raises one
     of DAMAGED if nothing can be decoded, or only every other row, as of an interlaced PNG.
     """
     try:
@@ -43,7 +44,7 @@ def decoded(image: "ImageFile") -> Image.Image:
         rows, columns = pixels.any(axis=(1, 2)), pixels.any(axis=(0, 2))
         share = 1 - float(rows.mean()) or 1 - float(columns.mean())  # columns of a TIFF that was turned upright
     missing = f"about {max(0.01, share):.0%} of it is missing"
-    image.info["damage"] = missing if share else "parts of it may be missing or wrong"
+    image.info[DAMAGE] = missing if share else "parts of it may be missing or wrong"
     return whole
 
 

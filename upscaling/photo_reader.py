@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from pictures import DAMAGED, scaled_length, white_level
-from upscaling.damaged import decoded
+from upscaling.damaged import DAMAGE, decoded
 from upscaling.photo_metadata import lasting_info, read_exif
 from upscaling.sixteen_bits import has_hidden_bits, loses_bits, read_sixteen_bits, with_key
 from upscaling.strips import Progress, Strips, rounded
@@ -118,8 +118,8 @@ class Photo:
             for index in range(self.first, self.first + self.frames):
                 with _as_user_error(self.path, self.limit):
                     frame = _frame(image, index, self.limit)
-                if "damage" in image.info:
-                    self.damage.append(f"{self.path}: damaged; {image.info['damage']}, the rest is upscaled")
+                if DAMAGE in image.info:
+                    self.damage.append(f"{self.path}: damaged; {image.info[DAMAGE]}, the rest is upscaled")
                 yield frame
 
 
