@@ -105,13 +105,13 @@ def load_upscaler(options: argparse.Namespace) -> Upscaler:
     """Return the Upscaler that `options` ask for. Raises UserError if its model is missing or has another factor."""
     upscaler = load(
         options.model,
-        options.outscale,
-        options.engine,
-        options.tile,
-        options.trust_pickle,
-        options.self_ensemble,
-        options.back_project,
-        options.strength,
+        scale=options.outscale,
+        engine=options.engine,
+        tile=options.tile,
+        trust_pickle=options.trust_pickle,
+        self_ensemble=options.self_ensemble,
+        back_projections=options.back_project,
+        strength=options.strength,
     )
     factor = upscaler.network.scale
     if options.scale not in (None, factor):
@@ -143,8 +143,15 @@ def make(job: Job, plan: Plan, options: argparse.Namespace, progress: Progress, 
     keep: whether finished strips are kept on disk until the result is complete.
     """
     made_of = ingredients(plan.settings, job.opened.path)
-    made_by = f"{made_of} {options.engine} {options.tile}"
-    lost = upscale_file(job.opened, job.target, job.upscaler, progress, made_by, options.quality, keep)
+    lost = upscale_file(
+        job.opened,
+        job.target,
+        job.upscaler,
+        progress,
+        made_of=f"{made_of} {options.engine} {options.tile}",
+        quality=options.quality,
+        keep=keep,
+    )
     plan.records.add(job.target, job.opened.path, made_of)
     return lost
 

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageChops, ImageCms, ImageSequence, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import (
+    ExifTags,
+    Image,
+    ImageChops,
+    ImageCms,
+    ImageSequence,
+    IptcImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+)
 
 from pictures import resize
 from upscaling import photo_writer
@@ -125,6 +135,34 @@ def test_cmyk_becomes_rgb_and_its_profile_goes(tmp_path):
     with Image.open(tmp_path / "out.tif") as found:
         assert found.mode == "RGB" and "icc_profile" not in found.info
     assert (pixels(tmp_path / "out.tif") == pixels(tmp_path / "c.tif", "RGB")).all()
+
+
+def cmyk_profile():
+    """A colour profile whose cyan is red: white, red and black at the corners of CMYK."""
+    white, red, black = bytes([255, 128, 128]), bytes([128, 188, 168]), bytes([0, 128, 128])  # L, a, b
+    corners, curve = 4 * (white + black) + 4 * (red + black), bytes(range(256))
+    matrix = [65536 * (n % 4 == 0) for n in range(9)]
+    lut = struct.pack(">4sIBBBB9i", b"mft1", 0, 4, 3, 2, 0, *matrix) + 4 * curve + corners + 3 * curve
+    daylight = (63190, 65536, 54061)  # D50
+    names = struct.pack(">4sII2sIIHB67s", b"desc", 0, 2, b"x", 0, 0, 0, 0, b""), struct.pack(">4sI4s", b"text", 0, b"x")
+    tags = {b"A2B0": lut, b"wtpt": struct.pack(">4sI3i", b"XYZ ", 0, *daylight), b"desc": names[0], b"cprt": names[1]}
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += struct.pack(">4sII", name, 132 + 12 * len(tags) + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    kind = (b"lcms", 0x02100000, b"prtr", b"CMYK", b"Lab ", b"acsp", 0)
+    head = struct.pack(">I4sI4s4s4s12x4s28xI3i", 128 + len(table + body), *kind, *daylight)
+    return head.ljust(128, b"\0") + table + body
+
+
+def test_cmyk_becomes_rgb_by_its_profile(tmp_path):
+    picture = Image.new("CMYK", (3, 1))
+    for x, ink in enumerate([(0, 0, 0, 0), (255, 0, 0, 0), (0, 0, 0, 255)]):
+        picture.putpixel((x, 0), ink)
+    picture.save(tmp_path / "c.tif", icc_profile=cmyk_profile())
+    ((found, _),) = open_photo(tmp_path / "c.tif")
+    red, green, blue = found[0, 1].astype(int)
+    assert found[0, [0, 2]].tolist() == [3 * [255], 3 * [0]] and red > 200 and green < 80 and blue < 80
 
 
 # 16 bits per channel
@@ -332,6 +370,16 @@ def test_metadata_that_a_format_does_not_hold_is_told(tmp_path, source, suffix, 
         assert found["damage"] == "none" and found["Author"] == "夕方" and "Raw profile type exif" not in found
     if source == "a.jpg" and suffix in ("jpg", "png", "gif"):
         assert found.get("Comment", found.get("comment")) in ("café", "café".encode("latin-1"))
+
+
+def test_iptc_is_kept_where_it_can_be(tmp_path):
+    caption = b"\x1c\x02\x78" + struct.pack(">H", 9) + b"A garden."
+    CLEAR.convert("RGB").save(tmp_path / "a.tif", tiffinfo={33723: caption})
+    assert through(tmp_path / "a.tif", tmp_path / "b.jpg") == through(tmp_path / "b.jpg", tmp_path / "c.tif") == []
+    for name in ("b.jpg", "c.tif"):
+        with Image.open(tmp_path / name) as found:
+            assert IptcImagePlugin.getiptcinfo(found) == {(2, 120): b"A garden."}
+    assert through(tmp_path / "b.jpg", tmp_path / "d.png") == [f"{tmp_path}/d.png: PNG does not hold IPTC"]
 
 
 @pytest.mark.parametrize("suffix", ["tif", "png", "jpg", "webp"])

@@ -69,6 +69,7 @@ def test_the_result_lies_beside_the_picture_and_is_what_keras_gives(run, monkeyp
         (["in"], ["in_x2/a.png", "in_x2/deep/b.jpg"]),
         (["in", "-o", "out"], ["out/a.png", "out/deep/b.jpg"]),
         (["in/*.png", "-o", "out"], ["out/a.png"]),
+        (["in/**/*.[jp][pn]g", "-o", "out"], ["out/a.png", "out/b.jpg"]),
         (["in/a.png", "-o", "out"], ["out/a.png"]),
         (["in/a.png", "-o", "new/b.webp"], ["new/b.webp"]),
         (["in/a.png", "in/deep", "--format=tiff"], ["in/a_x2.tiff", "in/deep_x2/b.tiff"]),

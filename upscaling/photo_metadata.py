@@ -2,12 +2,13 @@
 
 import contextlib
 import re
+import struct
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from pictures import DAMAGED
-from upscaling.damaged import DAMAGE
+from upscaling.decoding import DAMAGE
 
 # EXIF tags: title, camera's maker and model, software, date, author, rights
 EXIF_KEPT = (0x10E, 0x10F, 0x110, 0x131, 0x132, 0x13B, 0x8298)
@@ -19,17 +20,25 @@ EXIF_FOLDERS = {0x8769: (0xA002, 0xA003), 0x8825: ()}
 
 
 # {what lasting_info returns: its name for users}, as far as it is said if it is lost; and which of it formats hold
-TOLD = {"exif": "EXIF", "icc_profile": "a colour profile", "xmp": "XMP", "comment": "a comment", "text": "texts"}
+TOLD = {
+    "exif": "EXIF",
+    "icc_profile": "a colour profile",
+    "xmp": "XMP",
+    "iptc": "IPTC",
+    "comment": "a comment",
+    "text": "texts",
+}
 HOLDS = {
     "PNG": {"exif", "icc_profile", "xmp", "comment", "text"},
-    "JPEG": {"exif", "icc_profile", "xmp", "comment"},
-    "TIFF": {"exif", "icc_profile", "xmp"},
+    "JPEG": {"exif", "icc_profile", "xmp", "iptc", "comment"},
+    "TIFF": {"exif", "icc_profile", "xmp", "iptc"},
     "WEBP": {"exif", "icc_profile", "xmp"},
     "GIF": {"comment"},
     "BMP": set(),
 }
+IPTC_TAG, IPTC_RESOURCE = 33723, 0x404  # in a TIFF, and among Photoshop's resources in a JPEG
 SEGMENT = 65533  # bytes that a JPEG holds of EXIF, and of a comment
-XMP_SEGMENT = SEGMENT - 29  # bytes that it holds of XMP, after the name of the segment
+XMP_SEGMENT, IPTC_SEGMENT = SEGMENT - 29, SEGMENT - 27  # bytes that it holds of them, after the segment's name
 INTEROP = 0xA005  # a folder in that on exposure, which says whether colours are those of Adobe RGB
 FOLDERS = {int(tag) for tag in ExifTags.IFD}  # tags of the directories within EXIF
 
@@ -104,7 +113,7 @@ def _is_writable(entry: tuple[int, int], value: Any) -> bool:
 def lasting_info(image: Image.Image, exif: Image.Exif, grey: bool) -> dict[str, Any]:
     """Return what Pillow's `image` has of duration, loop, icc_profile, xmp, dpi, exif, comment, as Pillow saves them.
 
-    Further "text", of a PNG: {name: text}.
+    Further "iptc", as bytes, and "text", of a PNG: {name: text}.
 
     A colour profile is kept only if it fits the result, which is grey or RGB as `grey` says. Orientation is dropped,
     because the pixels are turned upright, and so is a caption that contains the size. Damaged entries are left out.
@@ -115,6 +124,10 @@ def lasting_info(image: Image.Image, exif: Image.Exif, grey: bool) -> dict[str, 
     profile, xmp, dpi, comment = (image.info.get(name) for name in ("icc_profile", "xmp", "dpi", "comment"))
     if isinstance(comment, bytes) and comment:
         info["comment"] = comment
+    in_tiff = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    iptc = image.info.get("photoshop", {}).get(IPTC_RESOURCE) or in_tiff.get(IPTC_TAG)
+    if isinstance(iptc, bytes) and iptc:
+        info["iptc"] = iptc
     if image.format == "PNG":
         texts = {name: text for name, text in image.info.items() if isinstance(text, str) and name != DAMAGE}
         # Profiles in text are EXIF and IPTC, with the orientation and the size.
@@ -146,10 +159,16 @@ def held(info: dict[str, Any], kind: str) -> tuple[dict[str, Any], list[str]]:
         dropped.add("icc_profile")
     smaller, details = {}, list[str]()
     if kind == "JPEG":
-        for name, most in (("xmp", XMP_SEGMENT), ("comment", SEGMENT)):
+        for name, most in (("xmp", XMP_SEGMENT), ("iptc", IPTC_SEGMENT), ("comment", SEGMENT)):
             if len(info.get(name, b"")) > most:
                 dropped.add(name)
         if "exif" in info:
             smaller["exif"], details = fitted(info["exif"], SEGMENT)
     rest = {name: value for name, value in info.items() if name not in dropped} | smaller
     return rest, [TOLD[name] for name in TOLD if name in dropped] + [f"so large a {name}" for name in details]
+
+
+def iptc_segment(iptc: bytes) -> bytes:
+    """Return the segment of a JPEG in which Photoshop keeps IPTC, as the only one of its resources."""
+    resource = struct.pack(">4sHHI", b"8BIM", IPTC_RESOURCE, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
+    return struct.pack(">HH14s", 0xFFED, 2 + 14 + len(resource), b"Photoshop 3.0") + resource

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from pictures import scaled_length
-from upscaling.photo_metadata import held, read_entries
+from upscaling.photo_metadata import IPTC_TAG, held, iptc_segment, read_entries
 from upscaling.photo_reader import PHOTO_FORMATS, Format, Photo
 from upscaling.strips import Strips, rounded
 from utils import UserError, atomic_write
@@ -106,6 +106,8 @@ def _save_options(kind: Format, info: dict[str, Any], lossless: bool, quality: i
     options = info | {"quality": quality, "subsampling": 0, "lossless": lossless, "exact": True, "optimize": False}
     if kind.name == "PNG":
         options["pnginfo"] = _png_text(info)
+    if kind.name == "JPEG" and "iptc" in info:
+        options["extra"] = iptc_segment(info["iptc"])
     if kind.name != "GIF":
         options.setdefault("loop", 1)  # a GIF without "loop" plays once, so its result in another format should too
     return options
@@ -238,7 +240,7 @@ def _page(frame: Strips, file: IO[bytes], with_folders: bool) -> TiffImagePlugin
     if "dpi" in info:
         fields[282], fields[283] = info["dpi"]
         fields[296] = 2  # the unit: inches
-    for tag, name in ((34675, "icc_profile"), (700, "xmp")):
+    for tag, name in ((34675, "icc_profile"), (700, "xmp"), (IPTC_TAG, "iptc")):
         if name in info:
             fields[tag] = info[name]
     return fields

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from upscaling.damaged import decoded
+from upscaling.decoding import decoded
 from upscaling.strips import rounded
 
 if TYPE_CHECKING:
