@@ -107,15 +107,13 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
             remade += 1
     if taken:
         found.failed.append(f"{taken[0]}; left out: {len(taken)}, choose another --output, --suffix or --overwrite")
-    skipped = []
-    if existing:
-        skipped.append(f"{existing} there already (--overwrite makes them again)")
-    if remade:
-        skipped.append(f"{remade} made of something else before and now again")
-    if results:
-        skipped.append(f"{len(results)} left out as results of earlier runs")
-    if found.foreign:
-        skipped.append(f"not read: {counted(found.foreign)}")
+    texts = {
+        f"{existing} there already (--overwrite makes them again)": existing,
+        f"{remade} made of something else before and now again": remade,
+        f"{len(results)} left out as results of earlier runs": results,
+        f"not read: {counted(found.foreign)}": found.foreign,
+    }
+    skipped = [text for text, some in texts.items() if some]
     return Plan(open_jobs(to_make, options, upscaler, found.failed), skipped, found.failed, records, wanted)
 
 
