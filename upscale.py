@@ -22,11 +22,12 @@ from tqdm import tqdm
 
 from config import Parser
 from methods.filters import FILTERS
+from upscaling.claims import claimed
 from upscaling.files import upscale_file
-from upscaling.jobs import LONG, Job, ingredients, make_plan, summary
+from upscaling.jobs import LONG, Job, Plan, ingredients, make_plan, summary
 from upscaling.network import ENGINES
-from upscaling.photo_reader import PHOTO_FORMATS
-from upscaling.records import Records
+from upscaling.photo_reader import PHOTO_FORMATS, Photo
+from upscaling.strips import Progress
 from upscaling.upscaler import HALO, Upscaler, load
 from utils import UserError, exit_status, printable, reason, sigterm_interrupts
 
@@ -104,13 +105,13 @@ def load_upscaler(options: argparse.Namespace) -> Upscaler:
     """Return the Upscaler that `options` ask for. Raises UserError if its model is missing or has another factor."""
     upscaler = load(
         options.model,
-        options.outscale,
-        options.engine,
-        options.tile,
-        options.trust_pickle,
-        options.self_ensemble,
-        options.back_project,
-        options.strength,
+        scale=options.outscale,
+        engine=options.engine,
+        tile=options.tile,
+        trust_pickle=options.trust_pickle,
+        self_ensemble=options.self_ensemble,
+        back_projections=options.back_project,
+        strength=options.strength,
     )
     factor = upscaler.network.scale
     if options.scale not in (None, factor):
@@ -136,39 +137,61 @@ def say(line: str, file: TextIO | None = None) -> None:
     file.flush()
 
 
-def run(
-    jobs: Sequence[Job], options: argparse.Namespace, records: Records, failed: list[str], seconds: float
-) -> tuple[int, float]:
-    """Upscale the files of `jobs`; return how many were upscaled, and the megapixels of their results.
+def make(job: Job, plan: Plan, options: argparse.Namespace, progress: Progress, keep: bool) -> list[str]:
+    """Make and record the result of `job`; return lines about what was lost. Raises UserError and OSError.
 
-    A line is added to `failed` for each file that failed. seconds: an estimate of the time for all of them.
+    keep: whether finished strips are kept on disk until the result is complete.
     """
+    made_of = ingredients(plan.settings, job.opened.path)
+    lost = upscale_file(
+        job.opened,
+        job.target,
+        job.upscaler,
+        progress,
+        made_of=f"{made_of} {options.engine} {options.tile}",
+        quality=options.quality,
+        keep=keep,
+    )
+    plan.records.add(job.target, job.opened.path, made_of)
+    return lost
+
+
+def run(plan: Plan, options: argparse.Namespace, seconds: float) -> tuple[int, float]:
+    """Upscale the files of `plan`; return how many were upscaled, and the megapixels of their results.
+
+    A line is added to plan.failed for each file that failed or is damaged, and one to plan.skipped if other processes
+    have made some or are making them. seconds: an estimate of the time for all of them.
+    """
+    jobs, failed = plan.jobs, plan.failed
     pixels = max(1, sum(job.network_pixels() for job in jobs))
-    done, megapixels = 0, 0.0
+    done, elsewhere, megapixels = 0, 0, 0.0
     with tqdm(total=sum(job.tiles() for job in jobs), unit="tile", disable=None if jobs else True) as bar:
         for job in jobs:
             progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
+            keep = job.keeps_strips(seconds * job.network_pixels() / pixels)
             try:
-                made_of = ingredients(options, job.opened.path)
-                made_by = f"{made_of} {options.engine} {options.tile}"
-                keep = job.keeps_strips(seconds * job.network_pixels() / pixels)
-                lost = upscale_file(job.opened, job.target, job.upscaler, progress, made_by, options.quality, keep)
-                records.add(job.target, job.opened.path, made_of)
+                with claimed(job.target) as ours:
+                    if not ours or job.is_made():
+                        elsewhere += 1
+                        continue
+                    lost = make(job, plan, options, progress, keep)
             except UserError as error:
                 failed.append(str(error))
-                continue
             except OSError as error:
                 failed.append(f"{error.filename or job.target}: {reason(error)}")
-                continue
             except MemoryError:
                 width, height = job.result_size()
                 failed.append(f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result")
-                continue
-            say(str(job.target))
-            for line in lost:
-                say(line, sys.stderr)
-            done += 1
-            megapixels += job.megapixels()
+            else:
+                say(str(job.target))
+                for line in lost:
+                    say(line, sys.stderr)
+                if isinstance(job.opened, Photo):
+                    failed += job.opened.damage
+                done += 1
+                megapixels += job.megapixels()
+    if elsewhere:
+        plan.skipped.append(f"{elsewhere} left to another process")
     return done, megapixels
 
 
@@ -184,7 +207,7 @@ def upscale(options: argparse.Namespace) -> int:
         if seconds > LONG:
             say(text, sys.stderr)
         began = time.perf_counter()
-        done, megapixels = run(plan.jobs, options, plan.records, plan.failed, seconds)
+        done, megapixels = run(plan, options, seconds)
         seconds = time.perf_counter() - began
         text = f"{done} upscaled"
         if done:

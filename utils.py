@@ -10,8 +10,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import psutil
+
+try:
+    import fcntl
+except ImportError:  # on Windows two processes may do the same work
+    fcntl = None  # type: ignore[assignment]  # a module that may be missing has no other type
 
 CPU = Path("/proc/cpuinfo")  # where Linux describes the processor
 PARTIAL = f".half-{platform.node()[:30]}-"  # prefix of the name of a file that is still being written
@@ -95,6 +101,22 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def lock(file: IO) -> bool:
+    """Lock an open file until it is closed, and return True; return False if it is locked already.
+
+    The operating system releases the lock when the process ends, however it ends, so no lock can become stale. Where
+    there are no locks, as on Windows, every file counts as locked by the caller.
+    """
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # the file system does not support locks
+        pass
+    return True
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -88,7 +88,7 @@ class Jobs:
 
         try:
             photo = open_photo(source, MEGAPIXELS * 10**6)
-            notes = upscale_file(photo, target, upscaler, progress)
+            notes = upscale_file(photo, target, upscaler, progress) + photo.damage
         except UserError as error:
             raise HTTPException(422, str(error).replace(f"{source.parent}/", "")) from error
         width, height = photo.size

@@ -82,6 +82,14 @@ def test_the_format_is_the_one_asked_for_and_sizes_are_in_the_headers(address, t
     assert "x-source: 30x20" in head.read_text() and "x-result: 120x80" in head.read_text()
 
 
+@needs_curl
+def test_a_damaged_picture_comes_with_a_note(address, tmp_path):
+    lr, head = picture(tmp_path / "lr.bmp"), tmp_path / "head"
+    lr.write_bytes(lr.read_bytes()[:1254])  # of 1854; a header of 54
+    assert curl("-T", lr, f"{address}/upscale?model=bicubic", "-o", tmp_path / "sr", "-D", head)[0] == 200
+    assert "x-note: picture: damaged; about 35% of it is missing, the rest is upscaled" in head.read_text()
+
+
 def test_every_format_offered_is_one_that_is_written():
     assert {f".{ending}" for ending in server.FORMATS} <= set(upscale.PHOTO_FORMATS)
 

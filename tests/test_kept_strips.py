@@ -1,5 +1,6 @@
 """A picture whose run was killed goes on from its last finished strips, to the bits of an undisturbed run."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,6 +130,33 @@ def test_with_less_memory_the_strips_are_used_and_the_rest_is_made_of_smaller_ti
     assert 0 < WHOLE["work"](source, target, tile=40)[0] < smaller_tiles
     assert 100 < rows < 280 and np.array_equal(pixels(target)[:rows], pixels(straight)[:rows])
     assert pixels(target).shape == (280, 140, 3) and not np.array_equal(pixels(target), pixels(straight))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts a small file system and returns its folder; only root may."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mounted(options):
+        command = ["mount", "-t", "tmpfs", "-o", options, "none", folder]
+        if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("no file system may be mounted here")
+        return folder
+
+    yield mounted
+    subprocess.run(["umount", folder], capture_output=True)
+
+
+# The strips take 118 kB. On the first disk they do not fit, on the second nothing fits beside them.
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("options", ["size=128k", "size=144k", "nr_inodes=6"])
+def test_a_disk_too_full_for_strips_has_room_for_the_result(tmp_path, small_disk, options, suffix):
+    source, straight, target = tmp_path / "a.png", tmp_path / "straight.png", small_disk(options) / f"out.{suffix}"
+    make(source)
+    assert WHOLE["work"](source, straight) == WHOLE["work"](source, target)
+    assert np.array_equal(pixels(target), pixels(straight))
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
 def test_strips_of_two_networks_lie_never_together(tmp_path):

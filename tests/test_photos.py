@@ -10,7 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageChops, ImageCms, ImageSequence, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import (
+    ExifTags,
+    Image,
+    ImageChops,
+    ImageCms,
+    ImageSequence,
+    IptcImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+)
 
 from pictures import resize
 from upscaling import photo_writer
@@ -125,6 +135,34 @@ def test_cmyk_becomes_rgb_and_its_profile_goes(tmp_path):
     with Image.open(tmp_path / "out.tif") as found:
         assert found.mode == "RGB" and "icc_profile" not in found.info
     assert (pixels(tmp_path / "out.tif") == pixels(tmp_path / "c.tif", "RGB")).all()
+
+
+def cmyk_profile():
+    """A colour profile whose cyan is red: white, red and black at the corners of CMYK."""
+    white, red, black = bytes([255, 128, 128]), bytes([128, 188, 168]), bytes([0, 128, 128])  # L, a, b
+    corners, curve = 4 * (white + black) + 4 * (red + black), bytes(range(256))
+    matrix = [65536 * (n % 4 == 0) for n in range(9)]
+    lut = struct.pack(">4sIBBBB9i", b"mft1", 0, 4, 3, 2, 0, *matrix) + 4 * curve + corners + 3 * curve
+    daylight = (63190, 65536, 54061)  # D50
+    names = struct.pack(">4sII2sIIHB67s", b"desc", 0, 2, b"x", 0, 0, 0, 0, b""), struct.pack(">4sI4s", b"text", 0, b"x")
+    tags = {b"A2B0": lut, b"wtpt": struct.pack(">4sI3i", b"XYZ ", 0, *daylight), b"desc": names[0], b"cprt": names[1]}
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += struct.pack(">4sII", name, 132 + 12 * len(tags) + len(body), len(data))
+        body += data + bytes(-len(data) % 4)
+    kind = (b"lcms", 0x02100000, b"prtr", b"CMYK", b"Lab ", b"acsp", 0)
+    head = struct.pack(">I4sI4s4s4s12x4s28xI3i", 128 + len(table + body), *kind, *daylight)
+    return head.ljust(128, b"\0") + table + body
+
+
+def test_cmyk_becomes_rgb_by_its_profile(tmp_path):
+    picture = Image.new("CMYK", (3, 1))
+    for x, ink in enumerate([(0, 0, 0, 0), (255, 0, 0, 0), (0, 0, 0, 255)]):
+        picture.putpixel((x, 0), ink)
+    picture.save(tmp_path / "c.tif", icc_profile=cmyk_profile())
+    ((found, _),) = open_photo(tmp_path / "c.tif")
+    red, green, blue = found[0, 1].astype(int)
+    assert found[0, [0, 2]].tolist() == [3 * [255], 3 * [0]] and red > 200 and green < 80 and blue < 80
 
 
 # 16 bits per channel
@@ -283,6 +321,109 @@ def test_a_caption_is_kept_unless_it_holds_the_size(tmp_path, caption, kept):
     through(tmp_path / "a.tif", tmp_path / "out.tif", 2)
     with Image.open(tmp_path / "out.tif") as found:
         assert found.tag_v2.get(270) == (caption if kept else None) and found.tag_v2[305] == "software"
+
+
+def test_of_too_large_an_exif_block_the_rest_is_kept_and_the_loss_is_told(tmp_path):
+    exif = Image.Exif()
+    exif.update({0x10F: "Maker", 0x8769: {0x9003: "2024:01:01 00:00:00", 0x927C: bytes(70000)}, 0x8825: {1: "N"}})
+    CLEAR.convert("RGB").save(tmp_path / "a.png", exif=exif)
+    assert through(tmp_path / "a.png", tmp_path / "out.png") == []
+    assert len(Image.open(tmp_path / "out.png").getexif().get_ifd(0x8769)[0x927C]) == 70000
+    told = through(tmp_path / "a.png", tmp_path / "out.jpg")
+    assert told == [f"{tmp_path}/out.jpg: JPEG does not hold so large a MakerNote"]
+    found = Image.open(tmp_path / "out.jpg").getexif()
+    assert found[0x10F] == "Maker" and found.get_ifd(0x8825) == {1: "N"}
+    assert found.get_ifd(0x8769) == {0x9003: "2024:01:01 00:00:00"}
+
+
+@pytest.mark.parametrize(
+    "source, suffix, told",
+    [
+        ("a.png", "png", []),
+        ("a.png", "tif", ["texts"]),
+        ("a.png", "jpg", ["XMP", "texts"]),  # it is too large
+        ("a.png", "bmp", ["EXIF", "a colour profile", "XMP", "texts"]),
+        ("a.jpg", "jpg", []),
+        ("a.jpg", "png", []),
+        ("a.jpg", "gif", ["EXIF", "a colour profile", "XMP"]),
+        ("a.jpg", "webp", ["a comment"]),
+        ("grey.jpg", "webp", ["a colour profile"]),
+    ],
+)
+def test_metadata_that_a_format_does_not_hold_is_told(tmp_path, source, suffix, told):
+    out, text, kept = tmp_path / f"out.{suffix}", PngImagePlugin.PngInfo(), metadata()
+    for name, value in {"damage": "none", "Author": "夕方", "Raw profile type exif": "orientation 6"}.items():
+        text.add_text(name, value)
+    text.add_itxt("XML:com.adobe.xmp", 70000 * "x")
+    if source == "a.png":
+        CLEAR.convert("RGB").save(tmp_path / source, pnginfo=text, exif=kept["exif"], icc_profile=kept["icc_profile"])
+    elif source == "a.jpg":
+        CLEAR.convert("RGB").quantize(9).convert("RGB").save(
+            tmp_path / source, comment="café".encode("latin-1"), **kept
+        )
+    else:
+        CLEAR.convert("L").save(tmp_path / source, icc_profile=b"\0" * 16 + b"GRAY" + b"\0" * 108)
+    lines = [line for line in through(tmp_path / source, out) if "colours" not in line]
+    assert lines == [f"{out}: {Image.open(out).format} does not hold {what}" for what in told]
+    found = Image.open(out).info
+    if source == "a.png" and suffix == "png":
+        assert found["damage"] == "none" and found["Author"] == "夕方" and "Raw profile type exif" not in found
+    if source == "a.jpg" and suffix in ("jpg", "png", "gif"):
+        assert found.get("Comment", found.get("comment")) in ("café", "café".encode("latin-1"))
+
+
+def test_iptc_is_kept_where_it_can_be(tmp_path):
+    caption = b"\x1c\x02\x78" + struct.pack(">H", 9) + b"A garden."
+    CLEAR.convert("RGB").save(tmp_path / "a.tif", tiffinfo={33723: caption})
+    assert through(tmp_path / "a.tif", tmp_path / "b.jpg") == through(tmp_path / "b.jpg", tmp_path / "c.tif") == []
+    for name in ("b.jpg", "c.tif"):
+        with Image.open(tmp_path / name) as found:
+            assert IptcImagePlugin.getiptcinfo(found) == {(2, 120): b"A garden."}
+    assert through(tmp_path / "b.jpg", tmp_path / "d.png") == [f"{tmp_path}/d.png: PNG does not hold IPTC"]
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png", "jpg", "webp"])
+def test_text_in_a_folder_of_exif_keeps_its_letters(tmp_path, suffix):
+    owner = "Zoë 夕方".encode()
+    exif = Image.Exif()
+    exif[0x8769] = {0xA430: len(owner) * "x"}
+    data = exif.tobytes().replace(len(owner) * b"x", owner)
+    CLEAR.convert("RGB").save(tmp_path / "a.png", exif=data)
+    through(tmp_path / "a.png", tmp_path / f"out.{suffix}")
+    found = Image.open(tmp_path / f"out.{suffix}").getexif().get_ifd(0x8769)
+    assert found[0xA430].encode("latin-1") == owner  # as Pillow reads it
+
+
+def test_one_damaged_entry_does_not_take_the_others_with_it(tmp_path):
+    top = struct.pack("<HHHI4sHHIII", 2, 0x10F, 2, 3, b"Me\0\0", 0x8769, 4, 1, 38, 0)
+    folder = struct.pack("<HHHI4sHHIII", 2, 0xA433, 2, 3, b"It\0\0", 0xFDE9, 16, 1, 68, 0)  # a number of 8 bytes
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + top + folder + struct.pack("<Q", 2**40)
+    CLEAR.convert("RGB").save(tmp_path / "a.jpg", exif=exif)
+    assert Image.open(tmp_path / "a.jpg").getexif().get_ifd(0x8769) == {0xA433: "It", 0xFDE9: 2**40}
+    through(tmp_path / "a.jpg", tmp_path / "out.jpg")
+    found = Image.open(tmp_path / "out.jpg").getexif()
+    assert found[0x10F] == "Me" and found.get_ifd(0x8769) == {0xA433: "It"}
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+def test_the_folder_within_a_folder_of_exif_is_kept(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x8769] = {0x829A: 0.5, 0xA005: {1: "R03", 0x1001: 30}}
+    CLEAR.convert("RGB").save(tmp_path / "a.jpg", exif=exif.tobytes())
+    through(tmp_path / "a.jpg", tmp_path / f"out.{suffix}")
+    with Image.open(tmp_path / f"out.{suffix}") as found:
+        assert found.getexif().get_ifd(0x8769)[0x829A] == 0.5 and found.getexif().get_ifd(0xA005) == {1: "R03"}
+
+
+def test_each_page_of_a_tiff_keeps_its_caption(tmp_path):
+    captions = ["first", "second"]
+    with TiffImagePlugin.AppendingTiffWriter(tmp_path / "p.tif", new=True) as file:
+        for caption in captions:
+            CLEAR.save(file, "TIFF", tiffinfo={270: caption})
+            file.newFrame()
+    through(tmp_path / "p.tif", tmp_path / "out.tif")
+    with Image.open(tmp_path / "out.tif") as found:
+        assert [page.tag_v2[270] for page in ImageSequence.Iterator(found)] == captions
 
 
 # Animations and pages
@@ -517,12 +658,11 @@ BAD = {
     "long.png" + "x" * 300: lambda path: None,
     "bomb.png": bomb,
     "nothing.gif": lambda path: path.write_bytes(b"GIF89a\0\0\0\0\0\0\0;"),
-    "half.png": part("x.png", 0.5),
-    "half.jpg": part("x.jpg", 0.5),
+    "head.png": part("x.png", 0.005),
+    "head.jpg": part("x.jpg", 0.15),
+    "head-progressive.jpg": part("x.jpg", 0.08, progressive=True),
     "half.webp": part("x.webp", 0.5),
     "half.gif": part("x.gif", 0.5),
-    "half.bmp": part("x.bmp", 0.5),
-    "half.tif": part("x.tif", 0.5),
     "half-packed.tif": part("x.tif", 0.5, compression="tiff_lzw"),
     "unlike.png": lambda path: Image.new("RGB", (4, 4)).save(path, "ICO"),
 }
@@ -536,6 +676,46 @@ def test_bad_input_is_one_line_that_names_the_file(tmp_path, capfd, name):
         through(path, tmp_path / "out.png")
     assert str(refused.value).startswith(f"{path}: ") and "\n" not in str(refused.value)
     assert not (tmp_path / "out.png").exists() and not any(capfd.readouterr())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif", "deep.png"])
+def test_of_a_damaged_picture_what_is_there_comes_back(tmp_path, name):
+    colour = np.kron(RGB | 1, np.ones((8, 8, 1), np.uint8))  # 160 rows; no pixel is black
+    if name == "deep.png":
+        cv2.imwrite(str(tmp_path / name), colour * np.uint16(257))
+    else:
+        Image.fromarray(colour).save(tmp_path / name)
+    ((whole, _),) = open_photo(tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) * 2 // 3])
+    photo = open_photo(tmp_path / name)
+    ((rest, _),) = photo
+    there = (rest == whole).all(axis=(1, 2))
+    assert 0.5 < there.mean() < 0.75 and np.ptp(rest[0 if name == "a.bmp" else -1]) == 0
+    (line,) = photo.damage
+    share = int(re.fullmatch(r".*: damaged; about (\d+)% of it is missing, the rest is upscaled", line)[1]) / 100
+    assert line.startswith(f"{tmp_path / name}: ") and share == pytest.approx(1 - there.mean(), abs=0.1)
+
+
+def test_a_damaged_tiff_is_turned_upright(tmp_path):
+    Image.fromarray(RGB | 1).save(tmp_path / "a.tif", **metadata(6))
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data[:-900])  # 10 of 20 rows
+    photo = open_photo(tmp_path / "a.tif")
+    ((rest, _),) = photo
+    assert (rest[:, 10:] == np.rot90(RGB | 1, -1)[:, 10:]).all() and not rest[:, :10].any()
+    assert "about 50% of it is missing" in photo.damage[0]
+
+
+def test_of_a_progressive_jpeg_the_coarse_picture_comes_back(tmp_path):
+    smooth = resize(RGB, 8)
+    Image.fromarray(smooth).save(tmp_path / "a.jpg", progressive=True)
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) * 2 // 3])
+    photo = open_photo(tmp_path / "a.jpg")
+    ((rest, _),) = photo
+    assert np.abs(rest.astype(int) - smooth).mean() < 10
+    assert photo.damage == [f"{tmp_path}/a.jpg: damaged; parts of it may be missing or wrong, the rest is upscaled"]
 
 
 def test_a_raw_file_is_not_taken_for_its_preview(tmp_path):

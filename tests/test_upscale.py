@@ -1,11 +1,15 @@
 """upscale.py as a user runs it, with a tiny network that doubles."""
 
+import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from test_bad_data import as_a_user
@@ -65,6 +69,7 @@ def test_the_result_lies_beside_the_picture_and_is_what_keras_gives(run, monkeyp
         (["in"], ["in_x2/a.png", "in_x2/deep/b.jpg"]),
         (["in", "-o", "out"], ["out/a.png", "out/deep/b.jpg"]),
         (["in/*.png", "-o", "out"], ["out/a.png"]),
+        (["in/**/*.[jp][pn]g", "-o", "out"], ["out/a.png", "out/b.jpg"]),
         (["in/a.png", "-o", "out"], ["out/a.png"]),
         (["in/a.png", "-o", "new/b.webp"], ["new/b.webp"]),
         (["in/a.png", "in/deep", "--format=tiff"], ["in/a_x2.tiff", "in/deep_x2/b.tiff"]),
@@ -134,14 +139,32 @@ def test_what_fails_is_told_and_the_rest_goes_through(run, capsys):
     assert "b.png" in printed.err and "c.jpg" in printed.err and Path("a_x2.png").exists()
 
 
+def test_a_damaged_picture_is_upscaled_as_far_as_it_goes_and_that_is_told(run, capsys):
+    picture("a.jpg", 64, 96)
+    Path("a.jpg").write_bytes(Path("a.jpg").read_bytes()[: Path("a.jpg").stat().st_size * 2 // 3])
+    assert run("a.jpg", "--dry-run") == 0  # its header is whole
+    capsys.readouterr()
+    assert run("a.jpg") == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("a_x2.jpg\n1 upscaled in ") and read_picture("a_x2.jpg").shape == (192, 128, 3)
+    assert re.fullmatch(r"upscale.py: a.jpg: damaged; about \d+% of it is missing, the rest is upscaled\n", printed.err)
+    assert run("a.jpg") == 0 and "1 there already" in capsys.readouterr().out
+
+
 def test_a_name_that_is_too_long_is_told_and_the_rest_goes_through(run, capsys):
-    long = 248 * "a" + ".png"
+    long = 249 * "a" + ".png"  # "_x2" is one letter more than a name may have
     picture("b.png")
     Path("b.png").rename(long)
     picture("c.png")
     assert run(long, "c.png") == 1
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and line.endswith(": File name too long\n") and Path("c_x2.png").exists()
+
+
+def test_a_name_may_be_as_long_as_the_file_system_holds(run):
+    picture("b.png")
+    Path("b.png").rename(248 * "a" + ".png")
+    assert run(248 * "a" + ".png") == 0 and 248 * "a" + "_x2.png" in sizes(".")
 
 
 def test_too_little_memory_for_one_is_told_and_the_rest_goes_through(run, monkeypatch, capsys):
@@ -232,7 +255,8 @@ def test_the_letters_of_real_esrgan_do_what_they_do_there():
 CHANGES = {
     "nothing": (lambda: None, []),
     "the source": (lambda: picture("a.png", 21, 10), []),
-    "a newer source": (lambda: os.utime("a.png", (1, 1)), []),
+    "a copied source": (lambda: os.utime("a.png", (1, 1)), []),
+    "a copied result": (lambda: os.utime("a_x2.png", (1, 1)), ["--quality=50"]),
     "quality": (lambda: None, ["--quality=50"]),
     "self-ensemble": (lambda: None, ["--self-ensemble"]),
     "the record is lost": (lambda: Path(RECORD).unlink(), ["--quality=50"]),
@@ -251,7 +275,7 @@ def test_a_result_is_made_again_where_what_it_is_made_of_changed(run, capsys, ch
     capsys.readouterr()
     assert run("a.png", *options) == 0
     printed = capsys.readouterr().out
-    again = change in ("the source", "a newer source", "quality", "self-ensemble")
+    again = change in ("the source", "a copied result", "quality", "self-ensemble")
     assert ("1 made of something else before and now again" in printed) == again
     assert ("0 upscaled, 1 there already" in printed) != again
     assert (Path("a_x2.png").stat().st_mtime_ns != before[1]) == again
@@ -260,13 +284,45 @@ def test_a_result_is_made_again_where_what_it_is_made_of_changed(run, capsys, ch
     assert run("a.png", *options) == 0 and "1 there already" in capsys.readouterr().out
 
 
-def test_another_model_makes_it_again(run, model, tmp_path, capsys):
+@pytest.mark.parametrize("name, same", [("other.weights.h5", True), ("g.weights.h5", False)])
+def test_another_model_makes_it_again(run, model, tmp_path, capsys, name, same):
     picture("a.png")
     assert run("a.png") == 0
-    other = tmp_path / "other.weights.h5"
-    other.write_bytes(model.read_bytes())
+    other = tmp_path / "other" / name
+    other.parent.mkdir()
+    shutil.copy(model, other)
+    if not same:
+        with h5py.File(other, "r+") as file:
+            file["layers/conv2d/vars/0"][0] *= 2
     assert upscale.main(upscale.command_line(["a.png", f"--model={other}"])) == 0
     assert "1 made of something else before" in capsys.readouterr().out
+
+
+def test_a_copy_of_the_weights_is_the_same_model(run, model, tmp_path, capsys):
+    picture("a.png")
+    assert run("a.png") == 0
+    shutil.copytree(model.parent, tmp_path / "clone")  # the times become those of the copying
+    os.utime(tmp_path / "clone" / model.name, (1, 1))
+    assert upscale.main(upscale.command_line(["a.png", f"--model={tmp_path / 'clone' / model.name}"])) == 0
+    assert "1 there already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_record_of_an_earlier_version_counts_while_the_weights_are_as_old(run, model, capsys, newer):
+    picture("a.png")
+    assert run("a.png") == 0
+    line = json.loads(Path(RECORD).read_text())
+    line["state"] = line["state"][:2]
+    line["made_of"]["source_state"] = line["made_of"]["source_state"][:2]
+    line["made_of"]["model"] = [model.name, model.stat().st_size, model.stat().st_mtime_ns + newer]
+    Path(RECORD).write_text(json.dumps(line) + "\n")
+    assert run("a.png", "--dry-run") == 0 and Path(RECORD).read_text().count("\n") == 1
+    capsys.readouterr()
+    assert run("a.png") == 0
+    assert ("1 there already" in capsys.readouterr().out) != newer
+    os.utime(model)  # from now on the content counts
+    assert run("a.png") == 0 and "1 there already" in capsys.readouterr().out
+    assert Path(RECORD).read_text().count("\n") == 2
 
 
 def test_the_result_of_another_picture_is_not_overwritten(run, capsys):
@@ -550,6 +606,45 @@ def test_a_stopped_run_leaves_nothing_half_done_and_one_line(model, tmp_path, nu
     assert (found.returncode, found.stdout) == (status, "0\n" if suffix == "jpg" else "1\n")
     assert found.stderr == "upscale.py: interrupted; the same command goes on after what is done\n"
     assert [path.name for path in tmp_path.iterdir()] == [f"a.{suffix}"]
+
+
+@pytest.mark.parametrize("end", ["goes on", "is killed"])
+def test_two_processes_make_each_result_once(model, tmp_path, end):
+    for name in ("a.png", "b.png", "c.png"):
+        picture(tmp_path / "in" / name)
+    words = ["in", "-o", "out", "--model", str(model)]
+    # It waits for a line in the middle of its first picture, which it cannot know to be the slow one.
+    program = f"""if True:
+        import sys, upscale
+        from upscaling.network import Network
+        whole, calls = Network.__call__, []
+        def waiting(network, lr):
+            calls.append(lr)
+            if len(calls) == 1:
+                print("busy", flush=True)
+                sys.stdin.readline()
+            return whole(network, lr)
+        Network.__call__ = waiting
+        sys.exit(upscale.main(upscale.command_line({words!r})))"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=environment, **pipes) as first:
+        assert first.stdout.readline() == "busy\n"
+        second = started(tmp_path, "", *words)
+        assert second.stdout.startswith("out/b.png\nout/c.png\n2 upscaled in ") and second.returncode == 0
+        assert second.stdout.endswith(", 1 left to another process\n")
+        if end == "is killed":
+            first.kill()
+        printed, _ = first.communicate("\n")
+    if end == "is killed":
+        printed = started(tmp_path, "", *words).stdout
+    assert printed.startswith("out/a.png\n1 upscaled in ")
+    assert printed.endswith(
+        ", 2 there already (--overwrite makes them again)\n" if end == "is killed" else ", 2 left to another process\n"
+    )
+    assert sizes(tmp_path / "out") == {name: (40, 20) for name in ("a.png", "b.png", "c.png")}
+    left = {path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")}
+    assert left == {RECORD} and (tmp_path / "out" / RECORD).read_text().count("\n") == 3
 
 
 def test_ctrl_c_during_the_imports_is_no_traceback(tmp_path):

@@ -15,37 +15,24 @@ from easydict import EasyDict
 
 from training import devices
 from training.stages import ADVERSARIAL, Stage, decays_from
-from utils import UserError, make_folder
+from utils import UserError, lock, make_folder
 from weights import load_weights, metadata_path, read_metadata, save_weights
-
-try:
-    import fcntl
-except ImportError:  # on Windows nothing prevents a second run
-    fcntl = None  # type: ignore[assignment]  # a module that may be missing has no other type
 
 STATE_VERSION = 2  # raised when the contents of a state change
 
 
 @contextlib.contextmanager
 def lock_folder(folder: str | Path) -> Iterator[None]:
-    """Lock `folder` against other runs. Raises UserError, which names the other process, if it is locked already.
-
-    The operating system releases the lock when the process ends, however it ends, so no lock can become stale.
-    """
+    """Lock `folder` against other runs. Raises UserError, which names the other process, if it is locked already."""
     make_folder(folder)
     with open(Path(folder, "lock"), "a+") as file:
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(file):
             file.seek(0)
             holder = file.read() or "another process"
             raise UserError(
                 f"{folder}: {holder} trains here; wait for it, stop it, or choose other folders with "
                 "--set TRAIN.checkpoint_dir and TRAIN.samples_dir"
-            ) from None
-        except OSError:  # the file system does not support locks
-            pass
+            )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

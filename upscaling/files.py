@@ -3,6 +3,7 @@
 import functools
 from pathlib import Path
 
+from pictures import scaled_length
 from upscaling.kept_strips import KeptStrips
 from upscaling.photo_reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Photo, open_photo
 from upscaling.photo_writer import write_photo
@@ -40,8 +41,8 @@ def upscale_file(
     strips that an earlier run has left are used in any case.
     """
     tiles = FileProgress(progress, opened.frames, upscaler.tile_count(*opened.size))
-    strips = KeptStrips(target, made_of)
-    kept = strips if keep or strips.folder.is_dir() else None
+    strips = KeptStrips(target, made_of, room_for(opened, target, upscaler.scale))
+    kept = strips if keep or strips.exist() else None
     if isinstance(opened, Video):
         lost: list[str] = []
         network = functools.partial(upscaler, progress=tiles.of_frame, kept=kept)
@@ -51,6 +52,16 @@ def upscale_file(
         lost = write_photo(target, opened, frames, upscaler.scale, quality)
     strips.clear()
     return lost
+
+
+def room_for(opened: Photo | Video, target: Path, scale: float) -> int:
+    """Return how many bytes the result of `opened`, or a frame of a video, may need on the disk."""
+    width, height = opened.size
+    pixels = scaled_length(width, scale) * scaled_length(height, scale)
+    if isinstance(opened, Video):
+        return 3 * pixels
+    size = pixels * opened.frames * (4 if opened.alpha else 3) * (2 if opened.sixteen_bits else 1)
+    return 2 * size if target.suffix.lower() in (".tif", ".tiff") else size  # a TIFF is written from a file beside it
 
 
 class FileProgress:

@@ -11,7 +11,7 @@ from pictures import scaled_length
 from upscaling.files import open_file
 from upscaling.mixture import srresnet_of
 from upscaling.photo_reader import Photo
-from upscaling.records import Records, fingerprint
+from upscaling.records import Records, fingerprint, is_unchanged, stamp
 from upscaling.targets import choose_targets, counted, drop_unwritable, find_files, leave_out_results
 from upscaling.upscaler import Upscaler, default_back_projections
 from upscaling.video_reader import Video
@@ -30,6 +30,7 @@ class Job(NamedTuple):
     opened: Photo | Video
     target: Path
     upscaler: Upscaler  # with the factor for this file
+    before: tuple[int, int] | None = None  # the stamp of the file at `target` when the work was planned
 
     def network_pixels(self) -> int:
         """Return the number of pixels that the network sees, in all frames."""
@@ -50,6 +51,10 @@ class Job(NamedTuple):
             return seconds > SLOW * self.opened.frames
         return seconds > LONG
 
+    def is_made(self) -> bool:
+        """Return whether another process has made the result since the work was planned."""
+        return stamp(self.target) not in (None, self.before)
+
     def result_size(self) -> tuple[int, int]:
         """Return the (width, height) of the result in pixels."""
         width, height = self.opened.size
@@ -68,6 +73,7 @@ class Plan(NamedTuple):
     skipped: list[str]  # texts that say how many files are not upscaled, and why
     failed: list[str]  # lines about what cannot be read or written; more are added during the work
     records: Records
+    settings: dict[str, Any]  # model and options
 
 
 def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
@@ -76,33 +82,39 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
     results = leave_out_results(found, records)
     suffix, rename = name_suffix(options, upscaler), options.suffix is not None
     targets = choose_targets(found, options.output, suffix, rename, options.format)
-    to_make = {}
+    model, earlier_model = identities(options)
+    wanted = settings(options, model)
+    to_make: dict[Path, tuple[Path, tuple[int, int] | None]] = {}  # {source: (result, its stamp)}
     existing = remade = 0
     taken = []  # lines about results of other pictures
     for path, target in targets.items():
-        if options.overwrite or not os.path.exists(target):  # Path.exists raises if a name is too long
-            to_make[path] = target
-        elif records.made_of(target) in (None, ingredients(options, path)):
-            # A result without a record may be somebody else's or have been edited since, so it is not overwritten.
+        before = stamp(target)
+        if options.overwrite or before is None:
+            to_make[path] = target, before
+        elif (recorded := records.made_of(target)) is None:
+            existing += 1  # it may be somebody else's or have been edited since, so it is not overwritten
+        elif is_made_of(recorded, wanted, path):
             existing += 1
+        elif recorded.get("model") == earlier_model and is_made_of(recorded | {"model": model}, wanted, path):
+            existing += 1
+            if not options.dry_run:
+                records.correct(target, recorded | {"model": model})
         elif target != options.output and is_of_another(target, path, records):
             # Two folders may have a picture of this name. But a file that --output names is meant to be replaced.
             taken.append(f"{target}: is the result of {records.source(target)}")
         else:
-            to_make[path] = target
+            to_make[path] = target, before
             remade += 1
     if taken:
         found.failed.append(f"{taken[0]}; left out: {len(taken)}, choose another --output, --suffix or --overwrite")
-    skipped = []
-    if existing:
-        skipped.append(f"{existing} there already (--overwrite makes them again)")
-    if remade:
-        skipped.append(f"{remade} made of something else before and now again")
-    if results:
-        skipped.append(f"{len(results)} left out as results of earlier runs")
-    if found.foreign:
-        skipped.append(f"not read: {counted(found.foreign)}")
-    return Plan(open_jobs(to_make, options, upscaler, found.failed), skipped, found.failed, records)
+    texts = {
+        f"{existing} there already (--overwrite makes them again)": existing,
+        f"{remade} made of something else before and now again": remade,
+        f"{len(results)} left out as results of earlier runs": results,
+        f"not read: {counted(found.foreign)}": found.foreign,
+    }
+    skipped = [text for text, some in texts.items() if some]
+    return Plan(open_jobs(to_make, options, upscaler, found.failed), skipped, found.failed, records, wanted)
 
 
 def is_of_another(target: Path, path: Path, records: Records) -> bool:
@@ -128,14 +140,19 @@ def files_of(weights: Path, strength: float) -> list[Path]:
     return [weights, srresnet_of(weights)] if strength < 1 else [weights]
 
 
-def ingredients(options: Namespace, source: Path) -> dict[str, Any]:
-    """Return what the result of the file at `source` is made of, as records keep it: the file, model and options."""
-    model = [options.model]
-    if options.model not in FILTERS:
-        weights = model_path(options.model)
-        model = [weights.name]
-        for path in files_of(weights, options.strength):
-            model += fingerprint(path) or []
+def identities(options: Namespace) -> tuple[list[Any], list[Any]]:
+    """Return what identifies the model in records, its content, and in those of earlier versions, its time."""
+    if options.model in FILTERS:
+        return [options.model], [options.model]
+    weights = model_path(options.model)
+    prints = [fingerprint(path) or [] for path in files_of(weights, options.strength)]
+    by_content = [value for state in prints for value in state[2:]]
+    by_time = [value for state in prints for value in state[:2]]
+    return [weights.name, *by_content], [weights.name, *by_time]
+
+
+def settings(options: Namespace, model: list[Any]) -> dict[str, Any]:
+    """Return the model and the options of which results are made, as records keep them. model: see identities."""
     # Unused options have no entry, as in the records of earlier versions, so that old results are not made again.
     back_projections = options.back_project
     if back_projections is None:
@@ -143,8 +160,6 @@ def ingredients(options: Namespace, source: Path) -> dict[str, Any]:
     newer = {"back_projections": back_projections} if back_projections else {}
     newer |= {"strength": options.strength} if options.strength < 1 else {}
     return {
-        "source": source.name,
-        "source_state": fingerprint(source),
         "model": model,
         "outscale": options.outscale,
         "size": options.size and list(options.size),
@@ -154,10 +169,30 @@ def ingredients(options: Namespace, source: Path) -> dict[str, Any]:
     } | newer
 
 
-def open_jobs(targets: dict[Path, Path], options: Namespace, upscaler: Upscaler, failed: list[str]) -> list[Job]:
-    """Return the jobs for {path: its result}; add a line to `failed` for each unreadable file or unwritable folder."""
+def ingredients(wanted: dict[str, Any], source: Path) -> dict[str, Any]:
+    """Return what the result of the file at `source` is made of, as records keep it. wanted: see settings."""
+    return {"source": source.name, "source_state": fingerprint(source)} | wanted
+
+
+def is_made_of(recorded: dict[str, Any], wanted: dict[str, Any], source: Path) -> bool:
+    """Return whether `recorded` says that a result was made of the file at `source` as it is now, as `wanted`."""
+    state = recorded.get("source_state")
+    same = recorded == wanted | {"source": source.name, "source_state": state}
+    return same and is_unchanged(source, state)
+
+
+def open_jobs(
+    targets: dict[Path, tuple[Path, tuple[int, int] | None]],
+    options: Namespace,
+    upscaler: Upscaler,
+    failed: list[str],
+) -> list[Job]:
+    """Return the jobs for {path: (its result, the result's stamp)}.
+
+    A line is added to `failed` for each file that is unreadable, and for each folder that cannot be written.
+    """
     opened = []
-    for path, target in targets.items():
+    for path, (target, _) in targets.items():
         try:
             opened.append((open_file(path), target))
         except UserError as error:
@@ -169,7 +204,7 @@ def open_jobs(targets: dict[Path, Path], options: Namespace, upscaler: Upscaler,
         fitted = upscaler  # shared, so that a tile size reduced for lack of memory holds for the other files too
         if options.size:
             fitted = upscaler.with_scale(min(most / length for most, length in zip(options.size, file.size)))
-        jobs.append(Job(file, target, fitted))
+        jobs.append(Job(file, target, fitted, targets[file.path][1]))
     return jobs
 
 

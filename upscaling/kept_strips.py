@@ -1,7 +1,9 @@
 """Finished strips of a picture, kept beside its result until that is complete, so that a killed run can be resumed."""
 
 import contextlib
+import errno
 import hashlib
+import os
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pictures import DAMAGED
-from utils import atomic_write
+from utils import UserError, atomic_write
 
 
 class Tiling(NamedTuple):
@@ -29,14 +31,22 @@ class KeptStrips:
     strips are read.
 
     target: the result. made_of: a text that identifies source, network and options; strips of others are deleted.
+    room: bytes that stay free on the disk, for the result. Where there is less, or a strip cannot be written, all
+    strips are deleted and no more are kept: the result matters, not that it can be resumed.
     """
 
-    def __init__(self, target: Path, made_of: str) -> None:
+    def __init__(self, target: Path, made_of: str, room: int = 0) -> None:
         self.folder = target.with_name(f".{target.name}.strips")
         self.name = hashlib.sha256(made_of.encode()).hexdigest()[:16]
-        for path in self.folder.glob("*"):
+        self.room, self.given_up = room, False
+        for path in self.folder.glob("*") if self.exist() else ():
             if not path.name.startswith((self.name, ".")):  # hidden files are being written by another process
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def exist(self) -> bool:
+        """Return whether an earlier run has left strips."""
+        return os.path.isdir(self.folder)  # Path.is_dir raises if a name is too long
 
     def of_picture(self, lr: np.ndarray) -> str:
         """Return the name under which the strips of the array `lr` are kept."""
@@ -61,9 +71,17 @@ class KeptStrips:
         return None
 
     def add(self, picture: str, row: int, strip: np.ndarray, tiling: Tiling) -> None:
-        """Keep the strip that begins at `row` of lr. Raises UserError if it cannot be written."""
-        with atomic_write(self._path(picture, row)) as temporary, open(temporary, "wb") as file:
-            np.savez(file, strip=strip, tiling=tiling)
+        """Keep the strip that begins at `row` of lr, unless the disk is too full for strips."""
+        if self.given_up:
+            return
+        try:
+            if shutil.disk_usage(self.folder.parent).free < self.room + strip.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with atomic_write(self._path(picture, row)) as temporary, open(temporary, "wb") as file:
+                np.savez(file, strip=strip, tiling=tiling)
+        except (OSError, UserError):
+            self.given_up = True
+            self.clear()
 
     def _path(self, picture: str, row: int) -> Path:
         return self.folder / f"{picture}-{row:06}.npz"

@@ -1,12 +1,14 @@
-"""The metadata that stays true when a photograph is enlarged: EXIF, colour profile, XMP, resolution, timing."""
+"""The metadata that stays true when a photograph is enlarged, such as EXIF, and what of it each format holds."""
 
 import contextlib
 import re
+import struct
 from typing import Any
 
-from PIL import Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from pictures import DAMAGED
+from upscaling.decoding import DAMAGE
 
 # EXIF tags: title, camera's maker and model, software, date, author, rights
 EXIF_KEPT = (0x10E, 0x10F, 0x110, 0x131, 0x132, 0x13B, 0x8298)
@@ -17,6 +19,30 @@ SIZE_INSIDE = re.compile(r'\s*\{"shape":|ImageJ=|.*<OME\b', re.DOTALL)
 EXIF_FOLDERS = {0x8769: (0xA002, 0xA003), 0x8825: ()}
 
 
+# {what lasting_info returns: its name for users}, as far as it is said if it is lost; and which of it formats hold
+TOLD = {
+    "exif": "EXIF",
+    "icc_profile": "a colour profile",
+    "xmp": "XMP",
+    "iptc": "IPTC",
+    "comment": "a comment",
+    "text": "texts",
+}
+HOLDS = {
+    "PNG": {"exif", "icc_profile", "xmp", "comment", "text"},
+    "JPEG": {"exif", "icc_profile", "xmp", "iptc", "comment"},
+    "TIFF": {"exif", "icc_profile", "xmp", "iptc"},
+    "WEBP": {"exif", "icc_profile", "xmp"},
+    "GIF": {"comment"},
+    "BMP": set(),
+}
+IPTC_TAG, IPTC_RESOURCE = 33723, 0x404  # in a TIFF, and among Photoshop's resources in a JPEG
+SEGMENT = 65533  # bytes that a JPEG holds of EXIF, and of a comment
+XMP_SEGMENT, IPTC_SEGMENT = SEGMENT - 29, SEGMENT - 27  # bytes that it holds of them, after the segment's name
+INTEROP = 0xA005  # a folder in that on exposure, which says whether colours are those of Adobe RGB
+FOLDERS = {int(tag) for tag in ExifTags.IFD}  # tags of the directories within EXIF
+
+
 def read_exif(image: Image.Image) -> Image.Exif:
     """Return the EXIF of Pillow's `image`, empty if it is damaged."""
     try:
@@ -25,13 +51,69 @@ def read_exif(image: Image.Image) -> Image.Exif:
         return Image.Exif()
 
 
+class Text(str):
+    """Text of an EXIF entry, which is written as the bytes it was read from; Pillow would write ? for most letters."""
+
+    def encode(self, encoding: str = "latin-1", errors: str = "replace") -> bytes:
+        """Return those bytes, whatever the encoding asked for: Pillow reads text as Latin-1, and asks for ASCII."""
+        return super().encode("latin-1", "replace")
+
+
 def as_stored(value: Any) -> Any:
-    """Return an EXIF value, text as the bytes it was read from, since Pillow would write ? for non-ASCII letters."""
-    return value.encode("latin-1", "replace") if isinstance(value, str) else value
+    """Return an EXIF value so that Pillow writes what it has read."""
+    return Text(value) if isinstance(value, str) else value
+
+
+def read_entries(exif: Image.Exif) -> dict[tuple[int, int], Any]:
+    """Return {(folder, tag): value} of EXIF; the folder is 0 or one of EXIF_FOLDERS."""
+    entries: dict[tuple[int, int], Any] = {}
+    for folder in (0, *EXIF_FOLDERS):
+        with contextlib.suppress(*DAMAGED):
+            fields = exif.get_ifd(folder) if folder else exif
+            entries |= {(folder, tag): as_stored(fields[tag]) for tag in fields if folder or tag not in FOLDERS}
+    if (ExifTags.IFD.Exif, INTEROP) in entries:  # so far the place of this folder in the source
+        interop = {tag: value for tag, value in exif.get_ifd(INTEROP).items() if tag in (1, 2)}  # others are the size
+        entries[ExifTags.IFD.Exif, INTEROP] = interop
+    return entries
+
+
+def packed(entries: dict[tuple[int, int], Any]) -> bytes:
+    """Return EXIF as it stands in files, empty without entries. entries: see read_entries."""
+    exif = Image.Exif()
+    for folder in (0, *EXIF_FOLDERS):
+        fields = {tag: value for (place, tag), value in entries.items() if place == folder}
+        if folder and fields:
+            exif[folder] = fields
+        else:
+            exif.update(fields)
+    return exif.tobytes() if entries else b""
+
+
+def fitted(data: bytes, limit: int) -> tuple[bytes, list[str]]:
+    """Return EXIF `data` without its largest entries, so that at most `limit` bytes are left, and their names."""
+    exif = Image.Exif()
+    exif.load(data)
+    entries, names = read_entries(exif), []
+    while len(data) > limit and entries:
+        folder, tag = largest = max(entries, key=lambda entry: len(packed({entry: entries[entry]})))
+        del entries[largest]
+        names.append((ExifTags.GPSTAGS if folder == ExifTags.IFD.GPSInfo else ExifTags.TAGS).get(tag, f"{tag:#x}"))
+        data = packed(entries)
+    return data, names
+
+
+def _is_writable(entry: tuple[int, int], value: Any) -> bool:
+    """Return whether Pillow can write an EXIF entry, which may be damaged."""
+    try:
+        return bool(packed({entry: value}))
+    except DAMAGED:
+        return False
 
 
 def lasting_info(image: Image.Image, exif: Image.Exif, grey: bool) -> dict[str, Any]:
-    """Return what Pillow's `image` has of duration, loop, icc_profile, xmp, dpi and exif, as Pillow saves them.
+    """Return what Pillow's `image` has of duration, loop, icc_profile, xmp, dpi, exif, comment, as Pillow saves them.
+
+    Further "iptc", as bytes, and "text", of a PNG: {name: text}.
 
     A colour profile is kept only if it fits the result, which is grey or RGB as `grey` says. Orientation is dropped,
     because the pixels are turned upright, and so is a caption that contains the size. Damaged entries are left out.
@@ -39,7 +121,18 @@ def lasting_info(image: Image.Image, exif: Image.Exif, grey: bool) -> dict[str, 
     info: dict[str, Any] = {name: image.info[name] for name in ("duration", "loop") if name in image.info}
     if image.format == "AVIF":  # repeats forever unless it says otherwise, which Pillow does not tell
         info["loop"] = 0
-    profile, xmp, dpi = (image.info.get(name) for name in ("icc_profile", "xmp", "dpi"))
+    profile, xmp, dpi, comment = (image.info.get(name) for name in ("icc_profile", "xmp", "dpi", "comment"))
+    if isinstance(comment, bytes) and comment:
+        info["comment"] = comment
+    in_tiff = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    iptc = image.info.get("photoshop", {}).get(IPTC_RESOURCE) or in_tiff.get(IPTC_TAG)
+    if isinstance(iptc, bytes) and iptc:
+        info["iptc"] = iptc
+    if image.format == "PNG":
+        texts = {name: text for name, text in image.info.items() if isinstance(text, str) and name != DAMAGE}
+        # Profiles in text are EXIF and IPTC, with the orientation and the size.
+        texts = {name: text for name, text in texts.items() if not str(name).startswith(("Raw profile", "XML:"))}
+        info |= {"text": texts} if texts else {}
     if isinstance(profile, bytes) and profile[16:20] == (b"GRAY" if grey else b"RGB "):
         info["icc_profile"] = profile
     if isinstance(xmp, bytes):
@@ -47,13 +140,35 @@ def lasting_info(image: Image.Image, exif: Image.Exif, grey: bool) -> dict[str, 
     with contextlib.suppress(*DAMAGED):
         if dpi and all(1 <= value <= 65535 for value in dpi):
             info["dpi"] = tuple(map(float, dpi))
-        kept = Image.Exif()
-        kept.update({tag: as_stored(exif[tag]) for tag in EXIF_KEPT if tag in exif})
-        if SIZE_INSIDE.match(str(exif.get(CAPTION, ""))):
-            del kept[CAPTION]
-        for tag, left_out in EXIF_FOLDERS.items():
-            if fields := {key: value for key, value in exif.get_ifd(tag).items() if key not in left_out}:
-                kept[tag] = fields
-        if kept:
-            info["exif"] = kept.tobytes()
+    entries = {}
+    for (folder, tag), value in read_entries(exif).items():
+        has_size = tag == CAPTION and SIZE_INSIDE.match(str(value))
+        lasts = tag not in EXIF_FOLDERS[folder] if folder else tag in EXIF_KEPT and not has_size
+        if lasts and _is_writable((folder, tag), value):
+            entries[folder, tag] = value
+    if entries:
+        info["exif"] = packed(entries)
     return info
+
+
+def held(info: dict[str, Any], kind: str) -> tuple[dict[str, Any], list[str]]:
+    """Return what a file of Pillow's format `kind` can hold of `info` from lasting_info, and the names of the rest."""
+    dropped = {name for name in TOLD if name in info and name not in HOLDS[kind]}
+    profile = info.get("icc_profile", b"")
+    if kind == "WEBP" and profile[16:20] == b"GRAY":  # WebP is always in colour
+        dropped.add("icc_profile")
+    smaller, details = {}, list[str]()
+    if kind == "JPEG":
+        for name, most in (("xmp", XMP_SEGMENT), ("iptc", IPTC_SEGMENT), ("comment", SEGMENT)):
+            if len(info.get(name, b"")) > most:
+                dropped.add(name)
+        if "exif" in info:
+            smaller["exif"], details = fitted(info["exif"], SEGMENT)
+    rest = {name: value for name, value in info.items() if name not in dropped} | smaller
+    return rest, [TOLD[name] for name in TOLD if name in dropped] + [f"so large a {name}" for name in details]
+
+
+def iptc_segment(iptc: bytes) -> bytes:
+    """Return the segment of a JPEG in which Photoshop keeps IPTC, as the only one of its resources."""
+    resource = struct.pack(">4sHHI", b"8BIM", IPTC_RESOURCE, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
+    return struct.pack(">HH14s", 0xFFED, 2 + 14 + len(resource), b"Photoshop 3.0") + resource

@@ -3,11 +3,10 @@
 import contextlib
 import importlib.util
 import logging
-import os
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from pictures import DAMAGED, scaled_length, white_level
+from upscaling.decoding import DAMAGE, decoded, silent_libtiff
 from upscaling.photo_metadata import lasting_info, read_exif
 from upscaling.sixteen_bits import has_hidden_bits, loses_bits, read_sixteen_bits, with_key
 from upscaling.strips import Progress, Strips, rounded
@@ -107,14 +107,18 @@ class Photo:
     limit: int  # as for open_photo
     mode: str = "RGB"  # Pillow's, of the first frame
     loses_bits: bool = False  # whether more than 8 bits per channel in the file become 8 in the result
+    damage: list[str] = field(default_factory=list, compare=False)  # lines on what could not be decoded
 
     def __iter__(self) -> Iterator[Frame]:
+        self.damage.clear()
         with contextlib.ExitStack() as stack:
             with _as_user_error(self.path, self.limit):
                 image = stack.enter_context(Image.open(self.path, formats=NAMES))
             for index in range(self.first, self.first + self.frames):
                 with _as_user_error(self.path, self.limit):
                     frame = _frame(image, index, self.limit)
+                if DAMAGE in image.info:
+                    self.damage.append(f"{self.path}: damaged; {image.info[DAMAGE]}, the rest is upscaled")
                 yield frame
 
 
@@ -149,7 +153,19 @@ def open_photo(path: str | Path, limit: int = 200_000_000) -> Photo:
             on_its_side = has_exif and read_exif(image).get(ORIENTATION) in ON_ITS_SIDE
             size = image.size[::-1] if on_its_side else image.size
         lossless = suffix == ".webp" and _is_lossless_webp(path)
-    return Photo(path, suffix, size, frames, alpha, sixteen_bits, lossless, first, limit, image.mode, lost)
+    return Photo(
+        path,
+        suffix,
+        size,
+        frames,
+        alpha=alpha,
+        sixteen_bits=sixteen_bits,
+        lossless=lossless,
+        first=first,
+        limit=limit,
+        mode=image.mode,
+        loses_bits=lost,
+    )
 
 
 def _is_lossless_webp(path: Path) -> bool:
@@ -176,29 +192,9 @@ def _as_user_error(path: Path, limit: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-@contextlib.contextmanager
-def _silent_libtiff(image: "ImageFile") -> Iterator[None]:
-    """Silence the process's stderr while a TIFF is decoded, because libtiff prints a line there for each damaged strip.
-
-    This is done for each page, not once per file, because the progress bar is drawn between two pages. It costs 5
-    microseconds per page; decoding one of 200x200 pixels takes 150 or more.
-    """
-    if image.format != "TIFF":
-        yield
-        return
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def _frame(image: "ImageFile", index: int, limit: int) -> Frame:
     """Decode frame `index` of an opened file, turned upright as its EXIF says."""
-    with _silent_libtiff(image):
+    with silent_libtiff(image):
         image.seek(index)
         if image.width * image.height > limit:
             raise Image.DecompressionBombError
@@ -206,7 +202,7 @@ def _frame(image: "ImageFile", index: int, limit: int) -> Frame:
         in_planes = tags.get(PLANAR_CONFIGURATION) == 2 and tags.get(SAMPLES_PER_PIXEL, 1) > 1
         if in_planes and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
             raise ValueError("16 bits per channel in separate planes; save it with interleaved channels")
-        bands = read_sixteen_bits(image) if has_hidden_bits(image) else _as_pillow_reads(image)
+        bands = read_sixteen_bits(image) if has_hidden_bits(image) else _as_pillow_reads(decoded(image))
         exif = read_exif(image)
         bands = _upright(bands, exif.get(ORIENTATION))
         return Frame(np.ascontiguousarray(bands), lasting_info(image, exif, grey=bands.shape[2] < 3))

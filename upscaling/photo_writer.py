@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from pictures import scaled_length
-from upscaling.photo_metadata import EXIF_FOLDERS, as_stored
+from upscaling.photo_metadata import IPTC_TAG, held, iptc_segment, read_entries
 from upscaling.photo_reader import PHOTO_FORMATS, Format, Photo
 from upscaling.strips import Strips, rounded
 from utils import UserError, atomic_write
@@ -35,6 +35,8 @@ def write_photo(
     """
     path = Path(path)
     kind = format_of(path, photo, scale)
+    infos: list[dict[str, Any]] = []  # metadata of the frames
+    frames = _with_infos(frames, infos)
     with atomic_write(path) as temporary:
         if kind.name == "TIFF":
             _write_tiff(temporary, path, frames)
@@ -42,7 +44,7 @@ def write_photo(
             _write_png(temporary, *frames)
         else:
             _write_eight_bits(temporary, kind, frames, photo.lossless and quality is None, quality or 95)
-    lost = []
+    lost = held(infos[0], kind.name)[1]
     if photo.alpha and not kind.alpha:
         lost.append("transparency; it is white now")
     if photo.sixteen_bits and not kind.sixteen_bits:
@@ -56,6 +58,13 @@ def write_photo(
     if photo.loses_bits:
         lines.append(f"{path}: 8 bits per channel now; {photo.path} has more")
     return lines
+
+
+def _with_infos(frames: Iterable[Strips], infos: list[dict[str, Any]]) -> Iterator[Strips]:
+    """Yield `frames`, and add the metadata of each to `infos`."""
+    for frame in frames:
+        infos.append(frame.info)
+        yield frame
 
 
 def format_of(path: Path, photo: Photo, scale: float) -> Format:
@@ -93,13 +102,12 @@ def _write_eight_bits(path: Path, kind: Format, frames: Iterable[Strips], lossle
 
 def _save_options(kind: Format, info: dict[str, Any], lossless: bool, quality: int) -> dict[str, Any]:
     """Return Pillow's options for saving a picture with the metadata `info` in the format `kind`."""
+    info, _ = held(info, kind.name)
     options = info | {"quality": quality, "subsampling": 0, "lossless": lossless, "exact": True, "optimize": False}
     if kind.name == "PNG":
         options["pnginfo"] = _png_text(info)
-    if kind.name == "JPEG":  # its segments hold at most 64 KB
-        options = {name: value for name, value in options.items() if name not in ("exif", "xmp") or len(value) < 65000}
-    if kind.name == "WEBP" and options.get("icc_profile", b"")[16:20] == b"GRAY":  # WebP is always in colour
-        del options["icc_profile"]
+    if kind.name == "JPEG" and "iptc" in info:
+        options["extra"] = iptc_segment(info["iptc"])
     if kind.name != "GIF":
         options.setdefault("loop", 1)  # a GIF without "loop" plays once, so its result in another format should too
     return options
@@ -133,8 +141,12 @@ def _with_palette(image: Image.Image, alpha: np.ndarray | None) -> Image.Image:
 
 
 def _png_text(info: dict[str, Any]) -> PngImagePlugin.PngInfo:
-    """Return the text chunk in which PNG stores XMP."""
+    """Return the chunks in which PNG stores texts, and XMP among them."""
     text = PngImagePlugin.PngInfo()
+    for name, value in info.get("text", {}).items():
+        text.add_text(name, value)
+    if "comment" in info:
+        text.add_text("Comment", info["comment"].decode("latin-1"))
     if "xmp" in info:
         text.add_itxt("XML:com.adobe.xmp", info["xmp"].decode(errors="replace"))
     return text
@@ -190,7 +202,7 @@ def _write_tiff(path: Path, target: Path, frames: Iterable[Strips]) -> None:
             for index, frame in enumerate(frames):
                 # A page's fields precede its strips and hold their lengths, so the strips wait in another file.
                 with tempfile.TemporaryFile(dir=path.parent) as strips:
-                    _page(frame, strips, with_exif=index == 0).save(file)
+                    _page(frame, strips, with_folders=index == 0).save(file)
                     strips.seek(0)
                     shutil.copyfileobj(strips, file)
                 file.newFrame()
@@ -198,19 +210,25 @@ def _write_tiff(path: Path, target: Path, frames: Iterable[Strips]) -> None:
         raise UserError(f"{target}: more than 4 GB, which is a TIFF's limit; name it .png") from error
 
 
-def _page(frame: Strips, file: IO[bytes], with_exif: bool) -> TiffImagePlugin.ImageFileDirectory_v2:
-    """Write the strips of a page to `file`, deflated, and return the page's fields."""
+def _page(frame: Strips, file: IO[bytes], with_folders: bool) -> TiffImagePlugin.ImageFileDirectory_v2:
+    """Write the strips of a page to `file`, deflated, and return the page's fields.
+
+    with_folders: whether to write EXIF's folders; Pillow can do so in the first page alone.
+    """
     (height, width, channels), info = frame.shape, frame.info
     lengths = []
     for rows in frame.in_chunks(_rows_per_strip(frame)):
         differences = np.diff(rows, axis=1, prepend=np.zeros_like(rows[:, :1]))  # they compress better
         lengths.append(file.write(zlib.compress(differences.astype(frame.dtype.newbyteorder("<")).tobytes())))
     fields = TiffImagePlugin.ImageFileDirectory_v2()
-    if with_exif and "exif" in info:
+    if "exif" in info:
         exif = Image.Exif()
         exif.load(info["exif"])
-        for tag in exif:
-            fields[tag] = exif.get_ifd(tag) if tag in EXIF_FOLDERS else as_stored(exif[tag])
+        for (folder, tag), value in read_entries(exif).items():
+            if not folder:
+                fields[tag] = value
+            elif with_folders:
+                fields[folder] = fields.get(folder, {}) | {tag: value}
     starts = tuple(itertools.accumulate(lengths[:-1], initial=0))  # Pillow adds the position of the first
     fields[256], fields[257] = width, height
     fields[258], fields[277] = (8 * frame.dtype.itemsize,) * channels, channels  # bits per sample, samples per pixel
@@ -222,7 +240,7 @@ def _page(frame: Strips, file: IO[bytes], with_exif: bool) -> TiffImagePlugin.Im
     if "dpi" in info:
         fields[282], fields[283] = info["dpi"]
         fields[296] = 2  # the unit: inches
-    for tag, name in ((34675, "icc_profile"), (700, "xmp")):
+    for tag, name in ((34675, "icc_profile"), (700, "xmp"), (IPTC_TAG, "iptc")):
         if name in info:
             fields[tag] = info[name]
     return fields

@@ -1,11 +1,14 @@
 """Records of what each result was made of, so that it is made again when its source, the model or an option changes.
 
-Each folder of results has a hidden file with one JSON object per line: the name of a result, its size and time when it
+Each folder of results has a hidden file with one JSON object per line: the name of a result, its fingerprint when it
 was written, where its source is, and what it was made of. A record beside the results can be moved along with them,
 works for every format and leaves the pictures unchanged. Lines are only ever appended, each in one write, so that two
 runs may work in one folder; of two lines about a file the later one counts.
 """
 
+import contextlib
+import functools
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -25,7 +28,7 @@ class Records:
     def made_of(self, path: Path) -> dict[str, Any] | None:
         """Return what the result at `path` was made of; None if that is unknown or the file has changed since."""
         line = self._folder(path.parent).get(path.name)
-        return line["made_of"] if line and line["state"] == fingerprint(path) else None
+        return line["made_of"] if line and is_unchanged(path, line["state"]) else None
 
     def source(self, path: Path) -> Path | None:
         """Return the file of which the result at `path` was made, or None if it is unknown or no longer there."""
@@ -43,10 +46,18 @@ class Records:
         relative = os.path.relpath(source, folder) if source.drive == folder.drive else str(source)
         line = {"result": path.name, "state": fingerprint(path), "source_path": relative, "made_of": made_of}
         try:
-            with open(path.with_name(RECORD), "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            self._append(path, line)
         except OSError as error:
             raise UserError(f"{path.with_name(RECORD)}: cannot be written: {reason(error)}") from error
+
+    def correct(self, path: Path, made_of: dict[str, Any]) -> None:
+        """Replace what the record says the result at `path` was made of, where the record can be written."""
+        with contextlib.suppress(OSError):
+            self._append(path, self._folder(path.parent)[path.name] | {"made_of": made_of})
+
+    def _append(self, path: Path, line: dict[str, Any]) -> None:
+        with open(path.with_name(RECORD), "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
         self._folder(path.parent)[path.name] = line
 
     def _folder(self, folder: Path) -> dict[str, dict[str, Any]]:
@@ -75,10 +86,39 @@ def read_record(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def fingerprint(path: Path) -> list[int] | None:
-    """Return [size in bytes, time of the last change in ns] of a file, or None if there is no file."""
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Return (size in bytes, time of the last change in ns) of a file, or None if there is no file."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return [status.st_size, status.st_mtime_ns]
+    return status.st_size, status.st_mtime_ns
+
+
+def fingerprint(path: Path) -> list[int | str] | None:
+    """Return [size in bytes, time of the last change in ns, SHA-256] of a file, or None if it cannot be read."""
+    found = stamp(path)
+    try:
+        return [*found, _sha256(path, *found)] if found else None
+    except OSError:
+        return None
+
+
+def is_unchanged(path: Path, earlier: Any) -> bool:
+    """Return whether the file at `path` has the content that it had when `earlier` was its fingerprint.
+
+    A file is read only if its time is another, as after copying; fingerprints of earlier versions lack the SHA-256.
+    """
+    found = stamp(path)
+    if not found or not isinstance(earlier, list) or earlier[:1] != [found[0]]:
+        return False
+    if earlier[1:2] == [found[1]]:
+        return True
+    return len(earlier) == 3 and fingerprint(path) == [*found, earlier[2]]
+
+
+@functools.cache
+def _sha256(path: Path, size: int, time: int) -> str:
+    """Return the SHA-256 of a file; its size and time are for the cache."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from upscaling.decoding import decoded
 from upscaling.strips import rounded
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _decoded(image: "ImageFile", rawmode: str) -> np.ndarray:
     for index, tile in enumerate(image.tile):
         args = (rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode
         image.tile[index] = tile._replace(args=args)
-    return np.array(image)
+    return np.array(decoded(image))
 
 
 def _read_heif(path: str, index: int) -> np.ndarray:

@@ -40,7 +40,7 @@ def find_files(inputs: Iterable[str]) -> Found:
         if not source:  # a variable of a shell that is not set; as a path it would be the folder here
             raise UserError("INPUT is empty; name a file or a folder")
         exists = Path(source).exists()
-        matches = [Path(source)] if exists else [Path(match) for match in sorted(glob.glob(source))]
+        matches = [Path(source)] if exists else [Path(match) for match in sorted(glob.glob(source, recursive=True))]
         if not matches:
             raise UserError(f"{source}: no such file or folder")
         for match in matches:
