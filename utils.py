@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 CPU = Path("/proc/cpuinfo")  # where Linux describes the processor
+GPU = Path("/dev/nvidia0")  # exists if the machine has one
 PARTIAL = f".half-{platform.node()[:30]}-"  # prefix of the name of a file that is still being written
 
 

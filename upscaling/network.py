@@ -7,13 +7,14 @@ import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
-from config import EARLIER
+from config import EARLIER, gpu, jit_compile, load_keras, prepare_environment
 from upscaling.graph import body_graph, import_openvino, read_layers, tail_graph
 from upscaling.tiles import smallest_size, windows
-from utils import UserError, bfloat16_is_fast, reason
+from utils import GPU, UserError, bfloat16_is_fast, reason
 from weights import load_generator, read_metadata
 
 ENGINES = ("auto", "openvino", "keras", "onnxruntime")
@@ -110,25 +111,29 @@ def gpu_in_keras() -> bool:
     """Return whether Keras can use a GPU of this machine."""
     backends = ("tensorflow", "jax")
     installed = importlib.util.find_spec("keras") and any(map(importlib.util.find_spec, backends))
-    if not Path("/dev/nvidia0").exists() or not installed:  # importing Keras just to find no GPU would take seconds
+    if not GPU.exists() or not installed:  # importing Keras just to find no GPU would take seconds
         return False
-    from config import load_keras, prepare_environment
+    try:
+        import_keras()
+    except UserError:  # OpenVINO does without
+        return False
+    return gpu()
 
-    prepare_environment()
-    load_keras()
-    import keras
 
-    return bool(keras.distribution.list_devices("gpu"))
+def import_keras() -> ModuleType:
+    """Import Keras and its backend. Raises UserError if that is not possible."""
+    try:
+        prepare_environment()
+        load_keras()
+        import keras
+    except (ValueError, ImportError) as error:
+        raise UserError(f"Keras cannot be used: {reason(error)}") from error
+    return keras
 
 
 def keras_network(path: Path, trust_pickle: bool) -> Network:
     """Load weights into Keras, which computes on a GPU if there is one. trust_pickle: as for load_network."""
-    from config import jit_compile, load_keras, prepare_environment
-
-    prepare_environment()
-    load_keras()
-    import keras
-
+    keras = import_keras()
     generator = load_generator(path, trust_pickle)
     generator.compile(optimizer=None, jit_compile=jit_compile())
     scale = generator.compute_output_shape((1, 8, 8, 3))[1] // 8
