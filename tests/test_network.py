@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -93,6 +94,8 @@ def test_an_exported_file_gives_the_same(tmp_path, engine, kind):
     assert [network.scale for network in networks] == [2, 2]
     srs = [network(pictures(2, 9, 11, 3)) for network in networks]
     assert np.abs(srs[0] - srs[1]).max() < CLOSE_IN_FLOAT32
+    with ThreadPoolExecutor(4) as pool:
+        assert all(np.array_equal(sr, srs[1]) for sr in pool.map(networks[1], 20 * [pictures(2, 9, 11, 3)]))
 
 
 def test_openvino_without_memory_says_so():

@@ -5,6 +5,7 @@ For OpenVINO, graph.py builds the graph from the weights file in a tenth of a se
 
 import importlib.util
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -59,7 +60,8 @@ def load_network(
     engine: "openvino", "keras" (weights), "onnxruntime" (*.onnx), or "auto": OpenVINO if it is installed, can read the
     file, and Keras has no GPU to use instead.
     precision: "float32", "bfloat16", or "auto": the faster one on this processor; Keras always computes in float32.
-    trust_pickle: read a pickled g_srgan.npz. Raises UserError if the file is missing, damaged or no generator.
+    trust_pickle: read a pickled g_srgan.npz. Threads may share the network; it takes one call at a time.
+    Raises UserError if the file is missing, damaged or no generator.
     """
     if precision == "auto":  # left to itself, OpenVINO takes bfloat16 even if that is slower
         precision = "bfloat16" if bfloat16_is_fast() else "float32"
@@ -68,15 +70,30 @@ def load_network(
     exported = path.suffix in (".onnx", ".xml")
     engine = choose_engine(path, engine, exported)
     if engine == "keras":
-        return keras_network(path, trust_pickle)
+        return one_at_a_time(keras_network(path, trust_pickle))
     try:
         if engine == "onnxruntime":
-            return onnx_network(path)
-        return exported_network(path, options) if exported else openvino_network(path, options)
+            return one_at_a_time(onnx_network(path))
+        return one_at_a_time(exported_network(path, options) if exported else openvino_network(path, options))
     except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         # OpenVINO's messages begin with lines of its own source code; the last words say what is wrong.
         last_words = " ".join(str(error).split())[-120:] or reason(error)
         raise UserError(f"{path}: damaged, or no generator ({last_words}); move it away") from error
+
+
+def one_at_a_time(network: Network) -> Network:
+    """Return `network` for threads that share it: each waits until the one before it is done.
+
+    A request of OpenVINO refuses a second thread. With a request for each thread, four need four times the memory, and
+    were no faster, since one alone uses all cores.
+    """
+    lock = threading.Lock()
+
+    def function(lr: np.ndarray) -> np.ndarray:
+        with lock:
+            return network.function(lr)
+
+    return Network(function, network.scale, network.errors)
 
 
 def check_kind(path: Path) -> None:
