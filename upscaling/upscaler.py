@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import psutil
 from scipy.ndimage import distance_transform_edt
 
 from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from pictures import resize, to_float, to_uint8
 from upscaling.kept_strips import KeptStrips, Tiling
+from upscaling.memory import free_memory
 from upscaling.mixture import mixed
 from upscaling.network import ENGINES, Network, load_network
 from upscaling.strips import Progress, as_dtype
@@ -85,8 +85,8 @@ def default_back_projections(model: str) -> int:
 
 
 def largest_tile() -> int:
-    """Return the side in pixels of the largest tile that needs at most half of the free memory."""
-    affordable = psutil.virtual_memory().available / 2 / BYTES_PER_PIXEL  # pixels
+    """Return the side in pixels of the largest tile that needs at most half of the free memory, see memory.py."""
+    affordable = free_memory() / 2 / BYTES_PER_PIXEL  # pixels
     return int(np.clip(affordable**0.5, 4 * HALO, LARGEST_TILE))
 
 
