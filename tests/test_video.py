@@ -368,7 +368,7 @@ def test_what_a_video_holds_beside_its_pictures_is_kept_after_an_interruption_to
     with pytest.raises(KeyboardInterrupt):
         upscale_video(open_video(tmp_path / name), out, stopped, clock=clock)
     lost = upscale_video(open_video(tmp_path / name), out, stopped, clock=clock)
-    assert lost == [f"{out}: video track 1 (h264) copied, not upscaled"]
+    assert lost == [f"{out}: copied, but not upscaled: video track 1 (h264)"]
     streams, chapters, words, others = beside_the_pictures(out)
     assert (streams, chapters, words, others) == beside_the_pictures(tmp_path / name)
     assert [word for word, *_ in words] == WORDS[subtitles] and len(chapters) == 2 and len(streams) >= 5 and others
@@ -382,22 +382,24 @@ def test_what_a_video_loses_is_said(tmp_path):
     rich(tmp_path / "in.mkv", "subrip", "yuv444p10le")
     lost = upscale_video(open_video(tmp_path / "in.mkv"), tmp_path / "out.mp4", twice)
     assert [line.removeprefix(f"{tmp_path / 'out.mp4'}: ") for line in lost] == [
-        "video track 1 (h264) copied, not upscaled",
-        "subtitle track 4 (srt) lost",
-        "attachment track 5 (font.ttf) lost",
+        "lost: subtitle track 4 (srt), attachment track 5 (font.ttf)",
+        "copied, but not upscaled: video track 1 (h264)",
         "colours have half the width and height now (4:2:0)",
     ]
     clip(tmp_path / "silent.mp4", sound=False)
     assert upscale_video(open_video(tmp_path / "silent.mp4"), tmp_path / "out.webm", twice) == []
 
 
-def test_a_codec_with_8_bits_says_so(tmp_path):
+def test_8_bits_and_no_hdr_are_said(tmp_path):
     with av.open(str(tmp_path / "in.mkv"), "w") as file:
-        stream = file.add_stream("libx264", rate=25)
+        stream = file.add_stream("libx264", rate=25, options={"x264-params": "cll=1000,400"})
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p10le"
         file.mux(encoded(stream, [av.VideoFrame(48, 32, "yuv420p10le")]))
     lost = upscale_video(open_video(tmp_path / "in.mkv"), tmp_path / "out.webm", twice)
-    assert lost == [f"{tmp_path / 'out.webm'}: 8 bits per channel now; {tmp_path / 'in.mkv'} has 10"]
+    assert [line.removeprefix(f"{tmp_path / 'out.webm'}: ") for line in lost] == [
+        "HDR's data about brightness lost",
+        f"8 bits per channel now; {tmp_path / 'in.mkv'} has 10",
+    ]
 
 
 def test_a_cover_is_not_the_video(tmp_path):

@@ -63,9 +63,9 @@ def upscale_video(
     if out.suffix.lower() not in CONTAINERS:
         raise UserError(f"{out}: unknown video format; choose from {' '.join(CONTAINERS)}")
     folder = out.with_name(f".{out.name}.pieces")
+    identity = (made_of, CONTAINERS[out.suffix.lower()], _pixel_format(out, video), _sha256(video.path))
     try:
         with atomic_write(out) as temporary:
-            identity = (made_of, CONTAINERS[out.suffix.lower()], _pixel_format(out, video), _sha256(video.path))
             name = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
             for path in folder.glob("*"):
                 if not path.name.startswith((name, ".")):  # hidden files are being written by another process

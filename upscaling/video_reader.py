@@ -29,7 +29,7 @@ class Video(NamedTuple):
     rate: Fraction  # average number of frames per second
     pixel: Fraction = Fraction(1)  # width of a pixel, upright, relative to its height
     bits: int = 8  # per channel
-    lost: tuple[str, ...] = ()  # what 4:2:0 without alpha, in which results are encoded, does not hold, in words
+    lost: tuple[str, ...] = ()  # what results, which are 4:2:0 without alpha, do not hold, in words
 
 
 def open_video(path: str | Path, limit: int = 50_000_000) -> Video:
@@ -57,7 +57,7 @@ def open_video(path: str | Path, limit: int = 50_000_000) -> Video:
         pixel = stream.sample_aspect_ratio or Fraction(1)
         if first and first.rotation % 180:
             size, pixel = size[::-1], 1 / pixel
-        return Video(path, size, frames, rate, pixel, *_depth(first.format if first else None))
+        return Video(path, size, frames, rate, pixel, *_depth(first))
 
 
 def main_stream(source: "InputContainer") -> "av.VideoStream | None":
@@ -66,16 +66,18 @@ def main_stream(source: "InputContainer") -> "av.VideoStream | None":
     return next((stream for stream in source.streams.video if not stream.disposition & picture), None)
 
 
-def _depth(pixels: "av.VideoFormat | None") -> tuple[int, tuple[str, ...]]:
-    """Return (bits per channel, what 4:2:0 without alpha does not hold) of a format of pixels."""
-    if pixels is None:
+def _depth(frame: "av.VideoFrame | None") -> tuple[int, tuple[str, ...]]:
+    """Return (bits per channel, what results do not hold) of a frame, as in Video."""
+    if frame is None:
         return 8, ()
-    lost = []
+    pixels, lost = frame.format, []
     coloured = sum(not part.is_alpha for part in pixels.components) == 3
     if pixels.is_rgb or coloured and (pixels.chroma_width(16), pixels.chroma_height(16)) != (8, 8):
         lost.append("colours have half the width and height now (4:2:0)")
     if any(part.is_alpha for part in pixels.components):
         lost.append("transparency lost")
+    if "MASTERING_DISPLAY_METADATA" in frame.side_data or "CONTENT_LIGHT_LEVEL" in frame.side_data:
+        lost.append("HDR's data about brightness lost")
     return max((part.bits for part in pixels.components), default=8), tuple(lost)
 
 

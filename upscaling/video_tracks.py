@@ -26,11 +26,11 @@ def check_sound(out: Path, source: "InputContainer", target: "OutputContainer") 
 def add_tracks(source: "InputContainer", target: "OutputContainer") -> tuple[dict[int, "Stream"], list[str]]:
     """Add the chapters of `source`, and all its streams but the one that is upscaled, to `target`.
 
-    Returns {index in source: the stream in target whose packets are still to be copied}, and what is lost or copied in
-    its old size, in words.
+    Returns {index in source: the stream in target whose packets are still to be copied}, and lines about what is lost
+    and what is copied in its old size.
     """
     tracks: dict[int, Stream] = {}
-    remarks = []
+    lost, small = [], []
     chapters = source.chapters()
     target.set_chapters(chapters)
     for stream in source.streams:
@@ -41,18 +41,19 @@ def add_tracks(source: "InputContainer", target: "OutputContainer") -> tuple[dic
             target.add_attachment(*attached_file(Path(source.name), stream))
             continue
         try:
-            if stream.type not in ("audio", "subtitle", "video"):
-                raise ValueError(f"{stream.type}: cannot be copied")
+            if stream.type not in ("audio", "subtitle", "video") or stream.codec_context is None:
+                raise ValueError(f"{words}: cannot be copied")
             track = target.add_stream_from_template(stream)
         except ValueError:  # the container does not hold it
-            remarks.append(f"{words} lost")
+            lost.append(words)
             continue
         track.metadata.update(stream.metadata)
         track.disposition = stream.disposition
         tracks[stream.index] = track
         if stream.type == "video" and not is_picture(stream):
-            remarks.append(f"{words} copied, not upscaled")
-    return tracks, remarks
+            small.append(words)
+    remarks = {"lost": lost, "copied, but not upscaled": small}
+    return tracks, [f"{remark}: {', '.join(names)}" for remark, names in remarks.items() if names]
 
 
 def is_picture(stream: "Stream") -> bool:
