@@ -390,6 +390,17 @@ def test_what_a_video_loses_is_said(tmp_path):
     assert upscale_video(open_video(tmp_path / "silent.mp4"), tmp_path / "out.webm", twice) == []
 
 
+def test_a_video_of_which_the_end_is_missing_says_so(tmp_path):
+    pan(tmp_path / "whole.mkv")
+    content = (tmp_path / "whole.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(content[: len(content) * 2 // 3])
+    assert upscale_video(open_video(tmp_path / "whole.mkv"), tmp_path / "whole.mp4", twice) == []
+    (line,) = upscale_video(open_video(tmp_path / "cut.mkv"), tmp_path / "cut.mp4", twice)
+    with av.open(str(tmp_path / "cut.mp4")) as file:
+        count = sum(1 for _ in file.decode(video=0))
+    assert 5 < count < 20 and line.startswith(f"{tmp_path / 'cut.mp4'}: {count} frames; ") and "about 23" in line
+
+
 def test_8_bits_and_no_hdr_are_said(tmp_path):
     with av.open(str(tmp_path / "in.mkv"), "w") as file:
         stream = file.add_stream("libx264", rate=25, options={"x264-params": "cll=1000,400"})

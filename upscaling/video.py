@@ -184,7 +184,7 @@ def _write_piece(
 
 
 def _join(temporary: Path, out: Path, video: Video, pieces: Iterator[tuple[Path, Fraction]]) -> list[str]:
-    """Copy the packets of all pieces, and those of all else in `video`, into one file; return add_tracks' remarks."""
+    """Copy the packets of all pieces, and all else in `video`, into one file; return lines about what is missing."""
     with contextlib.ExitStack() as stack:
         with as_user_error(video.path, "unreadable video"):
             source = stack.enter_context(av.open(video.path, options=READ))
@@ -207,12 +207,17 @@ def _join(temporary: Path, out: Path, video: Video, pieces: Iterator[tuple[Path,
             packets_of(video.path, source, [source.streams[index] for index in tracks]),
             key=operator.itemgetter(0),
         )
+        count = 0
         for _, packet in packets:
             with as_user_error(out, writing):
-                packet.stream = tracks[packet.stream_index] if packet.stream.container is source else out_stream
+                is_copy = packet.stream.container is source
+                packet.stream = tracks[packet.stream_index] if is_copy else out_stream
                 target.mux(packet)
+                count += not is_copy
         with as_user_error(out, writing):
             target.close()
+    if count < 0.9 * video.frames:  # which is only about right in Matroska
+        remarks.append(f"{count} frames; {video.path} has about {video.frames}, but no more can be read")
     return remarks
 
 
