@@ -9,7 +9,6 @@ import ast
 import importlib.util
 import math
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -279,7 +278,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def command_line(argv: Sequence[str] | None = None) -> tuple[str, str | None, EasyDict]:
-    """Parse train.py's command line into (mode, input, configuration). Exits with 2 and one line after a mistake.
+    """Parse train.py's command line into (mode, input, configuration), and prepare the environment for Keras.
+
+    Exits with 2 and one line after a mistake.
 
     argv: the arguments, by default those of the process.
     """
@@ -309,6 +310,7 @@ def command_line(argv: Sequence[str] | None = None) -> tuple[str, str | None, Ea
     if options.input == "":
         parser.error("--input is empty; name a file or a folder")
     try:
+        prepare_environment()
         config = configuration(options.preset, options.set, training=options.mode != "evaluate")
         return options.mode, options.input, config
     except ValueError as error:
@@ -322,20 +324,28 @@ def jit_compile() -> str | bool:
     """
     import keras
 
-    return "auto" if keras.backend.backend() == "jax" or keras.distribution.list_devices("gpu") else False
+    return "auto" if keras.backend.backend() == "jax" or gpu() else False
+
+
+def gpu() -> bool:
+    """Return whether Keras can use a GPU."""
+    import keras
+
+    # Asked for its GPUs, JAX (0.10) raises RuntimeError if there is none.
+    return any(name.startswith("gpu") for name in keras.distribution.list_devices())
 
 
 def prepare_environment() -> None:
-    """Choose TensorFlow as Keras' backend unless KERAS_BACKEND is set. Call this before Keras is imported.
+    """Choose Keras' backend unless KERAS_BACKEND is set: TensorFlow, or JAX if only that is installed.
 
-    Exits with 2, in one line, if the backend is unknown or not installed.
+    Call this before Keras is imported. Raises ValueError with one line if there is no such backend.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    installed = [name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)]
+    backend = os.environ.get("KERAS_BACKEND") or next(iter(installed), "tensorflow")
+    if backend not in installed:
+        raise ValueError(f"KERAS_BACKEND={backend}: must be tensorflow or jax, and installed")
+    os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    backend = os.environ["KERAS_BACKEND"]
-    if backend not in ("tensorflow", "jax") or not importlib.util.find_spec(backend):
-        print(f"KERAS_BACKEND={backend}: must be tensorflow or jax, and installed", file=sys.stderr)
-        sys.exit(2)
 
 
 def load_keras() -> None:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from config import Parser, load_keras, prepare_environment
+from config import Parser
 from upscaling.mixture import mixed
-from upscaling.network import import_openvino
+from upscaling.network import import_keras, import_openvino
 from utils import UserError, exit_status, make_folder, reason
 from weights import load_generator, metadata_path, model_path, read_metadata
 
@@ -178,8 +178,7 @@ def export(
 
 def export_model(options: Namespace) -> int:
     """Write the file that `options` ask for; return exit status 0. Raises UserError after a user's mistake."""
-    prepare_environment()
-    load_keras()
+    import_keras()
     source = model_path(options.model)
     with mixed(source, options.strength) as path:
         generator = load_generator(path, options.trust_pickle)

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from easydict import EasyDict
 
-from config import Parser, configuration, load_keras, prepare_environment
+from config import Parser, configuration
 from rating.make import Scene, check_new, drawn, make_study, scenes_of_examples, scenes_of_folders
 from rating.manifest import KINDS, sha256
+from upscaling.network import import_keras
 from utils import UserError, exit_status
 
 EXAMPLES = Path(__file__).parent / "data/valid"
@@ -91,8 +92,7 @@ def scenes_of_benchmarks(config: EasyDict) -> tuple[list[Scene], dict[str, str]]
 
     Raises UserError if weights do not fit or there is no picture.
     """
-    prepare_environment()
-    load_keras()  # the other commands do not need it, and start at once without it
+    import_keras()  # the other commands do not need it, and start at once without it
     from evaluate import KERNELS, every_method, load_networks, method_name, weights_of
     from evaluation.benchmark import benchmark_sets
     from training.stages import STAGES

@@ -13,10 +13,10 @@ from typing import Any
 
 from config import command_line, load_keras, prepare_environment
 
-prepare_environment()
 if __name__ == "__main__":  # before Keras is imported, so that --help and errors appear at once
     COMMAND = command_line()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback after Ctrl-C during the imports
+prepare_environment()
 load_keras()
 
 import keras

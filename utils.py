@@ -20,6 +20,7 @@ except ImportError:  # on Windows two processes may do the same work
     fcntl = None  # type: ignore[assignment]  # a module that may be missing has no other type
 
 CPU = Path("/proc/cpuinfo")  # where Linux describes the processor
+GPU = Path("/dev/nvidia0")  # exists if the machine has one
 PARTIAL = f".half-{platform.node()[:30]}-"  # prefix of the name of a file that is still being written
 
 

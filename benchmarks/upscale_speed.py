@@ -1,29 +1,30 @@
 """Upscaling on a CPU: upscale.py in both precisions against the same network in PyTorch, eager, in one run.
 
     python benchmarks/upscale_speed.py [rounds]
+    python benchmarks/upscale_speed.py --threads  # four threads that share an Upscaler against one; without torch
 
 All cut the large picture into the same tiles and take turns, so that other work on the machine slows all. Prints which
 precision upscale.py chooses here, the time of its whole command, and what bfloat16 costs in dB. Needs torch; takes 3 to
 5 minutes.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
-import torch
-from train_step import TorchGenerator
 
 from evaluation.metrics import luma, psnr
 from pictures import find_pictures, read_picture, write_picture
 from upscaling.network import load_network
-from upscaling.upscaler import LARGEST_TILE, Upscaler
+from upscaling.upscaler import LARGEST_TILE, Upscaler, load
 from utils import bfloat16_is_fast, processor
 
 WEIGHTS = ROOT / "checkpoints/pretrained/srresnet.weights.h5"
@@ -36,11 +37,15 @@ class PyTorch:
     scale = 4
 
     def __init__(self):
+        import torch
+        from train_step import TorchGenerator
+
+        self.torch = torch
         self.network = TorchGenerator().eval().to(memory_format=torch.channels_last)
 
     def __call__(self, lr):
-        with torch.inference_mode():
-            x = torch.from_numpy(lr).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        with self.torch.inference_mode():
+            x = self.torch.from_numpy(lr).permute(0, 3, 1, 2).contiguous(memory_format=self.torch.channels_last)
             return self.network(x).permute(0, 2, 3, 1).numpy()
 
 
@@ -93,10 +98,30 @@ def price():
     return np.mean(scores, axis=1)
 
 
+def threads(rounds=5, pictures=8):
+    """Return how many times as fast four threads are as one, which share load("srgan"); the two take turns."""
+    shared, random = load("srgan"), np.random.default_rng(0)
+    lrs = [random.integers(0, 256, (96, 96, 3), np.uint8) for _ in range(pictures)]
+    shared(lrs[0])
+    factors = []
+    for _ in range(rounds):
+        seconds = []
+        for count in (1, 4):
+            start = time.perf_counter()
+            with ThreadPoolExecutor(count) as pool:
+                list(pool.map(shared, lrs))
+            seconds.append(time.perf_counter() - start)
+        factors.append(seconds[0] / seconds[1])
+    return float(np.median(factors))
+
+
 if __name__ == "__main__":
+    if "--threads" in sys.argv:
+        print(f"{processor()}; four threads are {threads():.2f}x as fast as one")
+        sys.exit()
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     chosen = "bfloat16" if bfloat16_is_fast() else "float32"
-    print(f"{processor()}, {torch.get_num_threads()} threads; upscale.py computes in {chosen} here")
+    print(f"{processor()}, {os.cpu_count()} cores; upscale.py computes in {chosen} here")
     speed(count)
     print(f"cold start, 64x64: {cold_start(count + 2):.2f} s")
     print("Set14: {:.3f} dB in float32, {:.3f} dB in bfloat16".format(*price()))

@@ -83,6 +83,16 @@ def test_a_mistake_is_one_line_that_names_it(arguments, named, capsys):
         assert part in printed.err
 
 
+def test_a_backend_that_cannot_be_used_is_one_line_and_no_exit_of_a_library(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with pytest.raises(SystemExit) as stop:
+        config.command_line([])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and "KERAS_BACKEND=torch" in said and said.count("\n") == 1
+    with pytest.raises(ValueError, match="KERAS_BACKEND=torch"):
+        config.prepare_environment()
+
+
 def test_help_lists_every_value_and_imports_no_framework():
     frameworks = ("keras", "tensorflow", "jax", "numpy")
     script = f"""

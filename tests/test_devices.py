@@ -22,7 +22,7 @@ from config import command_line
 from dataset import Crops, Pictures
 from pictures import find_pictures
 from training import devices
-from utils import UserError
+from utils import GPU, UserError
 
 ROOT = Path(__file__).parents[1]
 JAX = keras.backend.backend() == "jax"
@@ -193,6 +193,12 @@ def test_the_precision_is_chosen_by_the_processor(monkeypatch, tmp_path, words, 
     assert devices.precision("auto") == precision and devices.precision("float32") == "float32"
     monkeypatch.setattr(devices, "gpu", lambda: True)
     assert devices.precision("auto") == "mixed_bfloat16"
+
+
+def test_whether_keras_has_a_gpu_is_asked_of_the_backend_itself():
+    """JAX raises if it is asked for its GPUs and has none."""
+    assert devices.gpu() == any(name.startswith("gpu") for name in keras.distribution.list_devices())
+    assert devices.gpu() <= GPU.exists()
 
 
 def main(virtual, stage, update, number, *words):

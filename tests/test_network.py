@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -93,6 +94,8 @@ def test_an_exported_file_gives_the_same(tmp_path, engine, kind):
     assert [network.scale for network in networks] == [2, 2]
     srs = [network(pictures(2, 9, 11, 3)) for network in networks]
     assert np.abs(srs[0] - srs[1]).max() < CLOSE_IN_FLOAT32
+    with ThreadPoolExecutor(4) as pool:
+        assert all(np.array_equal(sr, srs[1]) for sr in pool.map(networks[1], 20 * [pictures(2, 9, 11, 3)]))
 
 
 def test_openvino_without_memory_says_so():
@@ -226,16 +229,36 @@ def test_without_openvino_it_is_keras_or_one_line(monkeypatch):
 
 
 def test_a_gpu_that_keras_cannot_use_is_no_reason_for_keras(monkeypatch):
-    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: [])
-    monkeypatch.setattr(Path, "exists", lambda path: True)
-    assert not network_module.gpu_in_keras()
-    monkeypatch.setattr(keras.distribution, "list_devices", lambda kind: ["gpu:0"])
+    there = network_module.GPU.exists()
+    monkeypatch.setattr(network_module, "GPU", Path(os.devnull))
+    assert there or not network_module.gpu_in_keras()
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
     assert network_module.gpu_in_keras()
 
 
 def test_a_gpu_beside_no_keras_is_left_alone(monkeypatch):
     """As in an environment of requirements-upscale.txt."""
     found = importlib.util.find_spec
-    monkeypatch.setattr(Path, "exists", lambda path: True)
+    monkeypatch.setattr(network_module, "GPU", Path(os.devnull))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in UNWANTED else found(name))
     assert not network_module.gpu_in_keras()
+
+
+@pytest.mark.parametrize("backend", [None, "torch"])
+def test_a_gpu_beside_another_backend_ends_no_process(backend):
+    """With only JAX installed, no KERAS_BACKEND at all is such a case: `make test-jax` runs it."""
+    program = f"""if True:
+        import os, pathlib, numpy
+        from upscaling import network
+        from utils import UserError
+        network.GPU = pathlib.Path(os.devnull)  # as if there were one
+        print(network.load_network({str(SHIPPED)!r})(numpy.zeros((1, 8, 8, 3))).shape)
+        try:
+            network.load_network({str(SHIPPED)!r}, "keras")
+        except UserError as error:
+            print(error)"""
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    environment |= {"KERAS_BACKEND": backend} if backend else {}
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    said = f"Keras cannot be used: KERAS_BACKEND={backend}: must be tensorflow or jax, and installed\n"
+    assert (result.stdout, result.stderr) == ("(1, 32, 32, 3)\n" + (said if backend else ""), "")

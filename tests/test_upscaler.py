@@ -1,5 +1,7 @@
 """The Upscaler of arrays: every kind of array, tiles that leave no trace, progress, too little memory."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +210,43 @@ def test_where_memory_runs_out_tiles_become_fewer_and_then_smaller():
     for upscaler.tile in (62, 65):
         with pytest.raises(UserError, match="too little memory"):
             upscaler(lr)
+
+
+@pytest.mark.parametrize(
+    "model, options",
+    [
+        ("srgan", {}),
+        ("srresnet", {"engine": "keras"}),
+        ("srresnet", {"self_ensemble": True, "scale": 3}),
+        ("srcnn", {}),
+        ("nedi", {}),
+    ],
+)
+def test_threads_share_an_upscaler(model, options):
+    pytest.importorskip("keras")
+    upscaler = load(model, **options)
+    lrs = [random_picture((4 + side, 9, 3), "uint8") for side in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(upscaler, lrs))
+    assert all(map(np.array_equal, together, map(upscaler, lrs)))
+
+
+def test_threads_that_run_out_of_memory_together_reduce_it_once():
+    """All four are in the network when the first of them has too little."""
+    together = threading.Barrier(4, timeout=60)
+
+    def network(lr):
+        if lr.shape[2] > 40:
+            together.wait()
+            raise MemoryError
+        return lr
+
+    upscaler = Upscaler(Network(network, 1), tile=80)
+    upscaler.batch = 1
+    lr = random_picture((100, 100, 3), "uint8")
+    with ThreadPoolExecutor(4) as pool:
+        assert all(np.array_equal(sr, lr) for sr in pool.map(upscaler, 4 * [lr]))
+    assert upscaler.tile == 40
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)

@@ -215,7 +215,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, suffix):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", out.name, straight.name]
 
 
-@pytest.mark.parametrize("change", ["source", "network", None])
+@pytest.mark.parametrize("change", ["source", "network", "time of the source", None])
 def test_pieces_of_another_network_or_source_are_made_again(tmp_path, change):
     clip(tmp_path / "in.mp4")
     seen = []
@@ -232,10 +232,13 @@ def test_pieces_of_another_network_or_source_are_made_again(tmp_path, change):
     with pytest.raises(KeyboardInterrupt):
         upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / "out.mp4", network, "one", clock=clock)
     if change == "source":
+        with open(tmp_path / "in.mp4", "ab") as file:
+            file.write(b"\0\0\0\x08free")  # an empty box
+    if change == "time of the source":
         os.utime(tmp_path / "in.mp4", (1, 1))
     made_of = "another" if change == "network" else "one"
     upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / "out.mp4", network, made_of, clock=clock)
-    assert len(seen) - 8 == (12 if change else 7)
+    assert len(seen) - 8 == (12 if change in ("source", "network") else 7)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 
@@ -267,3 +270,183 @@ def test_of_slow_frames_a_stopped_run_loses_one_and_pieces_stay_long(tmp_path):
     with av.open(str(target)) as file:
         assert [frame.key_frame for frame in file.decode(video=0)] == [True, *22 * [False]]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+MILLISECONDS = Fraction(1, 1000)
+TITLES = [{"id": n + 1, "start": 200 * n, "end": 200 * n + 200, "time_base": MILLISECONDS} for n in range(2)]
+CHAPTERS = [chapter | {"metadata": {"title": f"Part {chapter['id']}"}} for chapter in TITLES]
+WORDS = {"subrip": [b"Hello", b"Gr\xc3\xbc\xc3\x9fe"], "mov_text": [b"\0\5Hello", b"\0\7Gr\xc3\xbc\xc3\x9fe"]}
+
+
+def encoded(stream, frames):
+    return [packet for frame in [*frames, None] for packet in stream.encode(frame)]
+
+
+def rich(path, subtitles, pixels="yuv420p10le"):
+    """Write 12 frames of 48 x 32, each a little lighter; two tracks of sound, subtitles, chapters, a cover, a second
+    video, and in Matroska an attached file."""
+    with av.open(str(path), "w") as file:
+        videos = [file.add_stream("libx264", rate=25, options={"crf": "1"}) for _ in range(2)]
+        for stream in videos:
+            stream.width, stream.height, stream.pix_fmt = 48, 32, pixels
+        sounds = [file.add_stream("aac", rate=44100, layout="mono") for _ in range(2)]
+        texts = file.add_mux_stream(subtitles)
+        texts.time_base = MILLISECONDS
+        sounds[0].metadata["language"], sounds[1].metadata["language"], texts.metadata["language"] = "eng", "fra", "deu"
+        file.set_chapters(CHAPTERS)
+        cover = np.zeros((8, 8, 3), np.uint8)
+        if path.suffix == ".mkv":
+            file.add_attachment("font.ttf", "font/ttf", b"a font")
+        else:
+            picture = file.add_stream("png", rate=1)
+            picture.width, picture.height, picture.pix_fmt = 8, 8, "rgb24"
+            picture.disposition = av.stream.Disposition.attached_pic
+            file.mux(encoded(picture, [av.VideoFrame.from_ndarray(cover, format="rgb24")]))
+        for stream in videos:
+            for index in range(12):
+                frame = av.VideoFrame(48, 32, pixels)
+                for plane, level in zip(frame.planes, (400 + index, 512, 512)):
+                    level = level if "10" in pixels else level // 4
+                    plane.update(
+                        np.full(
+                            plane.buffer_size // (2 if "10" in pixels else 1),
+                            level,
+                            np.uint16 if "10" in pixels else np.uint8,
+                        )
+                    )
+                frame.pts = index
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode())
+        for stream in sounds:
+            for start in range(0, 20480, 1024):
+                frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = 44100, start
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode())
+        for number, words in enumerate(WORDS[subtitles]):
+            packet = av.Packet(words)
+            packet.stream, packet.time_base = texts, MILLISECONDS
+            packet.pts = packet.dts = 200 * number
+            packet.duration = 150
+            file.mux(packet)
+
+
+def beside_the_pictures(path):
+    """(streams but the first, chapters, words with their times, other packets) of a video."""
+    with av.open(str(path)) as file:
+        chapters = [
+            (float(chapter["start"] * chapter["time_base"]), chapter["metadata"]["title"])
+            for chapter in file.chapters()
+        ]
+        streams = [
+            (s.type, s.name, s.metadata.get("language"), s.disposition, getattr(s, "data", b""))
+            for s in list(file.streams)[1:]
+        ]
+        packets = [
+            packet for packet in file.demux(list(file.streams)[1:]) if packet.size > 2
+        ]  # MP4 fills gaps with 2 bytes
+        words = [
+            (bytes(p), float(p.pts * p.time_base), float(p.duration * p.time_base))
+            for p in packets
+            if p.stream.type == "subtitle"
+        ]
+        others = [(p.stream_index, bytes(p)) for p in packets if p.stream.type != "subtitle"]
+    return sorted(streams), chapters, words, sorted(others)
+
+
+@pytest.mark.parametrize("name, subtitles", [("in.mkv", "subrip"), ("in.mp4", "mov_text"), ("in.mov", "mov_text")])
+def test_what_a_video_holds_beside_its_pictures_is_kept_after_an_interruption_too(tmp_path, name, subtitles):
+    rich(tmp_path / name, subtitles)
+    out, clock = tmp_path / f"out{Path(name).suffix}", Clock()
+
+    def stopped(lr):
+        if clock.now == 14:
+            clock.now += 1
+            raise KeyboardInterrupt
+        return clock.twice(lr)
+
+    with pytest.raises(KeyboardInterrupt):
+        upscale_video(open_video(tmp_path / name), out, stopped, clock=clock)
+    lost = upscale_video(open_video(tmp_path / name), out, stopped, clock=clock)
+    assert lost == [f"{out}: copied, but not upscaled: video track 1 (h264)"]
+    streams, chapters, words, others = beside_the_pictures(out)
+    assert (streams, chapters, words, others) == beside_the_pictures(tmp_path / name)
+    assert [word for word, *_ in words] == WORDS[subtitles] and len(chapters) == 2 and len(streams) >= 5 and others
+    with av.open(str(out)) as file:
+        assert file.streams.video[0].format.name == "yuv420p10le"
+        levels = [frame.to_ndarray()[:64].mean() for frame in file.decode(video=0)]
+    assert np.abs(np.array(levels) - np.arange(400, 412)).max() < 1  # with 8 bits up to 2
+
+
+def test_what_a_video_loses_is_said(tmp_path):
+    rich(tmp_path / "in.mkv", "subrip", "yuv444p10le")
+    lost = upscale_video(open_video(tmp_path / "in.mkv"), tmp_path / "out.mp4", twice)
+    assert [line.removeprefix(f"{tmp_path / 'out.mp4'}: ") for line in lost] == [
+        "lost: subtitle track 4 (srt), attachment track 5 (font.ttf)",
+        "copied, but not upscaled: video track 1 (h264)",
+        "colours have half the width and height now (4:2:0)",
+    ]
+    clip(tmp_path / "silent.mp4", sound=False)
+    assert upscale_video(open_video(tmp_path / "silent.mp4"), tmp_path / "out.webm", twice) == []
+
+
+def test_a_video_of_which_the_end_is_missing_says_so(tmp_path):
+    pan(tmp_path / "whole.mkv")
+    content = (tmp_path / "whole.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(content[: len(content) * 2 // 3])
+    assert upscale_video(open_video(tmp_path / "whole.mkv"), tmp_path / "whole.mp4", twice) == []
+    (line,) = upscale_video(open_video(tmp_path / "cut.mkv"), tmp_path / "cut.mp4", twice)
+    with av.open(str(tmp_path / "cut.mp4")) as file:
+        count = sum(1 for _ in file.decode(video=0))
+    assert 5 < count < 20 and line.startswith(f"{tmp_path / 'cut.mp4'}: {count} frames; ") and "about 23" in line
+
+
+def test_8_bits_and_no_hdr_are_said(tmp_path):
+    with av.open(str(tmp_path / "in.mkv"), "w") as file:
+        stream = file.add_stream("libx264", rate=25, options={"x264-params": "cll=1000,400"})
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p10le"
+        file.mux(encoded(stream, [av.VideoFrame(48, 32, "yuv420p10le")]))
+    lost = upscale_video(open_video(tmp_path / "in.mkv"), tmp_path / "out.webm", twice)
+    assert [line.removeprefix(f"{tmp_path / 'out.webm'}: ") for line in lost] == [
+        "HDR's data about brightness lost",
+        f"8 bits per channel now; {tmp_path / 'in.mkv'} has 10",
+    ]
+
+
+def test_a_cover_is_not_the_video(tmp_path):
+    """iTunes' data, which hold the cover, may stand before the tracks: these are their boxes in another order."""
+    rich(tmp_path / "in.mp4", "mov_text")
+    content = (tmp_path / "in.mp4").read_bytes()
+    start = content.index(b"moov") + 4
+    boxes, end = [], start
+    while end < start + int.from_bytes(content[start - 8 : start - 4], "big") - 8:
+        length = int.from_bytes(content[end : end + 4], "big")
+        boxes.append(content[end : end + length])
+        end += length
+    boxes.sort(key=lambda box: [b"mvhd", b"udta"].index(box[4:8]) if box[4:8] in (b"mvhd", b"udta") else 2)
+    (tmp_path / "first.mp4").write_bytes(content[:start] + b"".join(boxes) + content[end:])
+    with av.open(str(tmp_path / "first.mp4")) as file:
+        assert file.streams.video[0].name == "png"
+    assert open_video(tmp_path / "first.mp4").size == (48, 32)
+    upscale_video(open_video(tmp_path / "first.mp4"), tmp_path / "out.mp4", twice)
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        assert [(s.name, s.width) for s in file.streams.video] == [("h264", 96), ("h264", 48), ("png", 8)]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
+@pytest.mark.parametrize("turned, shape", [(0, Fraction(64, 45)), (90, Fraction(45, 64))])
+def test_pixels_that_are_not_square_stay_so(tmp_path, suffix, turned, shape):
+    with av.open(str(tmp_path / "in.mp4"), "w") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(64, 45)
+        if turned:
+            stream.set_display_rotation(turned)
+        file.mux(encoded(stream, [av.VideoFrame(48, 32, "yuv420p")]))
+    out = tmp_path / f"out.{suffix}"
+    lost = upscale_video(open_video(tmp_path / "in.mp4"), out, twice)
+    if suffix == "webm":
+        assert lost == [f"{out}: pixels are square now; in {tmp_path / 'in.mp4'} they are {shape} as wide as high"]
+        return
+    with av.open(str(out)) as file:
+        assert (file.streams.video[0].sample_aspect_ratio, lost) == (shape, [])

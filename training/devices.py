@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import keras
 import numpy as np
 
-from utils import UserError, bfloat16_is_fast, reason
+from config import gpu
+from utils import GPU, UserError, bfloat16_is_fast, reason
 
 JAX = keras.backend.backend() == "jax"
 NUM_PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
@@ -43,11 +44,6 @@ def distributed(devices: str, batch_size: int) -> Iterator[None]:
             yield
 
 
-def gpu() -> bool:
-    """Return whether Keras can use a GPU."""
-    return bool(keras.distribution.list_devices("gpu"))
-
-
 def precision(wanted: str) -> str:
     """Return the Keras dtype policy for TRAIN.precision: for "auto", mixed_bfloat16 if that is faster, else float32.
 
@@ -60,7 +56,7 @@ def precision(wanted: str) -> str:
 
 def warn_of_unused_gpu() -> None:
     """Print a warning if the machine has a GPU that Keras cannot use, because training on the CPU takes weeks."""
-    if Path("/dev/nvidia0").exists() and not gpu():
+    if GPU.exists() and not gpu():
         print("this machine has a GPU, but not the packages to train on it; see docs/DEVICES.md", file=sys.stderr)
 
 

@@ -44,9 +44,8 @@ def upscale_file(
     strips = KeptStrips(target, made_of, room_for(opened, target, upscaler.scale))
     kept = strips if keep or strips.exist() else None
     if isinstance(opened, Video):
-        lost: list[str] = []
         network = functools.partial(upscaler, progress=tiles.of_frame, kept=kept)
-        upscale_video(opened, target, network, made_of, tiles.skip, kept)
+        lost = upscale_video(opened, target, network, made_of, tiles.skip, kept)
     else:
         frames = (frame.upscaled(upscaler, tiles.of_frame, kept) for frame in opened)
         lost = write_photo(target, opened, frames, upscaler.scale, quality)

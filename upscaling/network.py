@@ -5,15 +5,17 @@ For OpenVINO, graph.py builds the graph from the weights file in a tenth of a se
 
 import importlib.util
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
-from config import EARLIER
+from config import EARLIER, gpu, jit_compile, load_keras, prepare_environment
 from upscaling.graph import body_graph, import_openvino, read_layers, tail_graph
 from upscaling.tiles import smallest_size, windows
-from utils import UserError, bfloat16_is_fast, reason
+from utils import GPU, UserError, bfloat16_is_fast, reason
 from weights import load_generator, read_metadata
 
 ENGINES = ("auto", "openvino", "keras", "onnxruntime")
@@ -58,7 +60,8 @@ def load_network(
     engine: "openvino", "keras" (weights), "onnxruntime" (*.onnx), or "auto": OpenVINO if it is installed, can read the
     file, and Keras has no GPU to use instead.
     precision: "float32", "bfloat16", or "auto": the faster one on this processor; Keras always computes in float32.
-    trust_pickle: read a pickled g_srgan.npz. Raises UserError if the file is missing, damaged or no generator.
+    trust_pickle: read a pickled g_srgan.npz. Threads may share the network; it takes one call at a time.
+    Raises UserError if the file is missing, damaged or no generator.
     """
     if precision == "auto":  # left to itself, OpenVINO takes bfloat16 even if that is slower
         precision = "bfloat16" if bfloat16_is_fast() else "float32"
@@ -67,15 +70,30 @@ def load_network(
     exported = path.suffix in (".onnx", ".xml")
     engine = choose_engine(path, engine, exported)
     if engine == "keras":
-        return keras_network(path, trust_pickle)
+        return one_at_a_time(keras_network(path, trust_pickle))
     try:
         if engine == "onnxruntime":
-            return onnx_network(path)
-        return exported_network(path, options) if exported else openvino_network(path, options)
+            return one_at_a_time(onnx_network(path))
+        return one_at_a_time(exported_network(path, options) if exported else openvino_network(path, options))
     except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         # OpenVINO's messages begin with lines of its own source code; the last words say what is wrong.
         last_words = " ".join(str(error).split())[-120:] or reason(error)
         raise UserError(f"{path}: damaged, or no generator ({last_words}); move it away") from error
+
+
+def one_at_a_time(network: Network) -> Network:
+    """Return `network` for threads that share it: each waits until the one before it is done.
+
+    A request of OpenVINO refuses a second thread. With a request for each thread, four need four times the memory, and
+    were no faster, since one alone uses all cores.
+    """
+    lock = threading.Lock()
+
+    def function(lr: np.ndarray) -> np.ndarray:
+        with lock:
+            return network.function(lr)
+
+    return Network(function, network.scale, network.errors)
 
 
 def check_kind(path: Path) -> None:
@@ -110,25 +128,29 @@ def gpu_in_keras() -> bool:
     """Return whether Keras can use a GPU of this machine."""
     backends = ("tensorflow", "jax")
     installed = importlib.util.find_spec("keras") and any(map(importlib.util.find_spec, backends))
-    if not Path("/dev/nvidia0").exists() or not installed:  # importing Keras just to find no GPU would take seconds
+    if not GPU.exists() or not installed:  # importing Keras just to find no GPU would take seconds
         return False
-    from config import load_keras, prepare_environment
+    try:
+        import_keras()
+    except UserError:  # OpenVINO does without
+        return False
+    return gpu()
 
-    prepare_environment()
-    load_keras()
-    import keras
 
-    return bool(keras.distribution.list_devices("gpu"))
+def import_keras() -> ModuleType:
+    """Import Keras and its backend. Raises UserError if that is not possible."""
+    try:
+        prepare_environment()
+        load_keras()
+        import keras
+    except (ValueError, ImportError) as error:
+        raise UserError(f"Keras cannot be used: {reason(error)}") from error
+    return keras
 
 
 def keras_network(path: Path, trust_pickle: bool) -> Network:
     """Load weights into Keras, which computes on a GPU if there is one. trust_pickle: as for load_network."""
-    from config import jit_compile, load_keras, prepare_environment
-
-    prepare_environment()
-    load_keras()
-    import keras
-
+    keras = import_keras()
     generator = load_generator(path, trust_pickle)
     generator.compile(optimizer=None, jit_compile=jit_compile())
     scale = generator.compute_output_shape((1, 8, 8, 3))[1] // 8

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import psutil
 from scipy.ndimage import distance_transform_edt
 
 from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from pictures import resize, to_float, to_uint8
 from upscaling.kept_strips import KeptStrips, Tiling
+from upscaling.memory import free_memory
 from upscaling.mixture import mixed
 from upscaling.network import ENGINES, Network, load_network
 from upscaling.strips import Progress, as_dtype
@@ -85,8 +85,8 @@ def default_back_projections(model: str) -> int:
 
 
 def largest_tile() -> int:
-    """Return the side in pixels of the largest tile that needs at most half of the free memory."""
-    affordable = psutil.virtual_memory().available / 2 / BYTES_PER_PIXEL  # pixels
+    """Return the side in pixels of the largest tile that needs at most half of the free memory, see memory.py."""
+    affordable = free_memory() / 2 / BYTES_PER_PIXEL  # pixels
     return int(np.clip(affordable**0.5, 4 * HALO, LARGEST_TILE))
 
 
@@ -98,6 +98,8 @@ class Upscaler:
     of axes; h and w are `scale` times as large, rounded up. Alpha is resized bicubically and does not affect the
     colour. The picture is continued beyond its edge, mirrored, because the zeros of the network's padding, which mean
     grey, would show at the result's borders.
+
+    Threads may share an Upscaler of load(); the network takes their tiles in turn, since it uses all cores anyway.
 
     scale, tile: as for load(). progress: called with (tiles done, tiles in all) at the start and after every few tiles,
     without those of an earlier run. kept: finished strips of an earlier run, to which new ones are added.
@@ -212,7 +214,7 @@ class Upscaler:
                     rows_done += len(strip) // scale
                     yield strip
             except MemoryError:
-                self._use_less_memory()
+                self._use_less_memory(tiling)
                 tiling = self._tiling_from(rows_done)
                 tiles_in_all = tiles_done + tiles_left(lr, tiling, rows_done)
 
@@ -220,14 +222,17 @@ class Upscaler:
         """Return a Tiling of the rows after `rows_done`, which starts a halo earlier, since they are no edge."""
         return Tiling(max(0, rows_done - HALO), self.tile, self.batch)
 
-    def _use_less_memory(self) -> None:
-        """Halve the number of tiles at a time, or the side of a tile. Raises UserError if tiles are the smallest."""
-        if self.batch > 1:
-            self.batch //= 2
-        elif self.tile // 2 > 2 * HALO:
-            self.tile //= 2
+    def _use_less_memory(self, tiling: Tiling) -> None:
+        """Halve the number of tiles at a time of `tiling`, or their side, unless another thread has done so already.
+
+        Raises UserError if tiles are the smallest.
+        """
+        if tiling.batch > 1:
+            self.batch = min(self.batch, tiling.batch // 2)
+        elif tiling.tile // 2 > 2 * HALO:
+            self.batch, self.tile = 1, min(self.tile, tiling.tile // 2)
         else:
-            raise UserError(f"too little memory, even for tiles of {self.tile} pixels") from None
+            raise UserError(f"too little memory, even for tiles of {tiling.tile} pixels") from None
 
     def _alpha_strip(self, alpha: np.ndarray, top: int, bottom: int) -> np.ndarray:
         """Return rows `top` to `bottom` of the resized alpha, (rows, scale*w)."""

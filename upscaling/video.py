@@ -1,6 +1,7 @@
-"""Upscale videos frame by frame: times and colours are kept, frames are turned upright, sound is copied unchanged."""
+"""Upscale videos frame by frame: times and colours are kept, frames are turned upright, and all else is copied."""
 
 import contextlib
+import functools
 import hashlib
 import heapq
 import importlib.util
@@ -11,24 +12,26 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from upscaling.kept_strips import KeptStrips
-from upscaling.video_reader import READ, Video, as_user_error, frames_of, sound_of
+from upscaling.video_reader import READ, Video, as_user_error, frames_of, main_stream, packets_of, packets_of_pieces
+from upscaling.video_tracks import add_tracks, check_sound
 from utils import UserError, atomic_write
 
 if importlib.util.find_spec("av"):
     import av
 
 if TYPE_CHECKING:
-    from av.container import InputContainer, OutputContainer
+    from av.container import OutputContainer
 
 # How frames are encoded: FFmpeg's name of the codec, and its options, of which crf is the constant quality.
 Codec = tuple[Literal["libx264", "libvpx-vp9"], dict[str, str]]
 H264: Codec = ("libx264", {"crf": "16"})
 VP9: Codec = ("libvpx-vp9", {"crf": "20", "b:v": "0", "row-mt": "1"})
+DEEP = "yuv420p10le"
 SECONDS = 10  # of work in a piece, which is what a stopped run loses at most
 CONTAINERS = {".mp4": H264, ".mov": H264, ".m4v": H264, ".mkv": H264, ".webm": VP9}
 MATRICES = {1: "ITU709", 7: "SMPTE240M", 9: "BT2020"}  # by H.273's numbers; all others count as ITU601
@@ -43,11 +46,14 @@ def upscale_video(
     on_existing: Callable[[int], object] = lambda frames: None,
     kept: KeptStrips | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> None:
+) -> list[str]:
     """Upscale the frames of `video` with `network`, and write `out` (mp4, mov, m4v, mkv or webm) atomically.
 
+    Returns a line for each thing that `out` cannot hold.
+
     The result is made in pieces, which stay in a hidden folder beside `out` until it is complete, so that a stopped run
-    can be resumed. network: maps uint8 (h, w, 3) to uint8 (scale*h, scale*w, 3). made_of: a text that identifies the
+    can be resumed. network: maps uint8 (h, w, 3) to uint8 (scale*h, scale*w, 3), or uint16
+    to uint16 if the video has more than 8 bits and the codec too. made_of: a text that identifies the
     network and its options; if it or `video` has changed, the pieces are made again. on_existing: called with the
     number of frames of each piece that exists already. kept: the strips that `network` keeps until a piece is complete;
     with them the network's time does not count for a piece, since short pieces make large files. clock: returns
@@ -57,19 +63,43 @@ def upscale_video(
     if out.suffix.lower() not in CONTAINERS:
         raise UserError(f"{out}: unknown video format; choose from {' '.join(CONTAINERS)}")
     folder = out.with_name(f".{out.name}.pieces")
+    identity = (made_of, CONTAINERS[out.suffix.lower()], _pixel_format(out, video), _sha256(video.path))
     try:
         with atomic_write(out) as temporary:
-            source = video.path.stat()
-            identity = (made_of, CONTAINERS[out.suffix.lower()], source.st_size, source.st_mtime_ns)
             name = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
             for path in folder.glob("*"):
                 if not path.name.startswith((name, ".")):  # hidden files are being written by another process
                     path.unlink()
-            _join(temporary, out, video, _pieces(video, out, folder / name, network, on_existing, kept, clock))
+            remarks = _join(
+                temporary, out, video, _pieces(video, out, folder / name, network, on_existing, kept, clock)
+            )
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         with contextlib.suppress(OSError):
             folder.rmdir()  # fails if there are pieces in it
+    return [f"{out}: {remark}" for remark in [*remarks, *_lost(out, video)]]
+
+
+def _lost(out: Path, video: Video) -> Iterator[str]:
+    """Yield what the frames of `out` do not hold of those of `video`, in words."""
+    yield from video.lost
+    bits = 10 if _pixel_format(out, video) == DEEP else 8
+    if video.bits > bits:
+        yield f"{bits} bits per channel now; {video.path} has {video.bits}"
+    if video.pixel != 1 and CONTAINERS[out.suffix.lower()] is VP9:  # H.264 holds it itself; PyAV cannot set WebM's
+        yield f"pixels are square now; in {video.path} they are {video.pixel} as wide as high"
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pixel_format(out: Path, video: Video) -> str:
+    """Return FFmpeg's name of the format in which `out` is encoded: of 10 bits if `video` has more than 8."""
+    codec, _ = CONTAINERS[out.suffix.lower()]
+    deep = video.bits > 8 and DEEP in {pixels.name for pixels in av.Codec(codec, "w").video_formats or ()}
+    return DEEP if deep else "yuv420p"
 
 
 def _pieces(
@@ -85,7 +115,9 @@ def _pieces(
     with contextlib.ExitStack() as stack:
         with as_user_error(video.path, "unreadable video"):
             source = stack.enter_context(av.open(video.path, options=READ))
-        in_stream = source.streams.video[0]
+            in_stream = main_stream(source)
+        if in_stream is None:
+            raise UserError(f"{video.path}: holds no video")
         frames = frames_of(video.path, source, in_stream)
         for index in itertools.count():
             first = next(frames, None)
@@ -96,7 +128,8 @@ def _pieces(
             if piece.exists():  # decode its frames all the same, to get to those after them
                 on_existing(sum(1 for _ in itertools.islice(chunk, _frame_count(piece))))
             else:
-                _write_piece(piece, out, video.rate, in_stream, _for_seconds(chunk, network, kept, clock))
+                upscaled = functools.partial(_upscaled, network=network, pixel_format=_pixel_format(out, video))
+                _write_piece(piece, out, video, in_stream, _for_seconds(chunk, upscaled, kept, clock))
             if kept:
                 kept.clear()
             yield piece, first.time_base * first.pts  # type: ignore[operator, misc]  # frames_of's all have a time
@@ -109,7 +142,7 @@ def _frame_count(piece: Path) -> int:
 
 def _for_seconds(
     frames: Iterable["av.VideoFrame"],
-    network: Callable[[np.ndarray], np.ndarray],
+    upscaled: Callable[["av.VideoFrame"], "av.VideoFrame"],
     kept: KeptStrips | None,
     clock: Callable[[], float],
 ) -> Iterator["av.VideoFrame"]:
@@ -117,7 +150,7 @@ def _for_seconds(
     began = clock()
     for frame in frames:
         start = clock()
-        large = _upscaled(frame, network)
+        large = upscaled(frame)
         began += clock() - start if kept else 0
         yield large
         if clock() - began >= SECONDS:
@@ -125,7 +158,7 @@ def _for_seconds(
 
 
 def _write_piece(
-    path: Path, out: Path, rate: Fraction, in_stream: "av.VideoStream", frames: Iterable["av.VideoFrame"]
+    path: Path, out: Path, video: Video, in_stream: "av.VideoStream", frames: Iterable["av.VideoFrame"]
 ) -> None:
     """Encode upscaled `frames`, which came from `in_stream`, to `path` atomically. out: the name for messages."""
     codec, options = CONTAINERS[out.suffix.lower()]
@@ -134,13 +167,14 @@ def _write_piece(
         with as_user_error(out, writing):
             file = av.open(str(temporary), "w")
             stack.callback(_close_quietly, file)
-            out_stream = file.add_stream(codec, rate=rate or None, options=options)
+            out_stream = file.add_stream(codec, rate=video.rate or None, options=options)
         context = out_stream.codec_context
         for frame in frames:
             with as_user_error(out, writing):
                 if not context.is_open:
                     context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
                     context.time_base = in_stream.time_base  # type: ignore[assignment]  # known: frames came
+                    context.sample_aspect_ratio = video.pixel  # type: ignore[misc]  # can be set, whatever PyAV's hints say
                     for name in COLOURS:
                         setattr(context, name, getattr(in_stream.codec_context, name))
                 file.mux(out_stream.encode(frame))
@@ -149,8 +183,8 @@ def _write_piece(
             file.close()
 
 
-def _join(temporary: Path, out: Path, video: Video, pieces: Iterator[tuple[Path, Fraction]]) -> None:
-    """Copy the packets of all pieces, and those of the sound of `video`, into one file."""
+def _join(temporary: Path, out: Path, video: Video, pieces: Iterator[tuple[Path, Fraction]]) -> list[str]:
+    """Copy the packets of all pieces, and all else in `video`, into one file; return lines about what is missing."""
     with contextlib.ExitStack() as stack:
         with as_user_error(video.path, "unreadable video"):
             source = stack.enter_context(av.open(video.path, options=READ))
@@ -159,31 +193,32 @@ def _join(temporary: Path, out: Path, video: Video, pieces: Iterator[tuple[Path,
             target = av.open(str(temporary), "w")
             stack.callback(_close_quietly, target)
             target.metadata.update(source.metadata)
-        _check_sound(out, source, target)  # before the first piece is made
+        check_sound(out, source, target)  # before the first piece is made
         first = next(pieces, None)
         if first is None:
             raise UserError(f"{video.path}: none of its frames can be read")
         with as_user_error(out, writing), av.open(str(first[0])) as piece:
             out_stream = target.add_stream_from_template(piece.streams.video[0])
             out_stream.codec_context.framerate = video.rate
-            audio_streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams.audio}
-        pictures = _in_one(itertools.chain([first], pieces))
-        packets = heapq.merge(pictures, sound_of(video.path, source), key=operator.itemgetter(0))
+            tracks, remarks = add_tracks(source, target)
+        pictures = packets_of_pieces(itertools.chain([first], pieces))
+        packets = heapq.merge(
+            pictures,
+            packets_of(video.path, source, [source.streams[index] for index in tracks]),
+            key=operator.itemgetter(0),
+        )
+        count = 0
         for _, packet in packets:
             with as_user_error(out, writing):
-                is_audio = packet.stream.type == "audio"
-                packet.stream = audio_streams[packet.stream_index] if is_audio else out_stream
+                is_copy = packet.stream.container is source
+                packet.stream = tracks[packet.stream_index] if is_copy else out_stream
                 target.mux(packet)
+                count += not is_copy
         with as_user_error(out, writing):
             target.close()
-
-
-def _check_sound(out: Path, source: "InputContainer", target: "OutputContainer") -> None:
-    """Raise UserError if the container `target` cannot hold the sound of `source`. out: the name for messages."""
-    names = [stream.name for stream in source.streams.audio if stream.codec_context]
-    for name in names:
-        if name not in target.supported_codecs:
-            raise UserError(f"{out}: does not hold sound in {name}; name it .mkv, which holds all")
+    if count < 0.9 * video.frames:  # which is only about right in Matroska
+        remarks.append(f"{count} frames; {video.path} has about {video.frames}, but no more can be read")
+    return remarks
 
 
 def _close_quietly(target: "OutputContainer") -> None:
@@ -192,42 +227,19 @@ def _close_quietly(target: "OutputContainer") -> None:
         target.close()
 
 
-def _in_one(pieces: Iterable[tuple[Path, Fraction]]) -> Iterator[tuple[Fraction, "av.Packet[Any]"]]:
-    """Yield (dts in seconds, packet) of all pieces in turn, with times that continue from one piece to the next.
-
-    Packets come in the order in which they are decoded. A frame may be predicted from a later one, which is decoded
-    before it. Each packet therefore has a time to be shown (pts) and an earlier or equal one to be decoded (dts), and
-    dts must increase from packet to packet. Each piece has dts of its own; here they are counted over all pieces: they
-    are the sorted pts, delayed by as many frames as the encoder reorders.
-    """
-    delayed: list[int] = []  # the latest times, as many as the encoder reorders frames
-    for path, start in pieces:
-        with av.open(str(path)) as file:
-            packets = [(packet, packet.pts) for packet in file.demux() if packet.size and packet.pts is not None]
-            times = sorted(pts for _, pts in packets)
-            shift = round(start / packets[0][0].time_base) - times[0]
-            times = [time + shift for time in times]
-            if not delayed:  # before the first frame, times continue backwards in steps of one frame
-                count = file.streams.video[0].codec_context.reorder_depth
-                step = times[1] - times[0] if len(times) > 1 else 1
-                delayed = [times[0] - step * number for number in range(count, 0, -1)]
-            decoding_times = delayed + times
-            for (packet, pts), dts in zip(packets, decoding_times):
-                packet.pts, packet.dts = pts + shift, dts
-                yield dts * packet.time_base, packet
-        delayed = decoding_times[len(times) :]
-
-
-def _upscaled(frame: "av.VideoFrame", network: Callable[[np.ndarray], np.ndarray]) -> "av.VideoFrame":
-    """Upscale a frame; its time, colour matrix and range stay those of the original."""
+def _upscaled(
+    frame: "av.VideoFrame", network: Callable[[np.ndarray], np.ndarray], pixel_format: str
+) -> "av.VideoFrame":
+    """Upscale a frame to `pixel_format`; its time, colour matrix and range stay those of the original."""
+    rgb = "rgb48le" if pixel_format == DEEP else "rgb24"  # uint16 or uint8
     matrix = MATRICES.get(frame.colorspace, "ITU601")
     value_range = "JPEG" if frame.color_range == 2 else "MPEG"  # 0..255, or 16..235
-    lr = frame.to_ndarray(format="rgb24", src_colorspace=matrix, src_color_range=value_range)
+    lr = frame.to_ndarray(format=rgb, src_colorspace=matrix, src_color_range=value_range)
     upright = np.rot90(lr, frame.rotation // 90)
     sr = network(np.ascontiguousarray(upright))
     height, width = (length - length % 2 for length in sr.shape[:2])  # H.264 takes only even sizes
-    large = av.VideoFrame.from_ndarray(np.ascontiguousarray(sr[:height, :width]), format="rgb24")
-    large = large.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=value_range)
+    large = av.VideoFrame.from_ndarray(np.ascontiguousarray(sr[:height, :width]), format=rgb)
+    large = large.reformat(format=pixel_format, dst_colorspace=matrix, dst_color_range=value_range)
     large.colorspace, large.color_range = frame.colorspace, frame.color_range
     large.pts, large.time_base, large.duration = frame.pts, frame.time_base, frame.duration
     return large

@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +27,9 @@ class Video(NamedTuple):
     size: tuple[int, int]  # width, height, upright
     frames: int  # about how many; 0 if unknown
     rate: Fraction  # average number of frames per second
+    pixel: Fraction = Fraction(1)  # width of a pixel, upright, relative to its height
+    bits: int = 8  # per channel
+    lost: tuple[str, ...] = ()  # what results, which are 4:2:0 without alpha, do not hold, in words
 
 
 def open_video(path: str | Path, limit: int = 50_000_000) -> Video:
@@ -40,9 +43,9 @@ def open_video(path: str | Path, limit: int = 50_000_000) -> Video:
     if not path.is_file():
         raise UserError(f"{path}: {'a folder or a device' if path.exists() else 'no such file'}; name a video")
     with as_user_error(path, "unreadable video"), av.open(path, options=READ) as file:
-        if not file.streams.video:
+        stream = main_stream(file)
+        if stream is None:
             raise UserError(f"{path}: holds no video")
-        stream = file.streams.video[0]
         if stream.codec_context is None:
             raise UserError(f"{path}: its video codec is unknown")
         if not 0 < stream.width * stream.height <= limit:
@@ -51,7 +54,31 @@ def open_video(path: str | Path, limit: int = 50_000_000) -> Video:
         frames = stream.frames or round(rate * Fraction(file.duration or 0, 1_000_000))
         size = stream.width, stream.height
         first = next(file.decode(stream), None)
-        return Video(path, size[::-1] if first and first.rotation % 180 else size, frames, rate)
+        pixel = stream.sample_aspect_ratio or Fraction(1)
+        if first and first.rotation % 180:
+            size, pixel = size[::-1], 1 / pixel
+        return Video(path, size, frames, rate, pixel, *_depth(first))
+
+
+def main_stream(source: "InputContainer") -> "av.VideoStream | None":
+    """Return the stream that is upscaled, the first one that is no attached picture such as a cover."""
+    picture = av.stream.Disposition.attached_pic
+    return next((stream for stream in source.streams.video if not stream.disposition & picture), None)
+
+
+def _depth(frame: "av.VideoFrame | None") -> tuple[int, tuple[str, ...]]:
+    """Return (bits per channel, what results do not hold) of a frame, as in Video."""
+    if frame is None:
+        return 8, ()
+    pixels, lost = frame.format, []
+    coloured = sum(not part.is_alpha for part in pixels.components) == 3
+    if pixels.is_rgb or coloured and (pixels.chroma_width(16), pixels.chroma_height(16)) != (8, 8):
+        lost.append("colours have half the width and height now (4:2:0)")
+    if any(part.is_alpha for part in pixels.components):
+        lost.append("transparency lost")
+    if "MASTERING_DISPLAY_METADATA" in frame.side_data or "CONTENT_LIGHT_LEVEL" in frame.side_data:
+        lost.append("HDR's data about brightness lost")
+    return max((part.bits for part in pixels.components), default=8), tuple(lost)
 
 
 @contextlib.contextmanager
@@ -71,11 +98,50 @@ def frames_of(path: Path, source: "InputContainer", stream: "av.VideoStream") ->
         yield from (frame for frame in frames if frame.pts is not None)
 
 
-def sound_of(path: Path, source: "InputContainer") -> Iterator[tuple[Fraction, "av.Packet[Any]"]]:
-    """Yield (dts in seconds, packet) of all sound, in the file's order, except packets without dts."""
-    for packet in _packets(path, source, *source.streams.audio) if source.streams.audio else ():
+def packets_of(
+    path: Path, source: "InputContainer", streams: Sequence["Stream"]
+) -> Iterator[tuple[Fraction, "av.Packet[Any]"]]:
+    """Yield (dts in seconds, packet) of `streams`, in the file's order, except packets without any time."""
+    early: dict[int, list[av.Packet[Any]]] = {}  # {stream: its first packets, whose dts Matroska leaves out}
+    for packet in _packets(path, source, *streams) if streams else ():
+        if packet.size and packet.stream.disposition & av.stream.Disposition.attached_pic:
+            packet.pts = packet.dts = 0  # it has none
+        if packet.size and packet.dts is None and packet.pts is not None:
+            early.setdefault(packet.stream_index, []).append(packet)
+            continue
+        first = early.pop(packet.stream_index, [])
+        before = min((other.pts or 0 for other in first), default=0) if packet.dts is None else packet.dts
+        for number, other in enumerate(first):
+            other.dts = before - (len(first) - number) * (other.duration or 1)
+            yield other.dts * other.time_base, other
         if packet.dts is not None:
             yield packet.dts * packet.time_base, packet
+
+
+def packets_of_pieces(pieces: Iterable[tuple[Path, Fraction]]) -> Iterator[tuple[Fraction, "av.Packet[Any]"]]:
+    """Yield (dts in seconds, packet) of all pieces in turn, with times that continue from one piece to the next.
+
+    Packets come in the order in which they are decoded. A frame may be predicted from a later one, which is decoded
+    before it. Each packet therefore has a time to be shown (pts) and an earlier or equal one to be decoded (dts), and
+    dts must increase from packet to packet. Each piece has dts of its own; here they are counted over all pieces: they
+    are the sorted pts, delayed by as many frames as the encoder reorders.
+    """
+    delayed: list[int] = []  # the latest times, as many as the encoder reorders frames
+    for path, start in pieces:
+        with av.open(str(path)) as file:
+            packets = [(packet, packet.pts) for packet in file.demux() if packet.size and packet.pts is not None]
+            times = sorted(pts for _, pts in packets)
+            shift = round(start / packets[0][0].time_base) - times[0]
+            times = [time + shift for time in times]
+            if not delayed:  # before the first frame, times continue backwards in steps of one frame
+                count = file.streams.video[0].codec_context.reorder_depth
+                step = times[1] - times[0] if len(times) > 1 else 1
+                delayed = [times[0] - step * number for number in range(count, 0, -1)]
+            decoding_times = delayed + times
+            for (packet, pts), dts in zip(packets, decoding_times):
+                packet.pts, packet.dts = pts + shift, dts
+                yield dts * packet.time_base, packet
+        delayed = decoding_times[len(times) :]
 
 
 def _packets(path: Path, source: "InputContainer", *streams: "Stream") -> Iterator["av.Packet[Any]"]:
