@@ -79,9 +79,7 @@ def main(folder="data/train"):
         step, share = waiting_share(pictures, photo)
         used = BATCH / step
         print(f"{'photo' if photo else 'bicubic'}: {pairs:,.0f} pairs of crops a second")
-        print(
-            f"  a step takes {step:.2f} s and uses {used:.0f} a second; {100 * share:.1f} % of it waits for data"
-        )
+        print(f"  a step takes {step:.2f} s and uses {used:.0f} a second; {100 * share:.1f} % of it waits for data")
 
 
 if __name__ == "__main__":
