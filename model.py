@@ -2,7 +2,7 @@
 
 Pictures go in and come out as (N, h, w, 3) in [-1, 1]. Two variants are built from the same functions: "paper" (9x9
 first and last convolutions, PReLU) and "tensorlayer" (3x3 and 1x1, ReLU, a discriminator of 4x4 convolutions with
-stride 2). This file imports no other module of the project and can be copied alone.
+stride 2). Figure 4's generator itself is in generator.py; these two files can be copied alone.
 """
 
 import math
@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers, ops
+
+from generator import EPSILON, body, tail
 
 Tensor = Any  # of whichever backend Keras runs on
 ROUNDING = 1e-3  # storing weights as float16 changes the mean of a kernel by less than this
@@ -21,16 +23,10 @@ def SRGAN_g(variant: str = "paper", scale: int = 4, blocks: int = 16, filters: i
 
     variant: "paper" (fig. 4) or "tensorlayer" (its SRGAN_g). scale: 2, 4 or 8. blocks, filters: 16 and 64 in fig. 4.
     """
-    head, tail = (9, 9) if variant == "paper" else (3, 1)  # sides of the first and the last kernel
-    lr = layers.Input((None, None, 3))
-    x = skip = activation(conv(lr, filters, head, variant), variant)  # (N, h, w, filters)
-    for _ in range(blocks):
-        x = residual_block(x, filters, variant)  # (N, h, w, filters)
-    x = batch_norm(conv(x, filters, 3, variant, use_bias=False), variant)
-    x = layers.Add()([skip, x])  # (N, h, w, filters)
-    for _ in range(scale.bit_length() - 1):
-        x = upsample(x, filters, variant)  # (N, 2h, 2w, filters), (N, 4h, 4w, filters), ...
-    sr = layers.Activation("tanh", dtype=loss_dtype())(conv(x, 3, tail, variant))  # (N, scale*h, scale*w, 3)
+    head, last = (9, 9) if variant == "paper" else (3, 1)  # sides of the first and the last kernel
+    lr, p = layers.Input((None, None, 3)), KerasLayers(variant)
+    features = body(p, lr, blocks, filters, head)  # (N, h, w, filters)
+    sr = tail(p, features, scale.bit_length() - 1, filters, last)  # (N, scale*h, scale*w, 3)
     return keras.Model(lr, sr, name="SRGAN_g")
 
 
@@ -49,19 +45,36 @@ def SRGAN_d(variant: str = "paper", crop: int = 96, filters: int = 64) -> keras.
 # Parts of the generator
 
 
-def residual_block(x: Tensor, filters: int, variant: str) -> Tensor:
-    """Two 3x3 convolutions with a skip connection around them (paper, fig. 4): (N, h, w, filters) -> the same shape."""
-    skip = x
-    x = batch_norm(conv(x, filters, 3, variant, use_bias=False), variant)
-    x = activation(x, variant)
-    x = batch_norm(conv(x, filters, 3, variant, use_bias=False), variant)
-    return layers.Add()([skip, x])
+class KerasLayers:
+    """The primitives of generator.py as new Keras layers. variant: "paper" or "tensorlayer"."""
 
+    def __init__(self, variant: str) -> None:
+        self.variant = variant
 
-def upsample(x: Tensor, filters: int, variant: str) -> Tensor:
-    """A sub-pixel convolution (Shi et al. 2016): (N, h, w, filters) -> (N, 2h, 2w, filters)."""
-    x = conv(x, 4 * filters, 3, variant, initializer=ICNR(kernel_initializer(variant)))  # (N, h, w, 4*filters)
-    return activation(ops.depth_to_space(x, 2), variant)
+    def conv(self, x: Tensor, side: int, filters: int) -> Tensor:
+        """A convolution with zero padding: (N, h, w, c) -> (N, h, w, filters)."""
+        return conv(x, filters, side, self.variant)
+
+    def conv_norm(self, x: Tensor, side: int, filters: int) -> Tensor:
+        """A convolution without bias, and batch normalization."""
+        return batch_norm(conv(x, filters, side, self.variant, use_bias=False), self.variant)
+
+    def subpixel_conv(self, x: Tensor, filters: int) -> Tensor:
+        """A sub-pixel convolution (Shi et al. 2016): (N, h, w, c) -> (N, 2h, 2w, filters)."""
+        icnr = ICNR(kernel_initializer(self.variant))
+        return ops.depth_to_space(conv(x, 4 * filters, 3, self.variant, initializer=icnr), 2)
+
+    def activation(self, x: Tensor) -> Tensor:
+        """PReLU with one slope per channel (paper), or ReLU (TensorLayer)."""
+        return layers.ReLU()(x) if self.variant == "tensorlayer" else layers.PReLU(shared_axes=[1, 2])(x)
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """The sum of two tensors."""
+        return layers.Add()([x, y])
+
+    def tanh(self, x: Tensor) -> Tensor:
+        """The last activation, in the type of the losses."""
+        return layers.Activation("tanh", dtype=loss_dtype())(x)
 
 
 @keras.saving.register_keras_serializable("srgan")
@@ -194,12 +207,7 @@ def kernel_initializer(variant: str) -> Any:
 def batch_norm(x: Tensor, variant: str) -> Tensor:
     """Batch normalization with TensorLayer's constants, in both variants, because the paper gives none."""
     initializer = keras.initializers.RandomNormal(1.0, 0.02) if variant == "tensorlayer" else "ones"
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=initializer)(x)
-
-
-def activation(x: Tensor, variant: str) -> Tensor:
-    """The generator's activation: PReLU with one slope per channel (paper), or ReLU (TensorLayer)."""
-    return layers.ReLU()(x) if variant == "tensorlayer" else layers.PReLU(shared_axes=[1, 2])(x)
+    return layers.BatchNormalization(momentum=0.9, epsilon=EPSILON, gamma_initializer=initializer)(x)
 
 
 def leaky_relu(x: Tensor) -> Tensor:

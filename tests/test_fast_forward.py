@@ -7,9 +7,10 @@ import pytest
 from keras import ops
 from numerics import CLOSE
 
+from generator import before_depth_to_space
 from model import SRGAN_g
 from srgan import JIT, SRGAN
-from training.fast_forward import before_depth_to_space, fast_forward, prelu
+from training.fast_forward import fast_forward, prelu
 
 pytestmark = [pytest.mark.numerical, pytest.mark.usefixtures("float64")]
 UPDATES = 6
@@ -66,11 +67,12 @@ def test_a_picture_of_any_shape_comes_out_as_by_the_layers():
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 9])
-def test_a_convolution_can_come_before_the_depth_to_space(size):
+@pytest.mark.parametrize("array", [np, ops], ids=["numpy", "keras"])
+def test_a_convolution_can_come_before_the_depth_to_space(size, array):
     random = numerics.random()
     x, kernel = random.normal(size=(2, 5, 6, 4 * 3)), random.normal(size=(size, size, 3, 2))
     after = ops.conv(ops.depth_to_space(x, 2), kernel, padding="same")
-    before = ops.depth_to_space(ops.conv(x, before_depth_to_space(kernel), padding="same"), 2)
+    before = ops.depth_to_space(ops.conv(x, before_depth_to_space(kernel, array), padding="same"), 2)
     assert after.dtype == before.dtype == "float64" and np.abs(after - before).max() < CLOSE
 
 

@@ -10,7 +10,7 @@ from numerics import CLOSE
 
 from losses import VGG19, d_loss, g_gan_loss, mse_loss, on_reduced
 from methods.networks import build_generator
-from model import EqualSums, NoCheckerboard, SRGAN_d, SRGAN_g, prevent_mesh, upsample
+from model import EqualSums, KerasLayers, NoCheckerboard, SRGAN_d, SRGAN_g, prevent_mesh
 from pictures import read_picture
 from srgan import JIT, SRGAN, frozen, to_float
 from training.optimizers import Muon
@@ -71,7 +71,8 @@ def test_pictures_of_any_size_come_out_scaled_and_in_range(random, variant, scal
 @pytest.mark.parametrize("variant", ["paper", "tensorlayer"])
 def test_a_fresh_subpixel_convolution_gives_equal_pixels_in_each_block(random, variant):
     picture = keras.layers.Input((None, None, 6))
-    model = keras.Model(picture, upsample(picture, 6, variant))
+    p = KerasLayers(variant)
+    model = keras.Model(picture, p.activation(p.subpixel_conv(picture, 6)))
     for features in (np.full((1, 7, 9, 6), 0.7), random.normal(size=(1, 7, 9, 6))):
         out = keras.ops.convert_to_numpy(model(features))
         blocks = out.reshape(7, 2, 9, 2, 6)

@@ -12,14 +12,13 @@ import numerics
 import numpy as np
 import pytest
 from archives import save_arrays
-from numerics import CLOSE, CLOSE_IN_FLOAT32
+from numerics import CLOSE_IN_FLOAT32
 
 import export
 from evaluation.metrics import luma, psnr
 from model import SRGAN_d, SRGAN_g
 from pictures import cut_to_multiple, read_picture, resize
 from upscaling import network as network_module
-from upscaling.graph import before_depth_to_space
 from upscaling.network import load_network
 from utils import UserError
 from weights import save_weights
@@ -128,20 +127,6 @@ def test_keras_without_memory_says_so(monkeypatch):
         monkeypatch.setattr(keras.Model, "predict_on_batch", lambda *arguments: (_ for _ in ()).throw(error))
         with pytest.raises(expected):
             network(pictures(1, 8, 8, 3))
-
-
-@pytest.mark.numerical
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("size", [1, 3, 5, 9])
-def test_the_moved_convolution_is_the_same(size):
-    random, features = numerics.random(), pictures(1, 7, 6, 20).astype(float)
-    kernel, bias = (random.normal(size=shape).astype("float32") for shape in ((size, size, 5, 3), (3,)))
-    moved, repeated = (array.astype(float) for array in before_depth_to_space(kernel, bias))  # float32, moved alone
-    kernel, bias = kernel.astype(float), bias.astype(float)
-    behind = keras.ops.conv(keras.ops.depth_to_space(features, 2), kernel, padding="same") + bias
-    before = keras.ops.depth_to_space(keras.ops.conv(features, moved, padding="same") + repeated, 2)
-    apart = keras.ops.convert_to_numpy(before - behind)
-    assert apart.dtype == float and np.abs(apart).max() < CLOSE
 
 
 @pytest.mark.numerical

@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 
 from config import EARLIER, gpu, jit_compile, load_keras, prepare_environment
-from upscaling.graph import body_graph, import_openvino, read_layers, tail_graph
+from upscaling.graph import graphs, import_openvino, read_weights
 from upscaling.tiles import smallest_size, windows
 from utils import GPU, UserError, bfloat16_is_fast, reason
 from weights import load_generator, read_metadata
@@ -203,9 +203,9 @@ def openvino_network(path: Path, options: dict[str, str | bool]) -> Network:
         scale = model.get("scale", 4)
         network = core.compile_model(earlier_graph(path, model["variant"], scale), "CPU", options)
         return Network(lambda lr: network(lr)[0], scale)
-    layers = read_layers(path)
-    body, tail = (core.compile_model(graph, "CPU", options) for graph in (body_graph(layers), tail_graph(layers)))
-    scale = 2**layers.upsamplings
+    weights = read_weights(path)
+    body, tail = (core.compile_model(graph, "CPU", options) for graph in graphs(weights))
+    scale = 2**weights.doublings
 
     def function(lr: np.ndarray) -> np.ndarray:
         count, height, width, _ = lr.shape
