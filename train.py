@@ -152,6 +152,9 @@ def train_stage(
     if teacher and done < taught:
         targets = Targets(pictures, teacher, Path(settings.checkpoint_dir, "teacher"), settings.memory_gb * 1e9)
         targets.make(stops)
+        if devices.max_over_processes(int(bool(stops))):  # nothing was trained since the last state
+            report.stop()
+            return False
 
     # A period ends at each report, and also where something changes, so that nothing changes within a period.
     for first, last in periods(done, total, settings.report_every, [fixed, taught, decayed]):
@@ -159,6 +162,7 @@ def train_stage(
             game.fix_statistics()
         if first >= taught:
             targets = None  # HR returns
+        report.begin_period()
         share = devices.process()
         crops = Crops(pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, targets)
         outcome, terms = train_period(game, crops, report, stops)
@@ -175,8 +179,7 @@ def train_stage(
         if devices.is_first():
             save_state(stage, game, config)  # last, so that a run killed during the report repeats the period
         if outcome == STOP:
-            report.end()
-            report.say(f"stopped at update {game.updates_done()} of {total}; the same command resumes from there")
+            report.stop()
             return False
     report.end()
     return True
