@@ -247,11 +247,14 @@ def stop_signals() -> Iterator[list[int]]:
 def upscale_pictures(source: str, config: EasyDict) -> int:
     """Upscale a picture or a folder as upscale.py does, with the best weights; return the exit status.
 
-    The results are written to the folder upscaled in TRAIN.samples_dir.
+    The results are written to the folder upscaled in TRAIN.samples_dir. Weights of another factor than MODEL.scale are
+    refused, as in the evaluation.
     """
-    command = [source, f"--output={config.TRAIN.samples_dir}/upscaled", f"--model={best_weights(config)}"]
+    command = [f"--output={config.TRAIN.samples_dir}/upscaled", f"--model={best_weights(config)}"]
+    command.append(f"--scale={config.MODEL.scale}")
     flags = {"--trust-pickle": config.EVALUATE.trust_pickle, "--self-ensemble": config.EVALUATE.self_ensemble}
     command += [flag for flag, wanted in flags.items() if wanted]
+    command += ["--", source]  # whatever its name begins with
     return upscale.main(upscale.command_line(command))
 
 

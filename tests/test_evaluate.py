@@ -120,6 +120,28 @@ def test_own_pictures_are_upscaled_and_bad_ones_named(weights, tmp_path, capsys)
     assert train.main(mode, str(source / "none.png"), config) == 2
 
 
+@pytest.mark.parametrize("named", ["", "own"])
+def test_own_pictures_are_not_upscaled_by_another_factor_than_the_one_asked_for(weights, tmp_path, capsys, named):
+    pytest.importorskip("openvino")
+    if not named:  # the shipped ones upscale 4x as well
+        weights.unlink()
+    write_picture(tmp_path / "a.png", np.full((9, 13, 3), 128, np.uint8))
+    mode, _, config = command_line(arguments(tmp_path, "evaluate", MODEL_scale=2))
+    assert train.main(mode, str(tmp_path / "a.png"), config) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "--scale 2" in line and "upscales 4x" in line
+    assert not (tmp_path / "samples").exists()
+
+
+def test_a_picture_whose_name_begins_with_a_dash_is_no_option(weights, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    write_picture(tmp_path / "-x.png", np.full((9, 13, 3), 128, np.uint8))
+    words = arguments(tmp_path, "evaluate")
+    monkeypatch.chdir(tmp_path)
+    assert train.main(*command_line([*words, "--input=-x.png"])) == 0
+    assert read_picture(tmp_path / "samples/upscaled/-x.png").shape == (36, 52, 3)
+
+
 def test_a_tensorlayer_archive_is_measured_like_our_own_weights(tmp_path):
     save_arrays(SRGAN_g("tensorlayer", blocks=1, filters=8), tmp_path / "g.npz")
     change = {"MODEL_variant": "tensorlayer", "TRAIN_crop": 64, "EVALUATE_srgan": tmp_path / "g.npz"}
