@@ -32,7 +32,7 @@ from model import SRGAN_d, prevent_mesh
 from pictures import find_pictures
 from srgan import JIT, SRGAN
 from training import devices
-from training.checkpoints import generator_settings, load_state, lock_folder, save_networks, save_state
+from training.checkpoints import check_settings, generator_settings, load_state, lock_folder, save_networks, save_state
 from training.health import require_finite
 from training.optimizers import adversarial_optimizer, warm_up_optimizer
 from training.report import Report
@@ -58,6 +58,7 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     # downloaded or a picture decoded.
     valid = validation_pictures(config.VALID.hr_img_path, config.VALID.count, config.VALID.crop, config.MODEL.scale)
     find_pictures(settings.hr_img_path)
+    check_settings(stages, config)
 
     # The two players.
     generator = build_generator(**generator_settings(config))
