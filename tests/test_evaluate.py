@@ -12,6 +12,7 @@ from trainings import ROOT, TINY, arguments, refused, run
 
 import train
 from config import command_line
+from evaluate import load_earlier, load_networks
 from evaluation.grids import hardest_detail
 from model import SRGAN_g
 from pictures import read_picture, resize, write_picture
@@ -37,6 +38,14 @@ def test_evaluate_says_which_rows_are_missing(tmp_path, capsys, monkeypatch):
     assert "content_loss" not in printed  # what one may do about VGG19 in training alone
     rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
     assert [row["method"] for row in rows] == ["nearest", "bicubic", "lanczos", "HR"]
+
+
+def test_shipped_weights_that_have_lost_their_metadata_are_no_row(tmp_path, monkeypatch):
+    for name in ("srgan", "srcnn"):
+        (tmp_path / f"{name}.weights.h5").touch()
+    monkeypatch.setattr("evaluate.PRETRAINED", tmp_path)
+    config, remarks = command_line(arguments(tmp_path, "evaluate"))[2], []
+    assert load_networks(config)[0] == load_earlier(4, remarks) == {} and "SRCNN" in remarks[0]
 
 
 @pytest.mark.skipif(not VGG_WEIGHTS.exists(), reason="needs a VGG19 file")
