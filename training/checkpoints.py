@@ -144,12 +144,12 @@ def usable_states(stage: Stage, config: EasyDict) -> list[Path]:
     length = config.TRAIN[stage.length]
 
     def decayed_for_another_length(path: Path) -> bool:
-        return metadata_or_none(path).get("decays_to") not in (None, length)
+        return state_metadata(path).get("decays_to") not in (None, length)
 
     return sorted(paths, key=decayed_for_another_length)  # a stable sort, so newer states stay in front
 
 
-def metadata_or_none(path: Path) -> dict[str, Any]:
+def state_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata of a state, {} if they are damaged, which load_weights reports."""
     with contextlib.suppress(UserError):
         return read_metadata(path)
@@ -177,10 +177,12 @@ def check_settings(stages: Sequence[Stage], config: EasyDict) -> None:
     Raises UserError if the last of `stages` is finished and a change has no effect on another either. States of
     versions that did not record their configuration are not compared.
     """
-    settings, unfinished, lines = config.TRAIN, list[Stage](), list[str]()
+    settings = config.TRAIN
+    unfinished: list[Stage] = []
+    lines: list[str] = []  # printed in the end, since a refusal is a single line
     for stage in stages:
         states = usable_states(stage, config)
-        metadata = metadata_or_none(states[0]) if states else {}
+        metadata = state_metadata(states[0]) if states else {}
         updates = metadata.get("updates", 0)
         if updates < settings[stage.length]:
             unfinished.append(stage)
@@ -200,7 +202,8 @@ def check_settings(stages: Sequence[Stage], config: EasyDict) -> None:
             lines.append(f"{stage.name}: other settings than before update {updates}: {', '.join(changes.values())}")
         elif changes:
             lines.append(f"{stage.name}: is finished and ignores {', '.join(changes.values())}")
-    print("".join(f"{line}\n" for line in lines), end="")
+    for line in lines:
+        print(line)
 
 
 def load_state(stage: Stage, game: keras.Model, config: EasyDict) -> bool:
