@@ -91,14 +91,13 @@ def load_networks(config: EasyDict) -> tuple[dict[str, SuperResolve], list[str]]
             made = f"python train.py makes {generator_path(config.TRAIN.checkpoint_dir, stage)}"
             remarks.append(f"{stage.network}: no row, because there are no weights yet; {made}")
             continue
-        metadata = read_metadata(path)
-        scale = metadata.get("model", {}).get("scale", config.MODEL.scale)
-        if scale != config.MODEL.scale:
+        scale = scale_of(path)
+        if scale not in (None, config.MODEL.scale):
             raise UserError(f"{path}: upscales {scale}x; this run asks for MODEL.scale={config.MODEL.scale}")
-        generator = load_generator(path, config.EVALUATE.trust_pickle, generator_settings(config))
+        generator = load_generator(path, trust_pickle=config.EVALUATE.trust_pickle, model=generator_settings(config))
         name = method_name(stage, path)
         networks[name] = functools.partial(super_resolve_any, generator, self_ensemble)
-        print(f"{name}: {path}, {metadata.get('updates', 'an unknown number of')} updates")
+        print(f"{name}: {path}, {read_metadata(path).get('updates', 'an unknown number of')} updates")
     return networks, remarks
 
 
@@ -111,7 +110,7 @@ def load_earlier(scale: int, remarks: list[str]) -> dict[str, SuperResolve]:
     missing = []
     for name in EARLIER:
         path = PRETRAINED / f"{name}.weights.h5"
-        if path.exists() and read_metadata(path)["model"]["scale"] == scale:
+        if path.exists() and scale_of(path) == scale:
             networks[name.upper()] = functools.partial(super_resolve_any, load_generator(path), False)
         else:
             missing.append(name.upper())
@@ -133,8 +132,12 @@ def weights_of(stage: Stage, config: EasyDict) -> Path | None:
     if trained.exists():
         return trained
     shipped = PRETRAINED / f"{stage.network.lower()}.weights.h5"
-    fits = shipped.exists() and read_metadata(shipped)["model"]["scale"] == config.MODEL.scale
-    return shipped if fits else None
+    return shipped if shipped.exists() and scale_of(shipped) == config.MODEL.scale else None
+
+
+def scale_of(path: Path) -> int | None:
+    """Return the factor of the weights at `path`, or None if their metadata are missing or do not name it."""
+    return read_metadata(path).get("model", {}).get("scale")
 
 
 def method_name(stage: Stage, path: Path) -> str:

@@ -58,7 +58,7 @@ def walk(folder: str | Path, onerror: Callable[[OSError], object]) -> Iterator[t
 
 
 def find_pictures(folders: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Return the paths of all pictures below one or more folders, sorted by name within each.
+    """Return the paths of all pictures below one or more folders, sorted by name within each; a file stands for itself.
 
     Folders that cannot be read, and folders with a name like a picture's, are included, so that reading them later
     reports them. Raises UserError if a folder does not exist or there are no pictures at all.
@@ -69,7 +69,10 @@ def find_pictures(folders: str | Path | Sequence[str | Path]) -> list[Path]:
         folder = folder.expanduser()
         if not folder.exists():
             raise UserError(f"{folder}: no such folder or file")
-        here = [folder] if folder.is_file() else []
+        if not folder.is_dir():
+            found.append(folder)  # whatever its suffix: it was named
+            continue
+        here: list[Path] = []
         errors: list[OSError] = []
         for root, inside, files in walk(folder, errors.append):
             here += [Path(root, name) for name in files]

@@ -32,7 +32,7 @@ from model import SRGAN_d, prevent_mesh
 from pictures import Pair, find_pictures
 from srgan import JIT, SRGAN
 from training import devices
-from training.checkpoints import generator_settings, load_state, lock_folder, save_networks, save_state
+from training.checkpoints import check_settings, generator_settings, load_state, lock_folder, save_networks, save_state
 from training.health import require_finite
 from training.optimizers import adversarial_optimizer, warm_up_optimizer
 from training.report import Report
@@ -59,6 +59,7 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     pairs = validation_pictures(config.VALID.hr_img_path, config.VALID.count, config.VALID.crop, config.MODEL.scale)
     valid = validation_sets(pairs, settings.degradation == "photo")
     find_pictures(settings.hr_img_path)
+    check_settings(stages, config)
 
     # The two players.
     generator = build_generator(**generator_settings(config))
@@ -153,6 +154,9 @@ def train_stage(
     if teacher and done < taught:
         targets = Targets(pictures, teacher, Path(settings.checkpoint_dir, "teacher"), settings.memory_gb * 1e9)
         targets.make(stops)
+        if devices.max_over_processes(int(bool(stops))):  # nothing was trained since the last state
+            report.stop()
+            return False
 
     # A period ends at each report, and also where something changes, so that nothing changes within a period.
     for first, last in periods(done, total, settings.report_every, [fixed, taught, decayed]):
@@ -160,6 +164,7 @@ def train_stage(
             game.fix_statistics()
         if first >= taught:
             targets = None  # HR returns
+        report.begin_period()
         share = devices.process()
         photo = settings.degradation == "photo"
         crops = Crops(
@@ -179,8 +184,7 @@ def train_stage(
         if devices.is_first():
             save_state(stage, game, config)  # last, so that a run killed during the report repeats the period
         if outcome == STOP:
-            report.end()
-            report.say(f"stopped at update {game.updates_done()} of {total}; the same command resumes from there")
+            report.stop()
             return False
     report.end()
     return True
@@ -248,11 +252,14 @@ def stop_signals() -> Iterator[list[int]]:
 def upscale_pictures(source: str, config: EasyDict) -> int:
     """Upscale a picture or a folder as upscale.py does, with the best weights; return the exit status.
 
-    The results are written to the folder upscaled in TRAIN.samples_dir.
+    The results are written to the folder upscaled in TRAIN.samples_dir. Weights of another factor than MODEL.scale are
+    refused, as in the evaluation.
     """
-    command = [source, f"--output={config.TRAIN.samples_dir}/upscaled", f"--model={best_weights(config)}"]
+    command = [f"--output={config.TRAIN.samples_dir}/upscaled", f"--model={best_weights(config)}"]
+    command.append(f"--scale={config.MODEL.scale}")
     flags = {"--trust-pickle": config.EVALUATE.trust_pickle, "--self-ensemble": config.EVALUATE.self_ensemble}
     command += [flag for flag, wanted in flags.items() if wanted]
+    command += ["--", source]  # whatever its name begins with
     return upscale.main(upscale.command_line(command))
 
 

@@ -12,6 +12,7 @@ from trainings import ROOT, TINY, arguments, refused, run
 
 import train
 from config import command_line
+from evaluate import load_earlier, load_networks
 from evaluation.grids import hardest_detail
 from model import SRGAN_g
 from pictures import read_picture, resize, write_picture
@@ -37,6 +38,14 @@ def test_evaluate_says_which_rows_are_missing(tmp_path, capsys, monkeypatch):
     assert "content_loss" not in printed  # what one may do about VGG19 in training alone
     rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
     assert [row["method"] for row in rows] == ["nearest", "bicubic", "lanczos", "HR"]
+
+
+def test_shipped_weights_that_have_lost_their_metadata_are_no_row(tmp_path, monkeypatch):
+    for name in ("srgan", "srcnn"):
+        (tmp_path / f"{name}.weights.h5").touch()
+    monkeypatch.setattr("evaluate.PRETRAINED", tmp_path)
+    config, remarks = command_line(arguments(tmp_path, "evaluate"))[2], []
+    assert load_networks(config)[0] == load_earlier(4, remarks) == {} and "SRCNN" in remarks[0]
 
 
 @pytest.mark.skipif(not VGG_WEIGHTS.exists(), reason="needs a VGG19 file")
@@ -118,6 +127,28 @@ def test_own_pictures_are_upscaled_and_bad_ones_named(weights, tmp_path, capsys)
     assert capsys.readouterr().err.count("zero.png") == 1
     assert read_picture(tmp_path / "samples/upscaled/a/colour.png").shape == (36, 52, 3)
     assert train.main(mode, str(source / "none.png"), config) == 2
+
+
+@pytest.mark.parametrize("named", ["", "own"])
+def test_own_pictures_are_not_upscaled_by_another_factor_than_the_one_asked_for(weights, tmp_path, capsys, named):
+    pytest.importorskip("openvino")
+    if not named:  # the shipped ones upscale 4x as well
+        weights.unlink()
+    write_picture(tmp_path / "a.png", np.full((9, 13, 3), 128, np.uint8))
+    mode, _, config = command_line(arguments(tmp_path, "evaluate", MODEL_scale=2))
+    assert train.main(mode, str(tmp_path / "a.png"), config) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "--scale 2" in line and "upscales 4x" in line
+    assert not (tmp_path / "samples").exists()
+
+
+def test_a_picture_whose_name_begins_with_a_dash_is_no_option(weights, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    write_picture(tmp_path / "-x.png", np.full((9, 13, 3), 128, np.uint8))
+    words = arguments(tmp_path, "evaluate")
+    monkeypatch.chdir(tmp_path)
+    assert train.main(*command_line([*words, "--input=-x.png"])) == 0
+    assert read_picture(tmp_path / "samples/upscaled/-x.png").shape == (36, 52, 3)
 
 
 def test_a_tensorlayer_archive_is_measured_like_our_own_weights(tmp_path):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from numerics import CLOSE
 
+from config import configuration
 from losses import VGG19, d_loss, g_gan_loss, mse_loss, on_reduced
 from methods.networks import build_generator
 from model import EqualSums, KerasLayers, NoCheckerboard, SRGAN_d, SRGAN_g, prevent_mesh
 from pictures import read_picture
 from srgan import JIT, SRGAN, frozen, to_float
-from training.optimizers import Muon
+from training.optimizers import Muon, adversarial_optimizer
 from weights import PRETRAINED, load_generator
 
 ROOT = Path(__file__).parents[1]
@@ -235,6 +236,20 @@ def test_with_a_head_start_the_discriminator_learns_alone(random):
     assert all(any(not np.array_equal(*pair) for pair in zip(*two)) for two in zip(judges, judges[1:]))
     game.train_on_batch(lr, hr)
     assert not np.array_equal(start[0], values_of(game.generator.trainable_variables)[0])
+
+
+@pytest.mark.usefixtures("float64")
+def test_after_a_head_start_the_generators_first_step_is_that_of_a_new_adam(random):
+    """Its largest change is the learning rate: Adam's first step is the rate times the gradient's sign."""
+    game, lr, hr = tiny_game(random, 1e-3)
+    game.head_start = 2
+    settings = configuration(overrides=["TRAIN.d_head_start=2", "TRAIN.learning_rate=1e-3"]).TRAIN
+    game.compile(adversarial_optimizer(settings, game.discriminator), jit_compile=JIT)
+    start = values_of(game.generator.trainable_variables)
+    for _ in range(3):
+        game.train_on_batch(lr, hr)
+    steps = [np.abs(a - b).max() for a, b in zip(start, values_of(game.generator.trainable_variables), strict=True)]
+    assert max(steps) == pytest.approx(1e-3, rel=1e-3)
 
 
 def tiny_game(random, gan_weight):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numerics import CLOSE
 
-from training.optimizers import Muon, Stable, TwoRatesAdam
+from config import configuration
+from training.optimizers import Muon, Stable, TwoPlayersAdam, adversarial_optimizer, warm_up_optimizer
 
 UPDATES = 5
 
@@ -89,16 +90,45 @@ def test_a_longer_stable_run_has_the_same_rate_until_the_shorter_one_decays():
     assert rates(short, range(81)) == rates(long, range(81)) and rates(short, [81]) < rates(long, [81])
 
 
-def test_one_of_two_networks_learns_at_a_rate_of_its_own():
-    """As by two Adams, one for each."""
-    slow, fast = (keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)]) for _ in range(2))
-    starts = [np.array(variable) for network in (slow, fast) for variable in network.trainable_variables]
-    gradients = [random(UPDATES, *start.shape) for start in starts]
-    variables = slow.trainable_variables + fast.trainable_variables
-    together = TwoRatesAdam(1e-2, slow, 0.1)
+@pytest.mark.numerical
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("ratio, head_start", [(0.1, 0), (1.0, 3), (0.1, 50)])
+def test_two_players_learn_as_by_two_adams(ratio, head_start):
+    """Each at its own rate, the generator from the head start on, in which it has no gradient."""
+    players = [keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)]) for _ in range(2)]
+    variables = [variable for player in players for variable in player.trainable_variables]
+    starts = [np.array(variable) for variable in variables]
+    gradients = [random(head_start + UPDATES, *start.shape) for start in starts]
+    for gradient in gradients[2:]:
+        gradient[:head_start] = 0
+    together = TwoPlayersAdam(1e-2, players[0], ratio, head_start)
     together.build(variables)
-    for update in range(UPDATES):
-        together.apply([keras.ops.convert_to_tensor(gradient[update]) for gradient in gradients])
-    rates = [1e-3] * 2 + [1e-2] * 2
-    for variable, start, gradient, rate in zip(variables, starts, gradients, rates, strict=True):
-        assert np.allclose(variable, trained(keras.optimizers.Adam(rate), start, gradient), atol=1e-6)
+    for update in zip(*gradients):
+        together.apply([keras.ops.convert_to_tensor(gradient) for gradient in update])
+    for number, (variable, start, gradient) in enumerate(zip(variables, starts, gradients, strict=True)):
+        rate, alone = (1e-2, gradient[head_start:]) if number >= 2 else (ratio * 1e-2, gradient)
+        assert np.abs(np.array(variable) - trained(keras.optimizers.Adam(rate), start, alone)).max() < CLOSE
+
+
+def settings_of(*overrides):
+    return configuration(overrides=[f"TRAIN.{override}" for override in overrides]).TRAIN
+
+
+def test_the_state_of_an_earlier_runs_adam_fits_both_players():
+    """Whatever TRAIN.d_head_start and d_lr_ratio are, and a run that has neither goes on with Keras' own Adam."""
+    network = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)])
+    optimizers = [adversarial_optimizer(settings_of(*s), network) for s in ((), ["d_head_start=3"], ["d_lr_ratio=0.5"])]
+    for optimizer in optimizers:
+        optimizer.build(network.trainable_variables)
+    assert type(optimizers[0]) is keras.optimizers.Adam
+    first, *others = [[(v.path.split("/")[1:], v.shape) for v in optimizer.variables] for optimizer in optimizers]
+    assert others == [first, first]
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_beta1_reaches_the_adam_of_the_warm_up(optimizer):
+    start, gradients = random(16), random(UPDATES, 16)
+    settings = settings_of(f"optimizer={optimizer}", "beta1=0.5", "learning_rate_init=1e-2", "adam_lr_ratio=1.0")
+    theirs = trained(keras.optimizers.Adam(1e-2, beta_1=0.5), start, gradients)
+    assert np.allclose(trained(warm_up_optimizer(settings), start, gradients), theirs, atol=1e-6)

@@ -213,7 +213,8 @@ def test_pictures_are_found_below_folders_sorted_and_whatever_the_case_of_their_
         (tmp_path / name).touch()
     found = [str(path.relative_to(tmp_path)) for path in find_pictures(tmp_path)]
     assert found == ["a.webp", "b/1.JPG", "b/2.png", "c.png/inside.bmp"]
-    assert find_pictures([tmp_path / "b", tmp_path / "a.webp"])[-1] == tmp_path / "a.webp"
+    assert find_pictures([tmp_path / "b", tmp_path / "a.webp"])[2:] == [tmp_path / "a.webp"]
+    assert find_pictures(tmp_path / "a.webp") == [tmp_path / "a.webp"]
 
 
 def test_linked_folders_are_searched_once_and_a_loop_ends(tmp_path):

@@ -1,8 +1,13 @@
 """A teacher's pictures as targets: where they come from, that they fit their crops, and what is refused."""
 
 import json
+import os
 import shutil
+import signal
+import types
+from concurrent.futures import ThreadPoolExecutor
 
+import numerics
 import numpy as np
 import pytest
 from trainings import ROOT, datasets, refused, run
@@ -78,6 +83,22 @@ def test_an_ensemble_is_the_mean_over_all_flips_and_turns(tmp_path, teacher_file
     assert np.ptp(sr) <= 1 and sr.mean() == pytest.approx(100, abs=1)
 
 
+def test_several_threads_may_ask_one_teacher(teacher_file):
+    teacher = Teacher(teacher_file, 4)
+    lrs = numerics.random().integers(0, 256, (40, 160, 160, 3), np.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(np.array_equal(sr, repeated(lr)) for sr, lr in zip(pool.map(teacher, lrs), lrs))
+
+
+def test_several_threads_may_make_targets_and_each_counts_once(tmp_path, teacher_file, pictures):
+    teacher = Teacher(teacher_file, 4)
+    targets = Targets(pictures, teacher, tmp_path / "made", 1e9)
+    with ThreadPoolExecutor(8) as pool:
+        srs = list(pool.map(targets.__getitem__, 4 * [0, 1]))
+    assert all(np.array_equal(sr, repeated(pictures[n % 2][0])) for n, sr in enumerate(srs))
+    assert targets.memory == 1e9 - srs[0].nbytes - srs[1].nbytes
+
+
 def test_a_second_run_does_not_make_them_again(tmp_path, teacher_file, pictures):
     teacher = Teacher(teacher_file, 4)
     Targets(pictures, teacher, tmp_path / "made", 1e9).make()
@@ -107,6 +128,47 @@ def test_hr_returns_after_the_teachers_part(tmp_path, teacher_file, monkeypatch)
     assert run(tmp_path, mode="srresnet", **change) == 0
     assert seen == [(0, 3, True), (3, 4, False), (4, 6, False)]
     assert len(list((tmp_path / "checkpoints/teacher").glob("*.png"))) == 4
+
+
+def test_ctrl_c_while_the_teachers_pictures_are_made_stops_and_the_same_command_goes_on(
+    tmp_path, teacher_file, monkeypatch, capsys
+):
+    call = Teacher.__call__
+
+    def interrupted(self, lr):
+        os.kill(os.getpid(), signal.SIGINT)
+        return call(self, lr)
+
+    change = {"TRAIN_teacher": teacher_file, "TRAIN_n_updates_init": 2, "TRAIN_fixed_statistics": 0}
+    with monkeypatch.context() as patch:
+        patch.setattr(Teacher, "__call__", interrupted)
+        assert run(tmp_path, mode="srresnet", **change) == 130
+    assert "stopped at update 0 of 2; the same command resumes" in capsys.readouterr().out
+    assert len(list((tmp_path / "checkpoints/teacher").glob("*.png"))) == 1
+    assert not list((tmp_path / "checkpoints").glob("*.h5"))
+    assert run(tmp_path, mode="srresnet", **change) == 0
+    assert len(list((tmp_path / "checkpoints/teacher").glob("*.png"))) == 4
+
+
+def test_the_teachers_time_does_not_count_as_the_updates(tmp_path, teacher_file, monkeypatch):
+    """By a clock on which a teacher's picture takes an hour, and a period of two updates a second."""
+    clock, call, period = [0.0], Teacher.__call__, train.train_period
+
+    def slow(self, lr):
+        clock[0] += 3600
+        return call(self, lr)
+
+    def timed(*arguments):
+        clock[0] += 1
+        return period(*arguments)
+
+    monkeypatch.setattr(Teacher, "__call__", slow)
+    monkeypatch.setattr(train, "train_period", timed)
+    monkeypatch.setattr("training.report.time", types.SimpleNamespace(perf_counter=lambda: clock[0]))
+    change = {"TRAIN_teacher": teacher_file, "TRAIN_n_updates_init": 4, "TRAIN_report_every": 2}
+    assert run(tmp_path, mode="srresnet", TRAIN_teacher_part=1.0, TRAIN_fixed_statistics=0, **change) == 0
+    lines = (tmp_path / "checkpoints/log_srgan_init.jsonl").read_text().splitlines()
+    assert clock[0] > 4 * 3600 and [json.loads(line)["updates_per_second"] for line in lines[1:]] == [2.0, 2.0]
 
 
 def test_what_the_teacher_is_no_longer_needed_for_is_not_made(tmp_path, teacher_file):

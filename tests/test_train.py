@@ -135,6 +135,68 @@ def test_a_finished_run_is_not_trained_again(trained):
     assert all(before[name] == content for name, content in after.items())
 
 
+@pytest.mark.parametrize(
+    "mode, option, value",
+    [
+        ("srgan", "TRAIN.adversarial_weight", 0.01),
+        ("srgan", "TRAIN.learning_rate_init", 0.01),
+        ("srgan", "TRAIN.hr_img_path", ROOT / "data/benchmark/Set5"),
+        ("srgan", "VGG.reduce", 0.5),
+        ("srresnet", "TRAIN.learning_rate_init", 0.01),
+        ("srresnet", "TRAIN.seed", 1),
+    ],
+)
+def test_a_change_that_would_have_no_effect_on_a_finished_run_is_refused(straight, capsys, mode, option, value):
+    length = "more TRAIN.n_updates" if mode == "srgan" else "more TRAIN.n_updates_init"
+    named = [f"{option}={value} (before: ", "TRAIN.checkpoint_dir", length, "is finished at update 6"]
+    refused(capsys, straight, *named, mode=mode, **{option.replace(".", "_", 1): value})
+
+
+def test_what_does_not_change_the_training_may_change_after_it(trained, capsys):
+    free = {"TRAIN_workers": 1, "TRAIN_report_every": 5, "TRAIN_memory_gb": 1, "TRAIN_keep_states": 3}
+    free |= {"VALID_count": 1, "EVALUATE_methods": "all", "TRAIN_samples_dir": trained / "other"}
+    assert run(trained, **free) == 0
+    assert run(trained, mode="srresnet", TRAIN_adversarial_weight=0.01) == 0  # of the other stage
+    assert "before" not in capsys.readouterr().out
+
+
+def test_a_longer_run_says_which_settings_have_changed_and_where_that_has_no_effect(trained, capsys):
+    """And the same command again says it of the warm-up alone."""
+    change = {"TRAIN_n_updates": 7, "TRAIN_adversarial_weight": 0.01, "TRAIN_learning_rate_init": 0.01}
+    warm_up = "srgan_init: is finished and ignores TRAIN.learning_rate_init=0.01"
+    for again in (False, True):
+        assert run(trained, **change) == 0
+        printed = capsys.readouterr().out
+        assert f"{warm_up} (before: 0.0001)\n" in printed
+        line = "srgan: other settings than before update 6: "
+        line += "TRAIN.learning_rate_init=0.01 (before: 0.0001), TRAIN.adversarial_weight=0.01 (before: 0.001)\n"
+        assert (line in printed) is not again
+    assert json.loads((trained / "checkpoints/g_srgan.json").read_text())["updates"] == 7
+
+
+def test_a_longer_warm_up_says_that_the_second_stage_has_begun_without_it(trained, capsys):
+    """And what has no effect on the warm-up is refused before it is trained."""
+    change = {"TRAIN_n_updates_init": 7, "TRAIN_learning_rate_init": 0.01, "TRAIN_fixed_statistics": 0}
+    refused(capsys, trained, "effect: TRAIN.adversarial_weight=0.01 (", TRAIN_adversarial_weight=0.01, **change)
+    assert run(trained, **change) == 0
+    printed = capsys.readouterr().out
+    assert "srgan: has begun already, so that more updates of the warm-up have no effect on it" in printed
+    assert "srgan: is finished and ignores TRAIN.learning_rate_init=0.01 (before: 0.0001)" in printed
+
+
+@pytest.mark.parametrize("damage", ["without config", "without an option", "not JSON"])
+def test_states_that_say_less_still_resume(trained, capsys, damage):
+    for path in (trained / "checkpoints").glob("*_state_*.json"):
+        metadata = json.loads(path.read_text())
+        if damage == "without config":
+            del metadata["config"]
+        else:
+            del metadata["config"]["TRAIN"]["label_smoothing"]
+        path.write_text("{" if damage == "not JSON" and "_6." in path.name else json.dumps(metadata))
+    assert run(trained) == 0
+    assert "before:" not in capsys.readouterr().out
+
+
 def test_four_crops_can_be_learnt_by_heart():
     """A small generator beats bicubic by 3 dB on the four crops it sees again and again."""
     pictures = Pictures(find_pictures(ROOT / "data/valid"), 4, 32, 1e9)

@@ -5,7 +5,7 @@ import math
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import keras
 import numpy as np
 from easydict import EasyDict
 
+from config import OPTIONS
 from training import devices
-from training.stages import ADVERSARIAL, Stage, decays_from
+from training.stages import ADVERSARIAL, WARM_UP, Stage, concerns, decays_from
 from utils import UserError, lock, make_folder
 from weights import load_weights, metadata_path, read_metadata, save_weights
 
@@ -109,6 +110,7 @@ def save_state(stage: Stage, game: keras.Model, config: EasyDict) -> None:
         "model": state_settings(stage, config),
         "updates": updates,
         "decays_to": settings[stage.length] if updates > decay else None,
+        "config": config,
     }
     save_weights(game, Path(settings.checkpoint_dir, f"{stage.name}_state_{updates}.weights.h5"), metadata)
     states = {update: path for update, path in state_paths(stage, settings.checkpoint_dir).items() if update <= updates}
@@ -129,11 +131,66 @@ def usable_states(stage: Stage, config: EasyDict) -> list[Path]:
     length = config.TRAIN[stage.length]
 
     def decayed_for_another_length(path: Path) -> bool:
-        with contextlib.suppress(UserError):  # load_weights reports it
-            return read_metadata(path).get("decays_to") not in (None, length)
-        return False
+        return state_metadata(path).get("decays_to") not in (None, length)
 
     return sorted(paths, key=decayed_for_another_length)  # a stable sort, so newer states stay in front
+
+
+def state_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of a state, {} if they are damaged, which load_weights reports."""
+    with contextlib.suppress(UserError):
+        return read_metadata(path)
+    return {}
+
+
+def changed_settings(stage: Stage, before: Mapping[str, Any], config: EasyDict) -> dict[str, str]:
+    """Return {option: "TRAIN.seed=1 (before: 0)"} for what `stage` depends on and has changed since `before`.
+
+    before: a configuration as a dictionary. An option that it lacks, because it is of an earlier version, had its
+    default. What load_state checks is left out.
+    """
+    changes = {}
+    for option, (default, _, _) in OPTIONS.items():
+        section, name = option.split(".")
+        old, new = before.get(section, {}).get(name, default), config[section][name]
+        if old != new and concerns(option, stage) and name not in state_settings(stage, config):
+            changes[option] = f"{option}={new} (before: {old})"
+    return changes
+
+
+def check_settings(stages: Sequence[Stage], config: EasyDict) -> None:
+    """Print what differs between the configuration and the one that made each stage's state, before anything is loaded.
+
+    Raises UserError if the last of `stages` is finished and a change has no effect on another either. States of
+    versions that did not record their configuration are not compared.
+    """
+    settings = config.TRAIN
+    unfinished: list[Stage] = []
+    lines: list[str] = []  # printed in the end, since a refusal is a single line
+    for stage in stages:
+        states = usable_states(stage, config)
+        metadata = state_metadata(states[0]) if states else {}
+        updates = metadata.get("updates", 0)
+        if updates < settings[stage.length]:
+            unfinished.append(stage)
+        if "config" not in metadata:
+            continue
+        if stage is ADVERSARIAL and WARM_UP in unfinished:
+            lines.append(f"{stage.name}: has begun already, so that more updates of the warm-up have no effect on it")
+        changes = changed_settings(stage, metadata["config"], config)
+        without_effect = [text for option, text in changes.items() if not any(concerns(option, s) for s in unfinished)]
+        if without_effect and stage is stages[-1]:
+            raise UserError(
+                f"{settings.checkpoint_dir}: {stage.name} is finished at update {updates}, so that these have no "
+                f"effect: {', '.join(without_effect)}; set them back, choose other folders with "
+                f"--set TRAIN.checkpoint_dir and TRAIN.samples_dir, or train on with more TRAIN.{stage.length}"
+            )
+        if changes and stage in unfinished:
+            lines.append(f"{stage.name}: other settings than before update {updates}: {', '.join(changes.values())}")
+        elif changes:
+            lines.append(f"{stage.name}: is finished and ignores {', '.join(changes.values())}")
+    for line in lines:
+        print(line)
 
 
 def load_state(stage: Stage, game: keras.Model, config: EasyDict) -> bool:

@@ -15,7 +15,7 @@ def warm_up_optimizer(settings: EasyDict) -> keras.optimizers.Optimizer:
     """Return the optimizer of the warm-up. settings: TRAIN of the configuration."""
     rate = warm_up_rate(settings)
     if settings.optimizer == "muon":
-        return Muon(rate, adam_lr_ratio=settings.adam_lr_ratio)
+        return Muon(rate, adam_lr_ratio=settings.adam_lr_ratio, adam_beta_1=settings.beta1)
     return plain_optimizer(settings, rate)
 
 
@@ -27,9 +27,10 @@ def adversarial_optimizer(settings: EasyDict, discriminator: keras.Model | None)
     """
     rates = [settings.learning_rate, settings.learning_rate * settings.lr_decay]
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([settings.n_updates // 2], rates)
-    if settings.optimizer == "sgd" or settings.d_lr_ratio == 1 or discriminator is None:
+    alike = settings.d_lr_ratio == 1 and not settings.d_head_start
+    if settings.optimizer == "sgd" or discriminator is None or alike:
         return plain_optimizer(settings, schedule)
-    return TwoRatesAdam(schedule, discriminator, settings.d_lr_ratio, beta_1=settings.beta1)
+    return TwoPlayersAdam(schedule, discriminator, settings.d_lr_ratio, settings.d_head_start, beta_1=settings.beta1)
 
 
 def plain_optimizer(
@@ -100,23 +101,41 @@ class Muon(keras.optimizers.Muon):
         self.assign_sub(variable, update)
 
 
-class TwoRatesAdam(keras.optimizers.Adam):
-    """Adam with `ratio` of the learning rate for the weights of one network (Heusel et al. 2017: two time scales)."""
+class TwoPlayersAdam(keras.optimizers.Adam):
+    """Adam for a discriminator and a generator, with the variables of Keras' Adam.
 
-    def __init__(self, learning_rate: Any, network: keras.Model, ratio: float, **options: Any) -> None:
+    ratio: the discriminator's fraction of the learning rate (Heusel et al. 2017: two time scales). head_start: number
+    of updates in which the generator gets no gradient; afterwards it learns as by an Adam that begins there.
+    """
+
+    def __init__(
+        self, learning_rate: Any, discriminator: keras.Model, ratio: float = 1.0, head_start: int = 0, **options: Any
+    ) -> None:
         super().__init__(learning_rate, **options)
-        self.paths = {variable.path for variable in network.trainable_variables}
-        self.ratio = ratio
+        self.paths = {variable.path for variable in discriminator.trainable_variables}
+        self.ratio, self.head_start = ratio, head_start
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Create the optimizer's variables, and remember which of `variables` belong to the network."""
+        """Create the optimizer's variables, and remember which of `variables` belong to the discriminator."""
         super().build(variables)
-        self.of_network = [variable.path in self.paths for variable in variables]
+        self.of_discriminator = [variable.path in self.paths for variable in variables]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Update one variable with the learning rate of its network."""
-        factor = self.ratio if self.of_network[self._get_variable_index(variable)] else 1.0
-        super().update_step(gradient, variable, factor * learning_rate)
+        """Update one variable with the learning rate of its player."""
+        if self.of_discriminator[self._get_variable_index(variable)]:
+            learning_rate = self.ratio * learning_rate
+        elif self.head_start:
+            # Keras corrects the bias of Adam's means for the updates of both players. The generator's means begin at 0
+            # after the head start, so its correction must count from there; it is a factor on the rate.
+            step = ops.cast(self.iterations + 1, variable.dtype)
+            own_step = ops.maximum(step - self.head_start, 1)
+            learning_rate = ops.cast(learning_rate, variable.dtype) * self.correction(own_step) / self.correction(step)
+        super().update_step(gradient, variable, learning_rate)
+
+    def correction(self, step: Any) -> Any:
+        """Return Adam's bias correction of the learning rate at update `step`, counted from 1; both are scalars."""
+        beta_1, beta_2 = (ops.cast(beta, step.dtype) for beta in (self.beta_1, self.beta_2))
+        return ops.sqrt(1 - ops.power(beta_2, step)) / (1 - ops.power(beta_1, step))
 
 
 @keras.saving.register_keras_serializable("srgan")

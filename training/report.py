@@ -76,7 +76,6 @@ class Report:
             self.lines = self.lines or [line]
         self.say(f"val_psnr {self.lines[-1]['val_psnr']:.4g}, bicubic {bicubic['val_psnr_bicubic']:.4g}")
         self.write_log()
-        self.started = time.perf_counter()
 
     def read_log(self) -> list[dict[str, Any]]:
         """Return the log's lines up to the update from which the run resumes. Raises UserError if it is damaged."""
@@ -109,6 +108,16 @@ class Report:
         """Finish the progress bar, and leave it on the screen. Call this after the last period."""
         self.bar.close()
 
+    def stop(self) -> None:
+        """Finish the progress bar of a stage that the user stopped, and say where it did."""
+        self.end()
+        done = self.game.updates_done()
+        self.say(f"stopped at update {done} of {self.total}; the same command resumes from there")
+
+    def begin_period(self) -> None:
+        """Start the clock of `updates_per_second`. Call this directly before the updates."""
+        self.started = time.perf_counter()
+
     def progress(self, update: int, terms: Mapping[str, float]) -> None:
         """Move the progress bar to `update`. terms: {name: mean so far in this period}."""
         self.bar.set_postfix({name: f"{value:.4g}" for name, value in terms.items()}, refresh=False)
@@ -134,7 +143,6 @@ class Report:
         else:
             self.lines.append(line)
         self.write_log()
-        self.started = time.perf_counter()
         return line
 
     def validate(self) -> dict[str, float]:

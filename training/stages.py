@@ -26,6 +26,20 @@ WARM_UP = Stage("srgan_init", "srgan_ginit", "SRResNet", "n_updates_init", "lear
 ADVERSARIAL = Stage("srgan", "srgan_gan", "SRGAN", "n_updates", "learning_rate")
 STAGES = (WARM_UP, ADVERSARIAL)
 
+# The options that change nothing that is trained; those of VALID and EVALUATE do not either.
+FREE = set("TRAIN.memory_gb TRAIN.report_every TRAIN.keep_states TRAIN.devices TRAIN.workers".split())
+FREE |= set("TRAIN.checkpoint_dir TRAIN.samples_dir VGG.weights".split())
+# The options that the warm-up does not read. The second stage depends on those of the warm-up too, where it begins.
+NOT_OF_WARM_UP = set("TRAIN.learning_rate TRAIN.lr_decay TRAIN.d_lr_ratio TRAIN.d_head_start VGG.reduce".split())
+NOT_OF_WARM_UP |= set("TRAIN.label_smoothing TRAIN.content_loss TRAIN.adversarial_weight".split())
+
+
+def concerns(option: str, stage: Stage) -> bool:
+    """Return whether what `stage` trains depends on `option`, such as "TRAIN.seed"; lengths only make it longer."""
+    lengths = {f"TRAIN.{any_stage.length}" for any_stage in STAGES}
+    free = option in FREE | lengths or option.split(".")[0] in ("VALID", "EVALUATE")
+    return not free and not (stage is WARM_UP and option in NOT_OF_WARM_UP)
+
 
 def network_name(stage: Stage, variant: str) -> str:
     """Return the paper's name for the generator that `stage` trains, with MODEL.variant."""

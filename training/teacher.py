@@ -5,6 +5,7 @@ gradient. The pictures of a good network contain what can be predicted (knowledg
 """
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ STRANGE = 16  # mean difference from bicubic, in levels of 0..255, above which a
 class Teacher:
     """A network in an ONNX file, run by OpenVINO: lr (h, w, 3) uint8 -> sr (scale*h, scale*w, 3) uint8.
 
-    The network's input and output are float32 RGB (N, h, w, 3) in 0..255. ensemble: average over the eight flips and
-    rotations. Raises UserError if the file is missing, is no such network, or has another scale.
+    Several threads may call it. The network's input and output are float32 RGB (N, h, w, 3) in 0..255. ensemble:
+    average over the eight flips and rotations. Raises UserError if the file is missing, is no such network, or has
+    another scale.
     """
 
     def __init__(self, path: str | Path, scale: int, ensemble: bool = False) -> None:
         self.path, self.ensemble = Path(path), ensemble
+        self.lock = threading.Lock()  # OpenVINO's network takes one batch at a time, for which it uses all cores
         openvino = import_openvino()
         try:
             content = self.path.read_bytes()
@@ -61,7 +64,8 @@ class Teacher:
         """Super-resolve lr (h, w, 3) -> sr (scale*h, scale*w, 3), float32 in 0..255, tile by tile."""
 
         def network(tiles: np.ndarray) -> np.ndarray:
-            return self.network(tiles)[0]
+            with self.lock:
+                return self.network(tiles)[0]
 
         strips = by_tiles(mean_over_turns(network) if self.ensemble else network, lr, tile=512, halo=32)
         return np.concatenate(list(strips))
@@ -75,13 +79,15 @@ class Targets:
     """The teacher's pictures for the training pictures; targets[index] is (scale*h, scale*w, 3) uint8.
 
     They are stored in `folder`, named by the hashes of the teacher and of LR, so that a resumed run does not make them
-    again. The first ones read are also kept in `memory` bytes. pictures: a dataset.Pictures.
+    again. The first ones read are also kept in `memory` bytes. Several threads may read them. pictures: a
+    dataset.Pictures.
     """
 
     def __init__(self, pictures: Any, teacher: Teacher, folder: str | Path, memory: float) -> None:
         self.pictures, self.teacher, self.folder, self.memory = pictures, teacher, Path(folder), memory
         self.paths: dict[int, Path] = {}
         self.kept: dict[int, np.ndarray] = {}
+        self.lock = threading.Lock()  # of what changes: a file that is being made, and the memory that is left
 
     def make(self, stopped: Sequence[int] = ()) -> None:
         """Make all missing pictures, with a progress bar; return early as soon as `stopped` is not empty."""
@@ -100,15 +106,17 @@ class Targets:
                 return None
             self.paths[index] = self.made_from(pair[0])
         target = read_picture(self.paths[index])
-        if self.memory >= target.nbytes:
-            self.memory -= target.nbytes
-            self.kept[index] = target
+        with self.lock:
+            if index not in self.kept and self.memory >= target.nbytes:
+                self.memory -= target.nbytes
+                self.kept[index] = target
         return target
 
     def made_from(self, lr: np.ndarray) -> Path:
         """Return the file of the teacher's picture for lr (h, w, 3) uint8, and make it unless it exists."""
         content = hashlib.sha256(f"{lr.shape}".encode() + lr.tobytes()).hexdigest()
         path = self.folder / f"{self.teacher.name}-{content[:24]}.png"
-        if not path.exists():
-            write_picture(path, self.teacher(lr))
+        with self.lock:
+            if not path.exists():
+                write_picture(path, self.teacher(lr))
         return path
