@@ -66,6 +66,7 @@ def save_networks(stage: Stage, game: keras.Model, line: Mapping[str, Any], conf
         "preset": config.preset,
         "stage": stage.name,
         "content_loss": settings.content_loss if stage is ADVERSARIAL else "mse",
+        "degradation": settings.degradation,
         "updates": line["update"],
         "data": settings.hr_img_path,
         "seed": settings.seed,
