@@ -22,7 +22,7 @@ from config import Parser, load_keras, prepare_environment
 from upscaling.mixture import mixed
 from upscaling.network import import_openvino
 from utils import UserError, exit_status, make_folder, reason
-from weights import load_generator, metadata_path, model_path, read_metadata
+from weights import load_generator, metadata_path, model_path, network_of, read_metadata
 
 if TYPE_CHECKING:
     import keras
@@ -183,7 +183,7 @@ def export_model(options: Namespace) -> int:
     source = model_path(options.model)
     with mixed(source, options.strength) as path:
         generator = load_generator(path, options.trust_pickle)
-    metadata = read_metadata(source)
+    metadata = read_metadata(source) | {"model": network_of(source)}  # a TensorLayer archive has no metadata
     if options.strength < 1:
         metadata["strength"] = options.strength * metadata.get("strength", 1)  # the weights may be a mixture already
         metadata.pop("measured", None)  # before they were mixed

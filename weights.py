@@ -57,6 +57,9 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
         if not isinstance(metadata, dict):
             raise ValueError("not a JSON object")
         check_model(metadata.get("model", {}))
+        for name in ("updates", "strength"):
+            if not isinstance(metadata.get(name, 0), (int, float)):
+                raise ValueError(f'"{name}": {metadata[name]!r} is not a number')
         return metadata
     except FileNotFoundError:
         return {}
@@ -69,7 +72,8 @@ def check_model(model: Any) -> None:
     if not isinstance(model, dict):
         raise ValueError('"model" is not a JSON object')
     for name, allowed in (("scale", SCALES), ("variant", VARIANTS)):
-        if name in model and model[name] not in allowed:
+        # 4.0 equals 4, but is no whole number
+        if name in model and not (type(model[name]) is type(allowed[0]) and model[name] in allowed):
             raise ValueError(f'"{name}": {model[name]!r} is not one of {", ".join(map(str, allowed))}')
     for name in ("blocks", "filters"):
         if name in model and not (type(model[name]) is int and model[name] > 0):
@@ -135,22 +139,28 @@ def load_weights(model: "keras.Model", path: str | os.PathLike, expected: dict[s
         raise UserError(f"{path}: damaged, or of another network ({reason(error)}); move it away") from error
 
 
+def network_of(path: str | os.PathLike, model: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the MODEL options of the network that a weights file or a TensorLayer archive (*.npz) belongs to.
+
+    model: those that hold as far as the metadata does not give them. Raises UserError if the metadata cannot be used.
+    """
+    variant = "tensorlayer" if Path(path).suffix == ".npz" else "paper"
+    return DEFAULT_MODEL | {"variant": variant} | (model or {}) | read_metadata(path).get("model", {})
+
+
 def load_generator(
     path: str | os.PathLike, trust_pickle: bool = False, model: dict[str, Any] | None = None
 ) -> "keras.Model":
     """Build the generator that a weights file or a TensorLayer archive (*.npz) belongs to, and load it.
 
-    model: the network's arguments as far as the metadata does not give them, such as {"variant": "paper", "scale": 4}.
-    trust_pickle: whether the pickle in an archive of TensorLayer 1 or 2 is read. Raises UserError if the file cannot
-    be loaded.
+    model: see network_of. trust_pickle: whether the pickle in an archive of TensorLayer 1 or 2 is read. Raises
+    UserError if the file cannot be loaded.
     """
     from methods.networks import build_generator
 
-    archive = Path(path).suffix == ".npz"
-    model = DEFAULT_MODEL | {"variant": "tensorlayer" if archive else "paper"} | (model or {})
-    model |= read_metadata(path).get("model", {})
-    generator = build_generator(model["variant"], model["scale"], model["blocks"], model["filters"])
-    if archive:
+    network = network_of(path, model)
+    generator = build_generator(*(network[name] for name in DEFAULT_MODEL))
+    if Path(path).suffix == ".npz":
         import_tensorlayer(generator, path, trust_pickle)
     else:
         load_weights(generator, path)
