@@ -6,6 +6,7 @@ Only the functions that need Keras import it, since upscaling with OpenVINO read
 import json
 import os
 import pickle
+import socket
 import warnings
 import zipfile
 import zlib
@@ -159,7 +160,7 @@ def load_generator(
     from methods.networks import build_generator
 
     network = network_of(path, model)
-    generator = build_generator(*(network[name] for name in DEFAULT_MODEL))
+    generator = build_generator(**{name: network[name] for name in DEFAULT_MODEL})
     if Path(path).suffix == ".npz":
         import_tensorlayer(generator, path, trust_pickle)
     else:
@@ -171,7 +172,7 @@ def load_generator(
 
 VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 VGG19_ADDRESS = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{VGG19_FILE}"
-VGG19_HASH = "253f8cb515780f3b799900260a226db6"
+VGG19_HASH = "253f8cb515780f3b799900260a226db6"  # MD5; Keras has both, but not in its public interface
 
 
 def vgg19_path(source: str) -> str:
@@ -179,8 +180,6 @@ def vgg19_path(source: str) -> str:
 
     Raises UserError, with the alternatives, if `source` is "none" or the weights cannot be found or downloaded.
     """
-    import keras
-
     way_out = "name a local copy with --set VGG.weights=FILE"
     if source == "none":
         raise UserError(f"VGG.weights=none: no VGG19 is loaded; {way_out}")
@@ -189,9 +188,30 @@ def vgg19_path(source: str) -> str:
             raise UserError(f"VGG.weights={source}: no such file; the original is {VGG19_ADDRESS}; {way_out}")
         return source
     try:
-        return keras.utils.get_file(VGG19_FILE, VGG19_ADDRESS, "models", file_hash=VGG19_HASH)
+        return download_vgg19(VGG19_ADDRESS, VGG19_HASH)
+    except UserError as error:
+        raise UserError(f"{error}; try again, or {way_out}") from error
+
+
+def download_vgg19(address: str, md5: str, cache_dir: str | None = None, timeout: float = 60) -> str:
+    """Return the path of Keras' copy of VGG19's weights, downloaded from `address` unless it is there and undamaged.
+
+    md5: hash of the file. cache_dir: in whose folder models the copy is, by default KERAS_HOME or ~/.keras. timeout:
+    seconds without a byte after which the download is given up. Raises UserError if it fails.
+    """
+    import keras
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(timeout)  # get_file itself would wait for ever
+    try:
+        return keras.utils.get_file(
+            fname=VGG19_FILE, origin=address, file_hash=md5, cache_subdir="models", cache_dir=cache_dir
+        )
     except Exception as error:  # get_file raises nothing more specific if the server cannot be reached
-        raise UserError(f"{VGG19_FILE} cannot be downloaded from {VGG19_ADDRESS} ({error}); {way_out}") from error
+        why = reason(error.__context__ or error)  # that of urllib, where get_file has one
+        raise UserError(f"{VGG19_FILE} cannot be downloaded from {address} ({why})") from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def load_vgg19(layer: str | list[str], source: str) -> "keras.Model":

@@ -1,7 +1,6 @@
 """The download of picture sets, against a server on this machine: resumed, checked, unpacked whole or not at all."""
 
 import hashlib
-import http.server
 import importlib.util
 import io
 import os
@@ -11,12 +10,12 @@ import stat
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 import zipfile
 from pathlib import Path
 
 import pytest
+from loopback import offered, serving
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
@@ -34,43 +33,11 @@ def load():
 download = load()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves server.files; honours Range unless told not to; breaks off or stalls after server.cut bytes."""
-
-    def do_GET(self):
-        wanted, server = self.headers.get("Range"), self.server
-        server.asked.append(wanted)
-        body = server.files.get(self.path.lstrip("/"))
-        if body is None:
-            return self.send_error(404)
-        first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and server.ranges else 0
-        self.send_response(206 if first else 200)
-        self.send_header("Content-Length", str(len(body) - first))
-        if first:
-            self.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
-        self.end_headers()
-        self.wfile.write(body[first : first + server.cut] if server.cut else body[first:])
-        if server.stalls:
-            self.wfile.flush()
-            server.released.wait(300)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.files, running.asked, running.released = {}, [], threading.Event()
-    running.ranges, running.cut, running.stalls = True, 0, False
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield running
-    running.released.set()
-    running.shutdown()
-    thread.join()
-    running.server_close()
+    with serving() as running:
+        yield running
 
 
 def zipped(pictures, folder="HR", link=None):
@@ -104,8 +71,7 @@ def tarred(pictures, folder="HR", link=None):
 
 def offer(server, name, body, **changes):
     """Put `body` on the server; the table that says so."""
-    server.files[name] = body
-    url = f"http://127.0.0.1:{server.server_port}/{name}"
+    url = offered(server, name, body)
     source = download.Source(url, len(body), hashlib.sha256(body).hexdigest(), "HR", "benchmark/Set", "HR")
     return {"set": source._replace(**changes)}
 
