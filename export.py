@@ -90,10 +90,13 @@ def write_onnx(generator: "keras.Model", path: Path, texts: dict[str, str]) -> N
 
 
 def write_openvino(generator: "keras.Model", path: Path, texts: dict[str, str]) -> None:
-    """Write `generator` to `path` and a *.bin file beside it, with `texts` as its runtime information."""
+    """Write `generator` to `path` and a *.bin file beside it, with `texts` as its runtime information.
+
+    By way of ONNX, because what Keras calls in OpenVINO 2026.4 fails on Python 3.13.
+    """
     openvino = import_openvino()
-    first = path.with_name("first.xml")
-    generator.export(str(first), format="openvino", verbose=False)
+    first = path.with_name("first.onnx")
+    write_onnx(generator, first, {})
     network = openvino.Core().read_model(first)
     for name, text in texts.items():
         network.set_rt_info(text, ["srgan", name])
