@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +17,8 @@ import keras
 import numpy as np
 import pytest
 from archives import save_arrays
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from test_download import download
 from trainings import ROOT, TINY, write_benchmark
 
@@ -248,6 +251,18 @@ def test_command_is_parsed(command):
 
 def test_every_exception_is_needed():
     assert set(map(untested, COMMANDS)) == {*UNTESTED, None}
+
+
+@pytest.mark.parametrize("name, last", [("requirements.txt", 13), ("requirements-upscale.txt", 14)])
+def test_the_packages_admit_the_pythons_that_are_named(name, last):
+    text = (ROOT / name).read_text()
+    for document in (text, (ROOT / "README.md").read_text()):
+        assert f"Python 3.11 to 3.{last}" in document
+    requirements = [line.partition("#")[0].strip() for line in text.splitlines()]
+    for package in (Requirement(requirement).name for requirement in requirements if requirement):
+        with contextlib.suppress(PackageNotFoundError):  # in an environment of JAX
+            allowed = SpecifierSet(metadata(package).get("Requires-Python") or "")
+            assert all(f"3.{minor}.0" in allowed for minor in range(11, last + 1)), package
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
