@@ -1,4 +1,5 @@
-# Each target sets up what it needs in a virtual environment of its own.
+# Each target sets up what it needs in a virtual environment of its own, with PYTHON: 3.11 to 3.13, as TensorFlow needs;
+# for upscale-ready also 3.14.
 PYTHON ?= python3
 
 evaluate: .venv/ready  ## the paper's table and grids

@@ -22,7 +22,7 @@ from config import Parser
 from upscaling.mixture import mixed
 from upscaling.network import import_keras, import_openvino
 from utils import UserError, exit_status, make_folder, reason
-from weights import load_generator, metadata_path, model_path, read_metadata
+from weights import load_generator, metadata_path, model_path, network_of, read_metadata
 
 if TYPE_CHECKING:
     import keras
@@ -90,10 +90,13 @@ def write_onnx(generator: "keras.Model", path: Path, texts: dict[str, str]) -> N
 
 
 def write_openvino(generator: "keras.Model", path: Path, texts: dict[str, str]) -> None:
-    """Write `generator` to `path` and a *.bin file beside it, with `texts` as its runtime information."""
+    """Write `generator` to `path` and a *.bin file beside it, with `texts` as its runtime information.
+
+    By way of ONNX, because what Keras calls in OpenVINO 2026.4 fails on Python 3.13.
+    """
     openvino = import_openvino()
-    first = path.with_name("first.xml")
-    generator.export(str(first), format="openvino", verbose=False)
+    first = path.with_name("first.onnx")
+    write_onnx(generator, first, {})
     network = openvino.Core().read_model(first)
     for name, text in texts.items():
         network.set_rt_info(text, ["srgan", name])
@@ -182,7 +185,7 @@ def export_model(options: Namespace) -> int:
     source = model_path(options.model)
     with mixed(source, options.strength) as path:
         generator = load_generator(path, options.trust_pickle)
-    metadata = read_metadata(source)
+    metadata = read_metadata(source) | {"model": network_of(source)}  # a TensorLayer archive has no metadata
     if options.strength < 1:
         metadata["strength"] = options.strength * metadata.get("strength", 1)  # the weights may be a mixture already
         metadata.pop("measured", None)  # before they were mixed

@@ -6,6 +6,7 @@ Only the functions that need Keras import it, since upscaling with OpenVINO read
 import json
 import os
 import pickle
+import socket
 import warnings
 import zipfile
 import zlib
@@ -57,6 +58,9 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
         if not isinstance(metadata, dict):
             raise ValueError("not a JSON object")
         check_model(metadata.get("model", {}))
+        for name in ("updates", "strength"):
+            if not isinstance(metadata.get(name, 0), (int, float)):
+                raise ValueError(f'"{name}": {metadata[name]!r} is not a number')
         return metadata
     except FileNotFoundError:
         return {}
@@ -69,7 +73,8 @@ def check_model(model: Any) -> None:
     if not isinstance(model, dict):
         raise ValueError('"model" is not a JSON object')
     for name, allowed in (("scale", SCALES), ("variant", VARIANTS)):
-        if name in model and model[name] not in allowed:
+        # 4.0 equals 4, but is no whole number
+        if name in model and not (type(model[name]) is type(allowed[0]) and model[name] in allowed):
             raise ValueError(f'"{name}": {model[name]!r} is not one of {", ".join(map(str, allowed))}')
     for name in ("blocks", "filters"):
         if name in model and not (type(model[name]) is int and model[name] > 0):
@@ -135,22 +140,28 @@ def load_weights(model: "keras.Model", path: str | os.PathLike, expected: dict[s
         raise UserError(f"{path}: damaged, or of another network ({reason(error)}); move it away") from error
 
 
+def network_of(path: str | os.PathLike, model: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the MODEL options of the network that a weights file or a TensorLayer archive (*.npz) belongs to.
+
+    model: those that hold as far as the metadata does not give them. Raises UserError if the metadata cannot be used.
+    """
+    variant = "tensorlayer" if Path(path).suffix == ".npz" else "paper"
+    return DEFAULT_MODEL | {"variant": variant} | (model or {}) | read_metadata(path).get("model", {})
+
+
 def load_generator(
     path: str | os.PathLike, trust_pickle: bool = False, model: dict[str, Any] | None = None
 ) -> "keras.Model":
     """Build the generator that a weights file or a TensorLayer archive (*.npz) belongs to, and load it.
 
-    model: the network's arguments as far as the metadata does not give them, such as {"variant": "paper", "scale": 4}.
-    trust_pickle: whether the pickle in an archive of TensorLayer 1 or 2 is read. Raises UserError if the file cannot
-    be loaded.
+    model: see network_of. trust_pickle: whether the pickle in an archive of TensorLayer 1 or 2 is read. Raises
+    UserError if the file cannot be loaded.
     """
     from methods.networks import build_generator
 
-    archive = Path(path).suffix == ".npz"
-    model = DEFAULT_MODEL | {"variant": "tensorlayer" if archive else "paper"} | (model or {})
-    model |= read_metadata(path).get("model", {})
-    generator = build_generator(model["variant"], model["scale"], model["blocks"], model["filters"])
-    if archive:
+    network = network_of(path, model)
+    generator = build_generator(**{name: network[name] for name in DEFAULT_MODEL})
+    if Path(path).suffix == ".npz":
         import_tensorlayer(generator, path, trust_pickle)
     else:
         load_weights(generator, path)
@@ -161,7 +172,7 @@ def load_generator(
 
 VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 VGG19_ADDRESS = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg19/{VGG19_FILE}"
-VGG19_HASH = "253f8cb515780f3b799900260a226db6"
+VGG19_HASH = "253f8cb515780f3b799900260a226db6"  # MD5; Keras has both, but not in its public interface
 
 
 def vgg19_path(source: str) -> str:
@@ -169,8 +180,6 @@ def vgg19_path(source: str) -> str:
 
     Raises UserError, with the alternatives, if `source` is "none" or the weights cannot be found or downloaded.
     """
-    import keras
-
     way_out = "name a local copy with --set VGG.weights=FILE"
     if source == "none":
         raise UserError(f"VGG.weights=none: no VGG19 is loaded; {way_out}")
@@ -179,9 +188,30 @@ def vgg19_path(source: str) -> str:
             raise UserError(f"VGG.weights={source}: no such file; the original is {VGG19_ADDRESS}; {way_out}")
         return source
     try:
-        return keras.utils.get_file(VGG19_FILE, VGG19_ADDRESS, "models", file_hash=VGG19_HASH)
+        return download_vgg19(VGG19_ADDRESS, VGG19_HASH)
+    except UserError as error:
+        raise UserError(f"{error}; try again, or {way_out}") from error
+
+
+def download_vgg19(address: str, md5: str, cache_dir: str | None = None, timeout: float = 60) -> str:
+    """Return the path of Keras' copy of VGG19's weights, downloaded from `address` unless it is there and undamaged.
+
+    md5: hash of the file. cache_dir: in whose folder models the copy is, by default KERAS_HOME or ~/.keras. timeout:
+    seconds without a byte after which the download is given up. Raises UserError if it fails.
+    """
+    import keras
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(timeout)  # get_file itself would wait for ever
+    try:
+        return keras.utils.get_file(
+            fname=VGG19_FILE, origin=address, file_hash=md5, cache_subdir="models", cache_dir=cache_dir
+        )
     except Exception as error:  # get_file raises nothing more specific if the server cannot be reached
-        raise UserError(f"{VGG19_FILE} cannot be downloaded from {VGG19_ADDRESS} ({error}); {way_out}") from error
+        why = reason(error.__context__ or error)  # that of urllib, where get_file has one
+        raise UserError(f"{VGG19_FILE} cannot be downloaded from {address} ({why})") from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def load_vgg19(layer: str | list[str], source: str) -> "keras.Model":

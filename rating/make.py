@@ -1,5 +1,6 @@
 """Make a study: the methods' pictures under opaque names, and the manifest that says which is which."""
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -11,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,8 +153,7 @@ def make_study(
             "kind": kind,
             "seed": seed,
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": {"python": platform.python_version()}
-            | {package: version(package) for package in ("keras", "numpy", "pillow", "scipy")},
+            "versions": versions(),
             "sources": sources,
             "methods": [method for method in sources if kind == "rating" or method != "HR"],
             "pictures": pictures,
@@ -167,6 +167,15 @@ def make_study(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return len(items)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that pictures may depend on, as far as they are installed."""
+    installed = {"python": platform.python_version()}
+    for package in ("keras", "numpy", "pillow", "scipy"):
+        with contextlib.suppress(PackageNotFoundError):  # pictures from folders need no Keras
+            installed[package] = version(package)
+    return installed
 
 
 def write_scene(folder: Path, scene: Scene, pictures: dict[str, Any]) -> dict[str, str]:

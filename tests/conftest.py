@@ -17,7 +17,16 @@ import numerics  # noqa: E402
 import pytest  # noqa: E402
 
 # A core that takes one of these last would be alone for long; the order needs pytest's --no-loadscope-reorder.
-LONGEST = ["test_quick", "test_faults", "test_train", "test_photos", "test_devices", "test_train_input", "test_teacher"]
+LONGEST = [
+    "test_quick",
+    "test_faults",
+    "test_train",
+    "test_photos",
+    "test_devices",
+    "test_train_input",
+    "test_teacher",
+    "test_vgg19",
+]
 
 
 @pytest.hookimpl(optionalhook=True)

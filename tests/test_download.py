@@ -1,22 +1,22 @@
 """The download of picture sets, against a server on this machine: resumed, checked, unpacked whole or not at all."""
 
 import hashlib
-import http.server
 import importlib.util
 import io
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 import zipfile
 from pathlib import Path
 
 import pytest
+from loopback import offered, serving
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
@@ -34,43 +34,11 @@ def load():
 download = load()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves server.files; honours Range unless told not to; breaks off or stalls after server.cut bytes."""
-
-    def do_GET(self):
-        wanted, server = self.headers.get("Range"), self.server
-        server.asked.append(wanted)
-        body = server.files.get(self.path.lstrip("/"))
-        if body is None:
-            return self.send_error(404)
-        first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and server.ranges else 0
-        self.send_response(206 if first else 200)
-        self.send_header("Content-Length", str(len(body) - first))
-        if first:
-            self.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
-        self.end_headers()
-        self.wfile.write(body[first : first + server.cut] if server.cut else body[first:])
-        if server.stalls:
-            self.wfile.flush()
-            server.released.wait(300)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.files, running.asked, running.released = {}, [], threading.Event()
-    running.ranges, running.cut, running.stalls = True, 0, False
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield running
-    running.released.set()
-    running.shutdown()
-    thread.join()
-    running.server_close()
+    with serving() as running:
+        yield running
 
 
 def zipped(pictures, folder="HR", link=None):
@@ -104,8 +72,7 @@ def tarred(pictures, folder="HR", link=None):
 
 def offer(server, name, body, **changes):
     """Put `body` on the server; the table that says so."""
-    server.files[name] = body
-    url = f"http://127.0.0.1:{server.server_port}/{name}"
+    url = offered(server, name, body)
     source = download.Source(url, len(body), hashlib.sha256(body).hexdigest(), "HR", "benchmark/Set", "HR")
     return {"set": source._replace(**changes)}
 
@@ -313,16 +280,50 @@ def test_the_script_lists_the_sets_and_does_not_import_a_framework():
     assert "utils" in done.stderr and "keras" not in done.stderr and "tensorflow" not in done.stderr
 
 
-def test_the_scripts_mistakes_are_one_line(tmp_path):
+def test_an_unknown_set_is_one_line():
     done = script("set6")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "'set5'" in done.stderr
+
+
+@pytest.mark.parametrize("name", download.SETS)
+def test_a_set_that_cannot_be_reached_is_one_line_with_its_address(tmp_path, name):
     with socket.socket() as unused:  # bound, so that nobody else takes the port, but it does not listen
         unused.bind(("127.0.0.1", 0))
         proxy = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        done = script("set5", "--into", str(tmp_path), https_proxy=proxy, HTTPS_PROXY=proxy, no_proxy="", NO_PROXY="")
+        done = script(name, "--into", str(tmp_path), https_proxy=proxy, HTTPS_PROXY=proxy, no_proxy="", NO_PROXY="")
     assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1 and "Connection refused" in done.stderr, done.stderr
-    assert not (tmp_path / "benchmark").exists()
+    (line,) = done.stderr.splitlines()
+    assert download.SETS[name].url in line and "Connection refused" in line
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def below(folder):
+    return {f"{folder}/{name}": content for name, content in PICTURES.items()}
+
+
+EDSR = {
+    f"{name}/{folder}/{picture}{end}.png": f"{name} {folder}".encode()
+    for name, picture in (("B100", "101085"), ("Set5", "baby"), ("Set14", "zebra"), ("Urban100", "img001"))
+    for folder, end in (("HR", ""), ("LR_bicubic/X2", "x2"), ("LR_bicubic/X4", "x4"))
+}
+PUBLISHED = {  # {set: (an archive laid out like the published one, the files that the set then has)}
+    "div2k": (zipped(PICTURES, "DIV2K_train_HR"), below("div2k")),
+    "div2k_valid": (zipped(PICTURES, "DIV2K_valid_HR"), below("div2k_valid")),
+    "bsd100": (tarred(EDSR, "benchmark"), {"benchmark/BSD100/HR/101085.png": b"B100 HR"}),
+    "set5": (tarred(EDSR, "benchmark"), {"benchmark/Set5/HR/baby.png": b"Set5 HR"}),
+    "set14": (tarred(EDSR, "benchmark"), {"benchmark/Set14/HR/zebra.png": b"Set14 HR"}),
+}
+
+
+@pytest.mark.parametrize("name", download.SETS)
+def test_every_set_is_unpacked_from_an_archive_laid_out_like_the_published_one(server, tmp_path, name):
+    source, (body, expected) = download.SETS[name], PUBLISHED[name]
+    url = offered(server, Path(source.url).name, body)
+    sets = {name: source._replace(url=url, size=len(body), sha256=hashlib.sha256(body).hexdigest())}
+    assert download.main([name, "--into", str(tmp_path)], sets=sets) == 0
+    shutil.rmtree(tmp_path / "downloads")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {str(path.relative_to(tmp_path)): path.read_bytes() for path in files} == expected
 
 
 def test_every_set_of_the_table_has_its_hash_and_a_place_of_its_own():

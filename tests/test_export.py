@@ -8,6 +8,7 @@ import keras
 import numerics
 import numpy as np
 import pytest
+from archives import save_arrays
 from numerics import CLOSE_IN_FLOAT32
 
 import export
@@ -15,7 +16,7 @@ import upscale
 from model import SRGAN_g
 from pictures import read_picture, write_picture
 from upscaling.network import import_openvino, load_network
-from weights import metadata_path, save_weights
+from weights import load_generator, metadata_path, save_weights
 
 METADATA = {"model": {"scale": 2}, "updates": 7}
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Keras exports from TensorFlow")
@@ -160,7 +161,9 @@ def status_of(program, weights, folder):
     "text, said",
     [
         ('{"model": {"scale": 3}}', '"scale": 3'),
+        ('{"model": {"scale": 2.0}}', '"scale": 2.0'),
         ('{"model": {"blocks": "x"}}', "\"blocks\": 'x'"),
+        ('{"strength": "x"}', "\"strength\": 'x'"),
         ("{", "cannot be read"),
         (None, "of another network"),  # without metadata it is taken for the paper's network
     ],
@@ -173,6 +176,16 @@ def test_wrong_metadata_is_one_line_and_2(doubling, tmp_path, capsys, program, t
     line = capsys.readouterr().err
     assert line.startswith(f"{program}: {tmp_path}/g.") and line.count("\n") == 1 and said in line
     assert not (tmp_path / "g.onnx").exists() and not (tmp_path / "a_x4.png").exists()
+
+
+def test_half_floats_of_a_tensorlayer_archive_are_read_again(tmp_path):
+    generator = SRGAN_g("tensorlayer")
+    save_arrays(generator, tmp_path / "g.npz")
+    words = ["--format", "half", "--model", str(tmp_path / "g.npz"), "-o", str(tmp_path / "half.weights.h5")]
+    assert export.main(export.command_line(words)) == 0
+    again = load_generator(tmp_path / "half.weights.h5")
+    for ours, theirs in zip(again.variables, generator.variables, strict=True):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(ours), keras.ops.convert_to_numpy(theirs), 2**-11, 2**-24)
 
 
 def test_openvino_needs_no_metadata(doubling, tmp_path):

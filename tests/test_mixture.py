@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 
+import h5py
 import keras
 import numerics
 import numpy as np
@@ -14,6 +15,7 @@ import export
 import upscale
 from model import SRGAN_g
 from pictures import read_picture, write_picture
+from upscaling.mixture import mix
 from upscaling.network import load_network
 from upscaling.upscaler import load
 from utils import UserError
@@ -42,6 +44,18 @@ def mixed_by_hand(networks, strength):
     pairs = zip(sharp.get_weights(), soft.get_weights(), strict=True)
     mixture.set_weights([strength * a + (1 - strength) * b for a, b in pairs])
     return mixture
+
+
+@pytest.mark.parametrize("size", [1, 1e-5])  # half floats below 6e-5 have fewer digits
+def test_a_mixture_of_half_floats_is_rounded_to_the_nearest(tmp_path, size):
+    arrays = [(size * numerics.random().uniform(-1, 1, 1000) * factor).astype(np.float16) for factor in (1, 0.3)]
+    for name, array in zip("ab", arrays):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["v"] = array
+    mix(tmp_path / "a", tmp_path / "b", 0.25)
+    with h5py.File(tmp_path / "a") as file:
+        exact = 0.25 * arrays[0].astype(np.float32) + 0.75 * arrays[1].astype(np.float32)
+        assert np.array_equal(file["v"][()], exact.astype(np.float16))
 
 
 def picture():

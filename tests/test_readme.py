@@ -1,64 +1,272 @@
-"""Every command in the README and in docs/ is one that the repository answers to."""
+"""Every command and every piece of Python in the documents: run on small files, or parsed as its program parses it."""
 
-import importlib
+import ast
+import contextlib
+import importlib.util
+import itertools
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+from unittest import mock
 
+import keras
+import numpy as np
 import pytest
+from archives import save_arrays
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from test_download import download
+from trainings import ROOT, TINY, write_benchmark
 
+import export
+import train
 from config import command_line
+from model import SRGAN_g
+from pictures import read_picture, write_picture
+from weights import save_weights
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PARSERS = ("upscale.py", "export.py", "demo.py", "study.py")
+CARDS = [ROOT / name for name in ("CONTRIBUTING.md", "data/README.md", "checkpoints/pretrained/README.md")]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]
+PROGRAMS = r"python[\d.]*|pip|pip-audit|pre-commit|make|docker|curl|source|tensorboard"
+COMMAND = re.compile(rf"(?:[A-Z_]+=\S+ )*(?:\S*/)?(?:{PROGRAMS}) \S")
+# {how a command begins: why it is neither run nor parsed here}
+UNTESTED = {
+    "pip install tensorflow[and-cuda]": "needs a GPU",
+    "pip install jax[cuda13]": "needs a GPU",
+    "pip install pip-audit": "needs a network",
+    "pip install pre-commit": "needs a network",
+    "pip install -U pip setuptools": "needs a network",
+}
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.S | re.M)
 
 
 def commands(document):
-    blocks = re.findall(r"```bash\n(.*?)```", document.read_text(), re.S)
-    lines = [line.split("  #")[0].strip() for block in blocks for line in block.replace("\\\n", "").splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
+    """The commands of a document: those of its bash blocks, and those in its text, in `spans` and indented lines."""
+    text = document.read_text()
+    blocks = "".join(content for language, content in BLOCK.findall(text) if language == "bash")
+    lines = blocks.replace("\\\n", "").splitlines()
+    text = BLOCK.sub("", text)
+    for span in [*re.findall(r"`([^`]+)`", text), *re.findall(r"^    (\S.*)$", text, re.M)]:
+        if COMMAND.match(" ".join(span.split())):
+            lines.append(" ".join(span.split()))
+    lines = [part for line in lines for part in line.split(" && ")]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+COMMANDS = sorted({shlex.join(words) for document in DOCUMENTS for words in commands(document)})
 
 
 def test_the_readme_shows_the_commands_a_user_needs():
-    shown = "\n".join(commands(ROOT / "README.md"))
+    shown = "\n".join(map(shlex.join, commands(ROOT / "README.md")))
     for command in ("make evaluate", "make test", "--mode=srgan", "--preset=quick", "upscale.py"):
         assert command in shown
 
 
-@pytest.mark.parametrize("command", sorted({command for document in DOCUMENTS for command in commands(document)}))
-def test_command(command):
-    words = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S+", word)]
-    program, *rest = words
-    if program == "make":
-        subprocess.run(["make", "--dry-run", *rest], cwd=ROOT, check=True, capture_output=True)
-    elif rest[-1:] == ["--help"]:
-        subprocess.run([sys.executable, *rest], cwd=ROOT, check=True, capture_output=True)
-    elif rest[:1] == ["train.py"]:
-        command_line(rest[1:])
-    elif rest and rest[0] in PARSERS:
-        importlib.import_module(rest[0][:-3]).command_line(rest[1:])
-    elif program.endswith("python") and rest[:2] == ["-m", "pytest"]:
-        assert (ROOT / rest[-1]).exists()
-    elif program.endswith("python") and rest[0].endswith(".py"):
-        assert (ROOT / rest[0]).is_file()
-        if rest[0].startswith("data/"):
-            help_of_it = subprocess.run([sys.executable, rest[0], "--help"], cwd=ROOT, capture_output=True, text=True)
-            assert all(word in help_of_it.stdout for word in rest[1:])
-    elif words[:2] == ["pip", "install"]:
-        assert words[-1] == "pip-audit" or (ROOT / words[-1]).is_file()
-    elif program == "pip-audit":
-        assert (ROOT / words[-1]).is_file()
+def split(command):
+    """(environment, program without its folder, words) of a command; of a Python script the program is the script."""
+    words = shlex.split(command)
+    environment = list(itertools.takewhile(lambda word: re.fullmatch(r"[A-Z_]+=\S+", word), words))
+    program, *words = words[len(environment) :]
+    if program.rsplit("/")[-1].startswith("python") and words[0].endswith(".py"):
+        return environment, words[0], words[1:]
+    return environment, program.rsplit("/")[-1], words
+
+
+def untested(command):
+    """The entry of UNTESTED that the command begins with, or None."""
+    _, program, words = split(command)
+    return next((known for known in UNTESTED if " ".join([program, *words]).startswith(known)), None)
+
+
+# Run
+
+SMALL = TINY | {
+    "TRAIN.n_updates_init": 1,
+    "TRAIN.n_updates": 1,
+    "TRAIN.hr_img_path": ROOT / "data/valid",
+    "VALID.hr_img_path": ROOT / "data/valid",
+    "TRAIN.content_loss": "mse",
+    "EVALUATE.benchmark_dir": "benchmark",
+}
+del SMALL["TRAIN.fixed_statistics"]
+SMALL = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+
+
+def chosen():
+    """The commands that are run: of trainings that differ only in what SMALL overrides, one."""
+    runs = {}
+    elsewhere = {
+        "--help",
+        "--preset=quick",
+        "TRAIN.content_loss=johnson",
+        "TRAIN.devices=all",
+        "serve",
+        "report",
+    }  # in tests of their own
+    for command in COMMANDS:
+        environment, program, words = split(command)
+        if environment or elsewhere & set(words):
+            continue
+        if program == "train.py":
+            with contextlib.suppress(SystemExit):  # an option that is not there: test_command_is_parsed says so
+                runs.setdefault(str(command_line([*words, *SMALL])), command)
+        elif program in ("upscale.py", "export.py", "study.py", "data/download.py", "docs/curves.py"):
+            runs[command] = command
+    return list(runs.values())
+
+
+RUN = chosen()
+
+
+def save_small(folder, name, **settings):
+    settings = {"variant": "paper", "scale": 4, "blocks": 1, "filters": 8} | settings
+    save_weights(SRGAN_g(**settings), folder / f"{name}.weights.h5", {"model": settings})
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with what the documents' commands name, all of it small."""
+    folder = tmp_path_factory.mktemp("documents")
+    write_benchmark(folder / "benchmark")
+    picture = read_picture(ROOT / "data/benchmark/Set5/HR/img_003.png")[:24, :32]
+    for name in ("photo.jpg", "holiday/sea.jpg", "scans/1.tif", "lr/a.png"):
+        write_picture(folder / name, picture)
+    for name in ("ours", "other", "originals"):
+        write_picture(folder / name / "b.png", np.repeat(np.repeat(picture, 4, 0), 4, 1))
+    if importlib.util.find_spec("av"):
+        import av
+
+        with av.open(str(folder / "clip.mp4"), "w") as file:
+            stream = file.add_stream("mpeg4", rate=5, width=32, height=24, pix_fmt="yuv420p")
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture))))
+            file.mux(stream.encode())
+    save_small(folder, "other")
+    for name in ("g_srgan", "g_srgan_init", "espcn/g_srgan_init"):
+        save_small(folder / "checkpoints", name)
+    save_arrays(SRGAN_g("tensorlayer", blocks=1, filters=8), folder / "g_srgan.npz")
+    if importlib.util.find_spec("onnx"):
+        from test_teacher import write_network
+
+        write_network(folder / "teacher.onnx")
+    shutil.copytree(ROOT / "docs/training", folder / "docs/training")
+    for name in ("div2k", "div2k_valid", "benchmark/BSD100/HR"):
+        write_picture(folder / "data" / name / "a.png", picture)
+    return folder
+
+
+@pytest.fixture
+def copy(files, tmp_path, monkeypatch):
+    """A copy of the folder, where the command starts."""
+    shutil.copytree(files, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("command", RUN)
+def test_command_runs(command, copy):
+    _, program, words = split(command)
+    if program == "docs/curves.py":
+        pytest.importorskip("matplotlib")
+        subprocess.run([sys.executable, ROOT / program, *words], check=True)
+    elif program == "data/download.py":  # the set is there; tests/test_download.py fetches each one
+        assert download.main(words) == 0
+    elif program == "train.py" and "--mode=evaluate" in words:
+        assert train.main(*command_line([*words, *SMALL])) == 0
+    elif program == "train.py":
+        if "TRAIN.teacher=teacher.onnx" in words:
+            pytest.importorskip("onnx")
+        with mock.patch("train.evaluate", lambda config: 0):
+            assert train.main(*command_line([*words, *SMALL, "--set", "TRAIN.checkpoint_dir=new"])) == 0
+        assert list(Path("new").glob("g_*.weights.h5"))
+    else:
+        module = importlib.import_module(program.removesuffix(".py"))
+        if program == "study.py" and not any("=" in word for word in words):
+            words += SMALL
+        if program == "export.py":
+            pytest.importorskip("tf2onnx")
+            words += [] if "--model" in words else ["--model", "checkpoints/g_srgan.weights.h5"]
+        if "clip.mp4" in words:
+            pytest.importorskip("av")
+        before = set(Path().rglob("*"))
+        assert module.main(module.command_line(words)) == 0
+        assert {path for path in set(Path().rglob("*")) - before if path.suffix}  # something was made
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_python_in_a_document_runs(document, copy):
+    for language, content in BLOCK.findall(document.read_text()):
+        if language == "python":
+            if "onnxruntime" in content:
+                pytest.importorskip("onnxruntime")
+                words = ["--format=onnx", "--model=checkpoints/g_srgan.weights.h5", "-o", "srgan_x4.onnx"]
+                assert export.main(export.command_line(words)) == 0
+            names = {"lr": np.zeros((6, 8, 3), np.uint8)}
+            exec(content, names)
+            assert np.shape(names["sr"])[-3:] in ((24, 32, 3), (96, 128, 3))
+
+
+# Parsed
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in RUN])
+def test_command_is_parsed(command):
+    _, program, words = split(command)
+    if untested(command):
+        return
+    if words[-1:] == ["--help"]:
+        subprocess.run([sys.executable, program, *words], cwd=ROOT, check=True, capture_output=True)
+    elif program == "make":
+        subprocess.run(["make", "--dry-run", *words], cwd=ROOT, check=True, capture_output=True)
+    elif program == "train.py":
+        command_line(words)
+    elif program in ("study.py", "demo.py"):
+        importlib.import_module(program.removesuffix(".py")).command_line(words)
+    elif program == "tests/test_imports.py":
+        subprocess.run([sys.executable, program], cwd=ROOT, check=True, capture_output=True)
+    elif program.startswith("benchmarks/"):
+        code = (ROOT / program).read_text()
+        ast.parse(code)
+        for option in (word for word in words if word.startswith("--")):
+            assert f'"{option}"' in code or option == "--set" and "command_line(" in code
+    elif program.startswith("python") and words[:2] == ["-m", "pytest"]:
+        assert (ROOT / words[-1]).exists()
+    elif program.startswith("python"):
+        assert words in (["-m", "venv", ".venv"], ["-m", "venv", ".venv-upscale"])
+    elif program == "run":  # .ci/run
+        subprocess.run(["bash", "-n", ROOT / ".ci/run"], check=True)
+    elif program in ("pip", "pip-audit"):
+        assert words[-2] == "-r" and (ROOT / words[-1]).is_file()
+    elif program == "pre-commit":
+        assert words == ["install"] and (ROOT / ".pre-commit-config.yaml").is_file()
     elif program == "source":
-        assert rest in ([".venv/bin/activate"], [".venv-upscale/bin/activate"])
+        assert words in ([".venv/bin/activate"], [".venv-upscale/bin/activate"])
     elif program == "tensorboard":
-        assert rest == ["--logdir=checkpoints/tensorboard"]
+        assert words == ["--logdir=checkpoints/tensorboard"]
     elif program == "curl":  # tests/test_demo.py sends pictures so
         assert "http://127.0.0.1:7860/upscale?model=srresnet&format=jpg" in words
     else:
         pytest.fail(f"a command that no test knows: {command}")
+
+
+def test_every_exception_is_needed():
+    assert set(map(untested, COMMANDS)) == {*UNTESTED, None}
+
+
+@pytest.mark.parametrize("name, last", [("requirements.txt", 13), ("requirements-upscale.txt", 14)])
+def test_the_packages_admit_the_pythons_that_are_named(name, last):
+    text = (ROOT / name).read_text()
+    for document in (text, (ROOT / "README.md").read_text()):
+        assert f"Python 3.11 to 3.{last}" in document
+    requirements = [line.partition("#")[0].strip() for line in text.splitlines()]
+    for package in (Requirement(requirement).name for requirement in requirements if requirement):
+        with contextlib.suppress(PackageNotFoundError):  # in an environment of JAX
+            allowed = SpecifierSet(metadata(package).get("Requires-Python") or "")
+            assert all(f"3.{minor}.0" in allowed for minor in range(11, last + 1)), package
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import resource
 import shutil
@@ -144,6 +145,18 @@ def test_a_folder_may_begin_at_home(tmp_path, monkeypatch):
 
 
 # The order
+
+
+def test_folders_make_a_study_where_keras_is_not_installed(tmp_path):
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    for path in Path(np.__file__).parents[1].iterdir():
+        if not path.name.startswith(("keras", "tensorflow", "jax")):
+            (site / path.name).symlink_to(path)
+    command = [sys.executable, "-S", ROOT / "study.py", "make", tmp_path / "study", *pictures(tmp_path, 2)]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": str(site)}, check=True)
+    versions = json.loads((tmp_path / "study/study.json").read_text())["versions"]
+    assert list(versions) == ["python", "numpy", "pillow", "scipy"]
 
 
 def test_the_order_follows_from_the_seed_and_the_rater(tmp_path):

@@ -29,6 +29,13 @@ TINY = {
 SHORT = {"TRAIN_n_updates_init": 2, "TRAIN_n_updates": 2, "TRAIN_fixed_statistics": 0}
 
 
+def write_benchmark(folder):
+    """Write a set of one picture to `folder`, unless it is there."""
+    picture = folder / "Set5/HR/img_003.png"
+    if not picture.exists():  # the least that NIQE is measured on: two blocks of 96x96, and the border that is cut
+        write_picture(picture, read_picture(ROOT / "data/benchmark/Set5/HR/img_003.png")[:104, :200])
+
+
 def arguments(folder, mode="srgan", **changes):
     """The command line of a tiny run below `folder`; a change `TRAIN_crop=64` stands for TRAIN.crop."""
     settings = TINY | {
@@ -40,9 +47,7 @@ def arguments(folder, mode="srgan", **changes):
         "EVALUATE.benchmark_dir": folder / "benchmark",
     }
     settings |= {name.replace("_", ".", 1): value for name, value in changes.items()}
-    picture = folder / "benchmark/Set5/HR/img_003.png"
-    if not picture.exists():  # the least that NIQE is measured on: two blocks of 96x96, and the border that is cut
-        write_picture(picture, read_picture(ROOT / "data/benchmark/Set5/HR/img_003.png")[:104, :200])
+    write_benchmark(folder / "benchmark")
     return [f"--mode={mode}", *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))]
 
 
