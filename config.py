@@ -64,7 +64,7 @@ PATHS = Allowed(are_paths, "a folder, or a list of folders: ['a', 'b']", (str, l
 PATH_OR_NONE = Allowed(lambda value: True, "a path")
 YES_OR_NO = Allowed(lambda value: True, "yes or no")
 
-EARLIER = ("srcnn", "espcn", "vdsr", "drcn")  # the variants in methods/networks.py
+EARLIER = ("srcnn", "espcn", "vdsr", "drcn")  # the variants in methods/earlier.py
 
 OPTIONS = {
     "MODEL.variant": Option(

@@ -14,7 +14,8 @@ import export
 from config import EARLIER
 from evaluation.metrics import luma, psnr
 from losses import mse_loss
-from methods.networks import NETWORKS, SUPERVISION, SupervisedMean, bicubic, build_generator
+from methods.earlier import NETWORKS
+from methods.networks import SUPERVISION, KerasLayers, SupervisedMean, build_generator
 from pictures import read_picture, resize
 from srgan import SRGAN, super_resolve
 from upscaling.network import load_network
@@ -51,7 +52,7 @@ def test_every_network_has_its_name_in_the_options():
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_bicubic_is_matlabs_up_to_the_border(scale):
     lr = numerics.random().uniform(-1, 1, (2, 7, 5, 3))
-    sr = ops.convert_to_numpy(bicubic(ops.convert_to_tensor(lr), scale))
+    sr = ops.convert_to_numpy(KerasLayers().bicubic(ops.convert_to_tensor(lr), scale))
     assert np.abs(sr - np.stack([resize(picture, scale) for picture in lr])).max() < CLOSE
 
 
