@@ -54,14 +54,15 @@ def rows_of(graph):
 
 def ordered(rows, graph):
     """Return the rows with each box as near as possible to the boxes that import it or that it imports."""
+    place = {}
+
+    def mean_place(box):
+        near = [place[other] for other in graph if other in graph[box] or box in graph[other]]
+        return sum(near) / len(near) if near else place[box]
+
     for _ in range(20):
-        place = {box: (index + 1) / (len(row) + 1) for row in rows for index, box in enumerate(row)}
+        place.update({box: (index + 1) / (len(row) + 1) for row in rows for index, box in enumerate(row)})
         for row in rows:
-
-            def mean_place(box):
-                near = [place[other] for other in graph if other in graph[box] or box in graph[other]]
-                return sum(near) / len(near) if near else place[box]
-
             row.sort(key=mean_place)
     return rows
 
@@ -100,17 +101,11 @@ def draw(out):
             style = {"arrowstyle": "-|>", "color": colours[number % len(colours)], "linewidth": 1.3}
             axis.annotate("", tip, tail, arrowprops=style, zorder=1)
     for box, (x, y, width, height) in boxes.items():
-        folder = box in FOLDERS
-        axis.add_patch(
-            pyplot.Rectangle(
-                (x, y), width, height, facecolor="#eef3fa" if folder else "white", edgecolor="#333", zorder=2
-            )
-        )
+        colour = "#eef3fa" if box in FOLDERS else "white"
+        axis.add_patch(pyplot.Rectangle((x, y), width, height, facecolor=colour, edgecolor="#333", zorder=2))
         for number, line in enumerate(label(box)):
-            place = (x + width / 2, y + height - 1 - number)
-            axis.text(
-                *place, line, ha="center", va="center", fontsize=9, weight="normal" if number else "bold", zorder=3
-            )
+            weight = "normal" if number else "bold"
+            axis.text(x + width / 2, y + height - 1 - number, line, ha="center", va="center", size=9, weight=weight)
     axis.text(WIDTH / 2, bottom + 2, "nearly all import these two; their arrows are left out", ha="center", fontsize=9)
     axis.set(xlim=(0, WIDTH), ylim=(bottom + 1, 1))
     axis.axis("off")
