@@ -58,7 +58,7 @@ class FastTraining(Trained):
         if self.fixed_statistics:
             return super().conv_norm(x, side, filters)
         (kernel,) = self.next_convolution(side, filters)
-        # Keras' layer takes the batch's statistics and updates the running ones, which then mean the same as elsewhere.
+        # Keras' layer normalizes with the batch's statistics and moves the running ones.
         return self.norm_layers.pop(0)(convolve(x, kernel, self.dtype), training=True)
 
     def subpixel_conv(self, x: Tensor, filters: int) -> Tensor:
