@@ -65,7 +65,7 @@ def main(*counts):
         for n in range(max(counts)):
             Path(folder, f"{n:06}.jpg").write_bytes(contents[n % len(contents)])
         print(
-            "| pictures | `TRAIN.memory_gb` | decoded | start-up | memory at most | after 100 batches | pairs a second |"
+            "| pictures | `TRAIN.memory_gb` | decoded | start-up | memory at most | after 100 batches | pairs/s |"
         )
         print("|---|---|---|---|---|---|---|")
         for count in counts:
