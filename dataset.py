@@ -118,9 +118,9 @@ class Pictures:
         """Decode the first pictures, as many as fit into `memory` bytes."""
         areas = self.areas()
         sizes = 3 * areas * (1 + 1 / self.scale**2) + OVERHEAD_BYTES  # bytes of HR and LR
-        kept = np.count_nonzero(np.cumsum(sizes) + OVERHEAD_BYTES * len(areas) <= memory)
+        count = np.count_nonzero(np.cumsum(sizes) + OVERHEAD_BYTES * len(areas) <= memory)
         self.pairs = [None] * len(self.paths)
-        self.pairs[:kept] = pool.map(self.__getitem__, range(kept))
+        self.pairs[:count] = pool.map(self.__getitem__, range(count))
 
     def shape_or_reason(self, path: Path) -> tuple[int, int] | str:
         """Return (height, width) of HR according to the header, or the reason why the file cannot be used."""

@@ -49,7 +49,7 @@ def evaluate(config: EasyDict) -> int:
         filters = ALL_FILTERS
         networks = load_earlier(scale, remarks) | networks
         remarks.append(ALL_NOTE)
-    shown = [method for method in HISTORY if everything or method != "nearest"]
+    columns = [method for method in HISTORY if everything or method != "nearest"]
     # The paper's table has no distances of features, and they take most of the time.
     distances: dict[str, Distance] | None = {} if everything else None
     rows: list[dict[str, Any]] = []
@@ -63,7 +63,7 @@ def evaluate(config: EasyDict) -> int:
             for method, values in measure_all(srs, hr, srs["bicubic"], scale, distances).items():
                 scores[method].append(values)
             scores["HR"].append(measure(hr, hr, srs["bicubic"], scale))
-            write_picture(folder / f"{name}_{path.stem}.png", comparison(srs, hr, scores, shown))
+            write_picture(folder / f"{name}_{path.stem}.png", comparison(srs, hr, scores, columns))
             if not rows and path == pictures[0][0]:
                 write_tensorlayer_files(folder, lr, hr, srs)
         of_set = [table_row(name, method, values, scale) for method, values in scores.items()]
@@ -220,5 +220,5 @@ def write_tensorlayer_files(folder: Path, lr: np.ndarray, hr: np.ndarray, srs: d
 
 def best_weights(config: EasyDict) -> Path | str:
     """Return the weights to upscale with: SRGAN's, otherwise SRResNet's, see weights_of; "srgan" if there are none."""
-    found = [weights_of(stage, config) for stage in reversed(STAGES)]
-    return next((path for path in found if path), "srgan")
+    candidates = [weights_of(stage, config) for stage in reversed(STAGES)]
+    return next((path for path in candidates if path), "srgan")

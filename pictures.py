@@ -21,7 +21,7 @@ from utils import UserError, atomic_write, reason
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 # What is read, whatever the suffix. For others, such as EPS, Pillow starts programs.
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"]
-# What Pillow raises on damaged files, as found by benchmarks/fuzz_upscale.py
+# What Pillow raises on damaged files, as seen by benchmarks/fuzz_upscale.py
 DAMAGED = (
     OSError,
     ValueError,
@@ -64,13 +64,13 @@ def find_pictures(folders: str | Path | Sequence[str | Path]) -> list[Path]:
     reports them. Raises UserError if a folder does not exist or there are no pictures at all.
     """
     folders = [folders] if isinstance(folders, (str, Path)) else folders
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder in map(Path, folders):
         folder = folder.expanduser()
         if not folder.exists():
             raise UserError(f"{folder}: no such folder or file")
         if not folder.is_dir():
-            found.append(folder)  # whatever its suffix: it was named
+            paths.append(folder)  # whatever its suffix: it was named
             continue
         here: list[Path] = []
         errors: list[OSError] = []
@@ -78,11 +78,11 @@ def find_pictures(folders: str | Path | Sequence[str | Path]) -> list[Path]:
             here += [Path(root, name) for name in files]
             if not inside and not files:
                 here.append(Path(root))  # an empty folder, whose name may look like a picture's
-        found += sorted(path for path in here if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
-        found += [Path(error.filename) for error in errors]
-    if not found:
+        paths += sorted(path for path in here if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+        paths += [Path(error.filename) for error in errors]
+    if not paths:
         raise UserError(f"{', '.join(map(str, folders))}: no pictures ({' '.join(sorted(SUFFIXES))})")
-    return found
+    return paths
 
 
 @contextlib.contextmanager

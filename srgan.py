@@ -144,7 +144,9 @@ class SRGAN(keras.Model):
             terms |= {"gan": g_gan_loss(logits_sr), "d_loss": d_loss(logits_real, logits_fake, self.smoothing)}
             terms |= {"d_real": ops.mean(ops.sigmoid(logits_real)), "d_fake": ops.mean(ops.sigmoid(logits_fake))}
             loss += self.gan_weight * terms["gan"]
-            if self.head_start:  # without a gradient Adam leaves the generator as it is
+            if self.head_start:
+                # With zero gradients the generator rests, but Adam's step count runs on: its first steps afterwards
+                # would be too long, for which TwoPlayersAdam corrects.
                 loss *= ops.cast(self.updates >= self.head_start, loss.dtype)
             loss += terms["d_loss"]
 

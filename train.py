@@ -77,18 +77,18 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     devices.warn_of_unused_gpu()
 
     lock = lock_folder(settings.checkpoint_dir) if devices.is_first() else contextlib.nullcontext()
-    with lock, stop_signals() as stops:
+    with lock, stop_signals() as signals_seen:
         # The warm-up: the generator alone learns to minimize the pixel MSE. Its running average enters the game.
         if WARM_UP in stages:
             game = SRGAN(generator, ema=settings.ema)
-            if not train_stage(WARM_UP, game, pictures, valid, config, stops, teacher):
+            if not train_stage(WARM_UP, game, pictures, valid, config, signals_seen, teacher):
                 return False
             generator.set_weights(game.average.get_weights())
 
         # The game: generator against discriminator.
         if ADVERSARIAL in stages:
             game = adversarial_game(generator, discriminator, vgg, settings)
-            if not train_stage(ADVERSARIAL, game, pictures, valid, config, stops):
+            if not train_stage(ADVERSARIAL, game, pictures, valid, config, signals_seen):
                 return False
     return True
 
@@ -126,21 +126,21 @@ def train_stage(
     pictures: Pictures,
     valid: Mapping[str, Sequence[Pair]],
     config: EasyDict,
-    stops: list[int],
+    signals_seen: list[int],
     teacher: Teacher | None = None,
 ) -> bool:
     """Train `game` from its last state to the stage's last update; return False if the user stopped it earlier.
 
-    valid: from validation_sets. stops: the list that stop_signals yields. teacher: its pictures replace HR in the first
-    part of the warm-up. Raises UserError if pictures, states or files cannot be used, and Diverged if
+    valid: from validation_sets. signals_seen: the list that stop_signals yields. teacher: its pictures replace HR in
+    the first part of the warm-up. Raises UserError if pictures, states or files cannot be used, and Diverged if
     training diverges.
     """
     settings = config.TRAIN
     total = settings[stage.length]
     # The updates after which the statistics are fixed, the teacher leaves, and the learning rate decays.
-    fixed = fixed_from(stage, settings)
-    taught = taught_until(stage, settings)
-    decayed = decays_from(stage, settings)
+    freeze_bn_at = fixed_from(stage, settings)
+    teacher_until = taught_until(stage, settings)
+    decay_at = decays_from(stage, settings)
     prepare(stage, game, pictures.crop // pictures.scale, config)
 
     done = game.updates_done()
@@ -151,26 +151,26 @@ def train_stage(
         write_text(Path(settings.checkpoint_dir, "config.json"), json.dumps(config, indent=2) + "\n")
 
     targets = None
-    if teacher and done < taught:
+    if teacher and done < teacher_until:
         targets = Targets(pictures, teacher, Path(settings.checkpoint_dir, "teacher"), settings.memory_gb * 1e9)
-        targets.make(stops)
-        if devices.max_over_processes(int(bool(stops))):  # nothing was trained since the last state
+        targets.make(signals_seen)
+        if devices.max_over_processes(int(bool(signals_seen))):  # nothing was trained since the last state
             report.stop()
             return False
 
     # A period ends at each report, and also where something changes, so that nothing changes within a period.
-    for first, last in periods(done, total, settings.report_every, [fixed, taught, decayed]):
-        if first >= fixed:
+    for first, last in periods(done, total, settings.report_every, [freeze_bn_at, teacher_until, decay_at]):
+        if first >= freeze_bn_at:
             game.fix_statistics()
-        if first >= taught:
+        if first >= teacher_until:
             targets = None  # HR returns
         report.begin_period()
-        share = devices.process()
+        share = devices.process_index_and_count()
         photo = settings.degradation == "photo"
         crops = Crops(
             pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, targets, photo
         )
-        outcome, terms = train_period(game, crops, report, stops)
+        outcome, terms = train_period(game, crops, report, signals_seen)
         report_skipped(pictures)
         if outcome == PICTURES_GONE:
             raise crops.failures[0] if crops.failures else UserError("another process stopped; its message says why")
@@ -178,9 +178,9 @@ def train_stage(
         # After a NaN the run ends here, before it overwrites good weights.
         require_finite(stage, game, terms)
         if game.updates_done() == last:
-            line = report.end_period(terms, last - first)
+            log_entry = report.end_period(terms, last - first)
             if devices.is_first():
-                save_networks(stage, game, line, config)
+                save_networks(stage, game, log_entry, config)
         if devices.is_first():
             save_state(stage, game, config)  # last, so that a run killed during the report repeats the period
         if outcome == STOP:
@@ -190,7 +190,7 @@ def train_stage(
     return True
 
 
-def train_period(game: SRGAN, crops: Crops, report: Report, stops: list[int]) -> tuple[int, dict[str, float]]:
+def train_period(game: SRGAN, crops: Crops, report: Report, signals_seen: list[int]) -> tuple[int, dict[str, float]]:
     """Train on all of `crops`, or until there is a reason to stop early.
 
     Returns the outcome, GO_ON, STOP or PICTURES_GONE, and {name: mean} of the loss terms.
@@ -199,7 +199,7 @@ def train_period(game: SRGAN, crops: Crops, report: Report, stops: list[int]) ->
     def outcome() -> int:
         if crops.failures:
             here = PICTURES_GONE
-        elif stops:
+        elif signals_seen:
             here = STOP
         else:
             here = GO_ON
@@ -211,6 +211,8 @@ def train_period(game: SRGAN, crops: Crops, report: Report, stops: list[int]) ->
         diverged = not np.isfinite(list(terms.values())).all()
         game.stop_training = outcome() != GO_ON or diverged
 
+    # One batch of fit() is one update: `crops` gives (lr, hr), game.call computes sr, game.compute_loss the losses of
+    # both players, and Keras their gradients and the optimizer's step, on TensorFlow and on JAX alike.
     watch = keras.callbacks.LambdaCallback(on_train_batch_end=after_update)
     logs = game.fit(crops, verbose=0, shuffle=False, callbacks=[watch]).history
     return outcome(), {name: values[-1] for name, values in logs.items() if name != "loss"}
@@ -235,17 +237,17 @@ def prepare(stage: Stage, game: SRGAN, side: int, config: EasyDict) -> None:
 @contextlib.contextmanager
 def stop_signals() -> Iterator[list[int]]:
     """Yield a list to which Ctrl-C and SIGTERM add their signal number; a second Ctrl-C raises KeyboardInterrupt."""
-    stops: list[int] = []
+    signals_seen: list[int] = []
 
     def remember(number: int, frame: Any) -> None:
-        stops.append(number)
+        signals_seen.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    old_handlers = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stops
+        yield signals_seen
     finally:
-        for number, handler in before.items():
+        for number, handler in old_handlers.items():
             signal.signal(number, handler)
 
 

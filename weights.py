@@ -124,11 +124,11 @@ def load_weights(model: "keras.Model", path: str | os.PathLike, expected: dict[s
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such weights file")
-    found = read_metadata(path).get("model", {})
+    recorded = read_metadata(path).get("model", {})
     for name, value in (expected or {}).items():
-        if name in found and found[name] != value:
+        if name in recorded and recorded[name] != value:
             raise UserError(
-                f"{path}: made with {name}={found[name]}, this run has {name}={value}; "
+                f"{path}: made with {name}={recorded[name]}, this run has {name}={value}; "
                 "set it to match, or choose another folder with --set TRAIN.checkpoint_dir=..."
             )
     try:

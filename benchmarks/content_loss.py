@@ -72,10 +72,10 @@ def details(generators, benchmark):
     rows = []
     for path, (top, left) in DETAILS.items():
         lr = read_picture(benchmark / path.replace("HR", "LRx4"))
-        shown = {loss: super_resolve(generator, lr) for loss, generator in generators.items()}
-        shown["HR"] = read_picture(benchmark / path)
+        pictures = {loss: super_resolve(generator, lr) for loss, generator in generators.items()}
+        pictures["HR"] = read_picture(benchmark / path)
         part = slice(top, top + SIDE), slice(left, left + SIDE)
-        rows.append([labelled(picture[part].repeat(2, 0).repeat(2, 1), loss) for loss, picture in shown.items()])
+        rows.append([labelled(picture[part].repeat(2, 0).repeat(2, 1), loss) for loss, picture in pictures.items()])
     return grid(rows)
 
 

@@ -1,4 +1,4 @@
-"""Start-up time and memory of training pictures, by their number and by how many may be kept in memory.
+"""Start-up time and memory of training pictures, by their number and by how many are decoded at the start.
 
     python benchmarks/dataset.py [PICTURES ...]
 
@@ -43,7 +43,7 @@ def jpegs():
 
 
 def measured(folder, count, budget):
-    """Return (pictures kept, seconds to start, most memory, memory after the batches, pairs of crops per second)."""
+    """Return (pictures decoded, seconds to start, most memory, memory after the batches, pairs of crops per second)."""
     process = psutil.Process()
     empty, before = process.memory_info().rss, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     began = time.perf_counter()
@@ -54,8 +54,8 @@ def measured(folder, count, budget):
         crops[index]
     rate = 16 * BATCHES / (time.perf_counter() - started)
     most = max(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024) - empty
-    kept = sum(pair is not None for pair in pictures.pairs)
-    return kept, started - began, most, process.memory_info().rss - empty, rate
+    decoded = sum(pair is not None for pair in pictures.pairs)
+    return decoded, started - began, most, process.memory_info().rss - empty, rate
 
 
 def main(*counts):
@@ -65,15 +65,15 @@ def main(*counts):
         for n in range(max(counts)):
             Path(folder, f"{n:06}.jpg").write_bytes(contents[n % len(contents)])
         print(
-            "| pictures | `TRAIN.memory_gb` | kept | start-up | memory at most | after 100 batches | pairs a second |"
+            "| pictures | `TRAIN.memory_gb` | decoded | start-up | memory at most | after 100 batches | pairs/s |"
         )
         print("|---|---|---|---|---|---|---|")
         for count in counts:
             for budget in BUDGETS:
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    kept, seconds, most, after, rate = pool.apply(measured, (folder, count, budget))
+                    decoded, seconds, most, after, rate = pool.apply(measured, (folder, count, budget))
                 memory = f"{most / 1e9:.2f} GB | {after / 1e9:.2f} GB"
-                print(f"| {count:,} | {budget} | {kept:,} | {seconds:.1f} s | {memory} | {rate:,.0f} |", flush=True)
+                print(f"| {count:,} | {budget} | {decoded:,} | {seconds:.1f} s | {memory} | {rate:,.0f} |", flush=True)
 
 
 if __name__ == "__main__":

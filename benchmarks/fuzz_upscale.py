@@ -164,7 +164,7 @@ def run_cases(target, files, seed, cases, folder, current, outcomes):
     """Run numbered cases in a process of their own; put [(outcome, detail)], longest time and memory in `outcomes`."""
     resource.setrlimit(resource.RLIMIT_AS, (4 * MEGABYTES * 2**20,) * 2)
     signal.signal(signal.SIGALRM, out_of_time)
-    found, longest, contents = [], 0.0, list(files.values())
+    results, longest, contents = [], 0.0, list(files.values())
     for case in cases:
         random = np.random.default_rng([seed, case])
         name = list(files)[case % len(files)]
@@ -175,22 +175,22 @@ def run_cases(target, files, seed, cases, folder, current, outcomes):
         signal.alarm(SECONDS)
         try:
             target(path, output and folder / f"out{output}")
-            found.append(("upscaled", name))
+            results.append(("upscaled", name))
         except UserError as error:
             one_line = "\n" not in str(error) and str(error).startswith(f"{folder}/")
-            found.append((f"UserError from {type(error.__cause__).__name__}" if one_line else "BUG", str(error)))
+            results.append((f"UserError from {type(error.__cause__).__name__}" if one_line else "BUG", str(error)))
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)[-4:]
             place = " ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
-            found.append(("BUG", f"{path} as {output}: {type(error).__name__}: {error} at {place}"))
+            results.append(("BUG", f"{path} as {output}: {type(error).__name__}: {error} at {place}"))
         signal.alarm(0)
         longest = max(longest, time.perf_counter() - start)
-        if found[-1][0] != "BUG":
+        if results[-1][0] != "BUG":
             path.unlink()
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if used > MEGABYTES:
-        found.append(("BUG", f"cases {cases[0]} to {cases[-1]} took {used:.0f} MB"))
-    outcomes.put((found, longest, used))
+        results.append(("BUG", f"cases {cases[0]} to {cases[-1]} took {used:.0f} MB"))
+    outcomes.put((results, longest, used))
 
 
 class OutOfTime(Exception):
@@ -208,7 +208,7 @@ def main(cases=5000, seed=0, *endings, target=read_enlarge_write, batch=100):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     context, start = multiprocessing.get_context("fork"), time.perf_counter()
-    found, longest, used = [], 0.0, 0.0
+    results, longest, used = [], 0.0, 0.0
     for first in range(0, cases, batch):
         current, outcomes = context.Value("q", -1), context.Queue()
         numbers = range(first, min(first + batch, cases))
@@ -218,12 +218,12 @@ def main(cases=5000, seed=0, *endings, target=read_enlarge_write, batch=100):
             time.sleep(0.01)
         if process.is_alive() or not outcomes.empty():
             outcome = outcomes.get()
-            found, longest, used = found + outcome[0], max(longest, outcome[1]), max(used, outcome[2])
+            results, longest, used = results + outcome[0], max(longest, outcome[1]), max(used, outcome[2])
         else:
-            found.append(("BUG", f"case {current.value} ended the process with {process.exitcode}"))
+            results.append(("BUG", f"case {current.value} ended the process with {process.exitcode}"))
         process.join()
-    bugs = [detail for outcome, detail in found if outcome == "BUG"]
-    for outcome, count in Counter(outcome for outcome, _ in found).most_common():
+    bugs = [detail for outcome, detail in results if outcome == "BUG"]
+    for outcome, count in Counter(outcome for outcome, _ in results).most_common():
         print(f"{count:7d} {outcome}")
     seconds = time.perf_counter() - start
     print(

@@ -4,7 +4,7 @@
 
 24x24 LR and 96x96 HR crops in batches of 16 with flips and turns, pictures in memory, for each TRAIN.degradation. The
 step is the fastest one of the full network, a warm-up with fixed statistics. The wait is how much longer a step of
-fit() takes with the loader than with a batch that is kept in memory.
+fit() takes with the loader than with one and the same batch.
 """
 
 import sys
@@ -40,7 +40,7 @@ def pairs_per_second(pictures, photo, batches=200):
     return best
 
 
-class Kept(keras.utils.PyDataset):
+class SameBatch(keras.utils.PyDataset):
     """The first batch of a loader, again and again."""
 
     def __init__(self, crops):
@@ -61,15 +61,15 @@ def waiting_share(pictures, photo, updates=5, rounds=4):
     crops = Crops(pictures, BATCH, 0, 0, updates, workers=2, photo=photo)
     game(crops[0][0])
     game.compile(optimizer=keras.optimizers.Adam(1e-4), jit_compile=JIT)
-    seconds = {"loader": [], "kept": []}
+    seconds = {"loader": [], "same batch": []}
     for turn in range(rounds + 1):  # both take turns, so that other work on the machine slows both
-        for name, data in (("loader", crops), ("kept", Kept(crops))):
+        for name, data in (("loader", crops), ("same batch", SameBatch(crops))):
             start = time.perf_counter()
             game.fit(data, verbose=0, shuffle=False)
             if turn:  # the first round compiles
                 seconds[name].append((time.perf_counter() - start) / updates)
-    loader, kept = np.median(seconds["loader"]), np.median(seconds["kept"])
-    return loader, max(0.0, 1 - kept / loader)
+    loader, same_batch = (np.median(seconds[name]) for name in ("loader", "same batch"))
+    return loader, max(0.0, 1 - same_batch / loader)
 
 
 def main(folder="data/train"):

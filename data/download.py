@@ -78,8 +78,8 @@ def request(source: Source, start: int) -> tuple[http.client.HTTPResponse, int]:
         answer = urllib.request.urlopen(urllib.request.Request(source.url, headers=headers), timeout=60)
     first, total = 0, answer.length  # a server that ignores Range sends all of it
     if answer.status == 206:
-        found = re.match(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
-        first, total = map(int, found.groups()) if found else (-1, None)
+        match = re.match(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
+        first, total = map(int, match.groups()) if match else (-1, None)
     if first in (0, start) and (total or source.size) == source.size:
         return answer, first
     answer.close()

@@ -17,9 +17,9 @@ def comparison(
 
     srs: {method: uint8 (h, w) or (h, w, 3)}. scores: {method: [{metric: value}]}, of which the last is this picture's.
     """
-    shown = {method: srs[method] for method in methods if method in srs}
-    labels = [f"{method} {scores[method][-1]['psnr']:.2f} dB" for method in shown] + ["HR"]
-    pictures = [as_colour(picture) for picture in [*shown.values(), hr]]
+    in_order = {method: srs[method] for method in methods if method in srs}
+    labels = [f"{method} {scores[method][-1]['psnr']:.2f} dB" for method in in_order] + ["HR"]
+    pictures = [as_colour(picture) for picture in [*in_order.values(), hr]]
     zoom = max(1, round(hr.shape[1] / 64))
     top, left, side = hardest_detail(srs["bicubic"], hr, hr.shape[1] // zoom)
     details = [resize(p[top : top + side, left : left + side], zoom, "nearest") for p in pictures]

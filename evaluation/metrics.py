@@ -151,6 +151,7 @@ def niqe(picture: np.ndarray) -> float:
     """
     with np.load(PRISTINE, allow_pickle=False) as pristine:
         mean, covariance, window = (pristine[name] for name in ("mu_pris_param", "cov_pris_param", "gaussian_window"))
+    # Whole blocks only: their statistics are compared, so they must be of one size.
     height, width = (length - length % BLOCK for length in picture.shape)
     if height * width < 2 * BLOCK**2:
         return float("nan")
@@ -164,7 +165,7 @@ def niqe(picture: np.ndarray) -> float:
             for y in range(0, normal.shape[0], block)
         ]
         scales.append(blocks)  # (blocks, 18)
-        picture = resize(picture, 0.5)
+        picture = resize(picture, 0.5)  # some distortions, such as blur, show at one scale but not at the other
     features = np.concatenate(scales, axis=1)  # (blocks, 36)
     # A flat block has no distribution to fit, and some of its features are NaN.
     textured = features[~np.isnan(features).any(axis=1)]
@@ -201,6 +202,7 @@ def block_features(block: np.ndarray) -> list[float]:
     shape, left, right = asymmetric_gaussian(block)
     features = [shape, (left + right) / 2]
     for shift in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        # Neighbours that resemble one another have more positive products than negative ones: left and right differ.
         shape, left, right = asymmetric_gaussian(block * np.roll(block, shift, axis=(0, 1)))
         mean = (right - left) * gamma(2 / shape) / gamma(1 / shape)  # of the fitted distribution
         features += [shape, mean, left, right]

@@ -7,7 +7,7 @@ import pytest
 from numerics import CLOSE
 
 from config import configuration
-from training.optimizers import Muon, Stable, TwoPlayersAdam, adversarial_optimizer, warm_up_optimizer
+from training.optimizers import Muon, TwoPlayersAdam, WarmupStableDecay, adversarial_optimizer, warm_up_optimizer
 
 UPDATES = 5
 
@@ -81,12 +81,15 @@ def rates(schedule, steps):
 
 
 def test_a_stable_rate_rises_stays_and_falls_to_nothing():
-    schedule = Stable(1e-3, rise=10, decay_from=80, total=100)
+    schedule = WarmupStableDecay(1e-3, rise=10, decay_from=80, total=100)
     assert rates(schedule, [0, 4, 9, 50, 80, 90, 100, 120]) == pytest.approx([1e-4, 5e-4, 1e-3, 1e-3, 1e-3, 5e-4, 0, 0])
 
 
 def test_a_longer_stable_run_has_the_same_rate_until_the_shorter_one_decays():
-    short, long = Stable(1e-3, 10, decay_from=80, total=100), Stable(1e-3, 10, decay_from=170, total=200)
+    short, long = (
+        WarmupStableDecay(1e-3, 10, decay_from=80, total=100),
+        WarmupStableDecay(1e-3, 10, decay_from=170, total=200),
+    )
     assert rates(short, range(81)) == rates(long, range(81)) and rates(short, [81]) < rates(long, [81])
 
 

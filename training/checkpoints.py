@@ -54,11 +54,11 @@ def generator_settings(config: EasyDict) -> dict[str, Any]:
 
 
 @devices.without_distribution()
-def save_networks(stage: Stage, game: keras.Model, line: Mapping[str, Any], config: EasyDict) -> None:
+def save_networks(stage: Stage, game: keras.Model, log_entry: Mapping[str, Any], config: EasyDict) -> None:
     """Write the averaged generator, and the discriminator if there is one, with metadata.
 
-    game: an SRGAN. line: the line of the log for this update, with "update" and "val_psnr". Raises UserError if a file
-    cannot be written.
+    game: an SRGAN. log_entry: the line of the log for this update, with "update" and "val_psnr". Raises UserError if a
+    file cannot be written.
     """
     settings, folder = config.TRAIN, Path(config.TRAIN.checkpoint_dir)
     metadata = {
@@ -67,11 +67,11 @@ def save_networks(stage: Stage, game: keras.Model, line: Mapping[str, Any], conf
         "stage": stage.name,
         "content_loss": settings.content_loss if stage is ADVERSARIAL else "mse",
         "degradation": settings.degradation,
-        "updates": line["update"],
+        "updates": log_entry["update"],
         "data": settings.hr_img_path,
         "seed": settings.seed,
         "versions": {"keras": keras.__version__, "backend": keras.backend.backend(), "numpy": np.__version__},
-        "measured": line,
+        "measured": log_entry,
     }
     save_weights(game.average, generator_path(folder, stage), metadata)
     if game.discriminator:
@@ -91,11 +91,11 @@ def state_settings(stage: Stage, config: EasyDict) -> dict[str, Any]:
 
 def state_paths(stage: Stage, folder: str | Path) -> dict[int, Path]:
     """Return {number of updates: path of the state after them} of a stage, the newest state first."""
-    found = {}
+    paths = {}
     for path in Path(folder).glob(f"{stage.name}_state_*.weights.h5"):
         if number := re.fullmatch(rf"{stage.name}_state_(\d+)\.weights\.h5", path.name):
-            found[int(number[1])] = path
-    return dict(sorted(found.items(), reverse=True))
+            paths[int(number[1])] = path
+    return dict(sorted(paths.items(), reverse=True))
 
 
 @devices.without_distribution()

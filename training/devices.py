@@ -89,7 +89,7 @@ def joined_processes() -> Iterator[None]:
         keras.distribution.initialize()
     except (ValueError, RuntimeError) as error:
         raise UserError(f"KERAS_DISTRIBUTION_*: {reason(error)}") from error
-    number, count = process()
+    number, count = process_index_and_count()
     lost = f"process {number} of {count} lost another; start all again with the same command to resume"
     exit_on_abort(f"{Path(sys.argv[0]).name}: {lost}\n")
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if number else sys.stdout):
@@ -123,8 +123,8 @@ def exit_on_abort(line: str) -> None:
     ctypes.CDLL(None).signal(signal.SIGABRT, print_and_exit)
 
 
-def process() -> tuple[int, int]:
-    """Return (number of this process from 0, number of processes)."""
+def process_index_and_count() -> tuple[int, int]:
+    """Return (index of this process from 0, number of processes); (0, 1) where there is only one."""
     if not JAX:
         return 0, 1
     import jax
@@ -134,7 +134,7 @@ def process() -> tuple[int, int]:
 
 def is_first() -> bool:
     """Return whether this is the process that prints and writes files."""
-    return process()[0] == 0
+    return process_index_and_count()[0] == 0
 
 
 def replicas() -> int:
@@ -151,7 +151,7 @@ def replicas() -> int:
 
 def max_over_processes(number: int) -> int:
     """Return the largest `number` of all processes; all of them must call this together."""
-    if process()[1] == 1:
+    if process_index_and_count()[1] == 1:
         return number
     from jax.experimental.multihost_utils import process_allgather
 
@@ -183,7 +183,7 @@ def exit_process(status: int) -> NoReturn:
 
     After a failure with several processes, exit without the usual clean-up, which would wait for the others forever.
     """
-    if status and process()[1] > 1:
+    if status and process_index_and_count()[1] > 1:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

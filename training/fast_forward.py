@@ -58,10 +58,12 @@ class FastTraining(Trained):
         if self.fixed_statistics:
             return super().conv_norm(x, side, filters)
         (kernel,) = self.next_convolution(side, filters)
+        # Keras' layer normalizes with the batch's statistics and moves the running ones.
         return self.norm_layers.pop(0)(convolve(x, kernel, self.dtype), training=True)
 
     def subpixel_conv(self, x: Tensor, filters: int) -> Tensor:
         """A sub-pixel convolution, whose depth_to_space waits only before the last convolution."""
+        # Waiting saves time only where a large kernel moves before the shuffle, which is the last convolution's.
         x = super().subpixel_conv(x, filters)
         return x if len(self.convolutions) == 1 else self.finished(x)
 

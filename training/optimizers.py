@@ -8,7 +8,7 @@ from keras import ops
 
 from training.stages import WARM_UP, decays_from
 
-RISE = 100  # updates over which a stable learning rate rises from 0
+RAMP_UPDATES = 100  # over which a stable learning rate rises from 0
 
 
 def warm_up_optimizer(settings: EasyDict) -> keras.optimizers.Optimizer:
@@ -52,7 +52,7 @@ def warm_up_rate(settings: EasyDict) -> keras.optimizers.schedules.LearningRateS
     if settings.schedule_init == "cosine":
         return keras.optimizers.schedules.CosineDecay(rate, total, alpha=0.01)
     if settings.schedule_init == "stable":
-        return Stable(rate, RISE, decays_from(WARM_UP, settings), total)
+        return WarmupStableDecay(rate, RAMP_UPDATES, decays_from(WARM_UP, settings), total)
     return keras.optimizers.schedules.PiecewiseConstantDecay([total], [rate, rate])
 
 
@@ -139,7 +139,7 @@ class TwoPlayersAdam(keras.optimizers.Adam):
 
 
 @keras.saving.register_keras_serializable("srgan")
-class Stable(keras.optimizers.schedules.LearningRateSchedule):
+class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that rises over `rise` updates, stays constant, and falls to 0 from `decay_from` to `total`.
 
     It rises and falls linearly. Up to `decay_from` it does not depend on `total`, so that a run can be continued as a

@@ -21,7 +21,7 @@ from training.health import warning_for
 from training.stages import Stage, network_name
 from utils import UserError, write_text
 
-SHOWN = 4  # number of validation pictures in a grid
+ROWS_IN_GRID = 4  # number of validation pictures in a grid
 
 
 class Report:
@@ -64,9 +64,10 @@ class Report:
             self.tensorboard = keras.callbacks.TensorBoard(self.board, write_graph=False)
             self.tensorboard.set_model(self.game)
         for name, pairs in self.valid.items():
-            lrs, hrs = zip(*pairs[:SHOWN])
-            for pictures in (lrs, hrs):
-                self.write_grid(f"_train_sample_{len(pictures[0])}{name}", [[picture] for picture in pictures])
+            lrs, hrs = zip(*pairs[:ROWS_IN_GRID])
+            # As in TensorLayer, the side of the pictures is in the name.
+            self.write_grid(f"_train_sample_{len(lrs[0])}{name}", [[lr] for lr in lrs])
+            self.write_grid(f"_train_sample_{len(hrs[0])}{name}", [[hr] for hr in hrs])
         self.lines = self.read_log()
         bicubic = {
             f"val_psnr_bicubic{name}": float(np.mean(self.psnrs(name, self.bicubics[name]))) for name in self.valid
@@ -132,8 +133,7 @@ class Report:
         line = {"update": self.game.updates_done(), **terms, **self.validate()}
         line["learning_rate"] = float(keras.ops.convert_to_numpy(self.game.optimizer.learning_rate))
         line["updates_per_second"] = updates / seconds
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in line.items())
-        self.say(shown)
+        self.say("  ".join(f"{name} {value:.4g}" for name, value in line.items()))
         if self.tensorboard:
             self.tensorboard.on_epoch_end(line["update"], line)
         warning = warning_for([*self.lines, line])
@@ -170,10 +170,10 @@ class Report:
     def write_comparison(self, name: str, srs: Sequence[np.ndarray]) -> None:
         """Write a grid of bicubic, SR and HR for the first pictures of the validation set `name`."""
         bicubics = self.bicubics[name]
-        before, after = self.psnrs(name, bicubics), self.psnrs(name, srs)
+        bicubic_psnrs, sr_psnrs = self.psnrs(name, bicubics), self.psnrs(name, srs)
         rows = []
-        for index, (_, hr) in enumerate(self.valid[name][:SHOWN]):
-            bicubic = labelled(bicubics[index], f"bicubic {before[index]:.2f} dB")
-            sr = labelled(srs[index], f"{self.network} {after[index]:.2f} dB")
+        for index, (_, hr) in enumerate(self.valid[name][:ROWS_IN_GRID]):
+            bicubic = labelled(bicubics[index], f"bicubic {bicubic_psnrs[index]:.2f} dB")
+            sr = labelled(srs[index], f"{self.network} {sr_psnrs[index]:.2f} dB")
             rows.append([bicubic, sr, labelled(hr, "HR")])
         self.write_grid(f"train_{self.game.updates_done()}{name}", rows)

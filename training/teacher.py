@@ -18,7 +18,7 @@ from upscaling.network import import_openvino
 from upscaling.tiles import by_tiles, mean_over_turns
 from utils import UserError
 
-STRANGE = 16  # mean difference from bicubic, in levels of 0..255, above which a teacher cannot be of the right kind
+MAX_DIFFERENCE_FROM_BICUBIC = 16  # mean over all pixels, in levels of 0..255; a network of another kind is further away
 
 
 class Teacher:
@@ -46,7 +46,7 @@ class Teacher:
 
     def check(self, scale: int) -> None:
         """Raise UserError unless the network enlarges a small picture by `scale` and keeps its colours."""
-        # Its sides differ, and each channel has another gradient, so that swapped axes or channels are found too.
+        # Its sides differ, and each channel has another gradient, so that swapped axes or channels show too.
         rows, columns = np.indices((16, 24))
         lr = np.stack([rows * 8 + 64, columns * 8 + 32, rows * 0 + 128], axis=-1).astype(np.uint8)
         wanted = "(N, h, w, 3) RGB in 0..255"
@@ -57,7 +57,7 @@ class Teacher:
         if sr.shape != (16 * scale, 24 * scale, 3):
             size = "x".join(map(str, sr.shape))
             raise UserError(f"TRAIN.teacher={self.path}: makes {size} of 16x24x3; MODEL.scale={scale} needs {scale}x")
-        if not np.abs(sr - resize(lr, scale)).mean() < STRANGE:
+        if not np.abs(sr - resize(lr, scale)).mean() < MAX_DIFFERENCE_FROM_BICUBIC:
             raise UserError(f"TRAIN.teacher={self.path}: its colours are not those it is given; it must take {wanted}")
 
     def run(self, lr: np.ndarray) -> np.ndarray:
@@ -79,14 +79,14 @@ class Targets:
     """The teacher's pictures for the training pictures; targets[index] is (scale*h, scale*w, 3) uint8.
 
     They are stored in `folder`, named by the hashes of the teacher and of LR, so that a resumed run does not make them
-    again. The first ones read are also kept in `memory` bytes. Several threads may read them. pictures: a
+    again. The first ones read also stay in `memory` bytes. Several threads may read them. pictures: a
     dataset.Pictures.
     """
 
     def __init__(self, pictures: Any, teacher: Teacher, folder: str | Path, memory: float) -> None:
         self.pictures, self.teacher, self.folder, self.memory = pictures, teacher, Path(folder), memory
         self.paths: dict[int, Path] = {}
-        self.kept: dict[int, np.ndarray] = {}
+        self.in_memory: dict[int, np.ndarray] = {}
         self.lock = threading.Lock()  # of what changes: a file that is being made, and the memory that is left
 
     def make(self, stopped: Sequence[int] = ()) -> None:
@@ -98,8 +98,8 @@ class Targets:
 
     def __getitem__(self, index: int) -> np.ndarray | None:
         """Return the teacher's picture for pictures[index], or None if that is broken. Makes it if necessary."""
-        if index in self.kept:
-            return self.kept[index]
+        if index in self.in_memory:
+            return self.in_memory[index]
         if index not in self.paths:
             pair = self.pictures[index]
             if pair is None:
@@ -107,9 +107,9 @@ class Targets:
             self.paths[index] = self.made_from(pair[0])
         target = read_picture(self.paths[index])
         with self.lock:
-            if index not in self.kept and self.memory >= target.nbytes:
+            if index not in self.in_memory and self.memory >= target.nbytes:
                 self.memory -= target.nbytes
-                self.kept[index] = target
+                self.in_memory[index] = target
         return target
 
     def made_from(self, lr: np.ndarray) -> Path:
