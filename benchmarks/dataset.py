@@ -64,9 +64,7 @@ def main(*counts):
         contents = list(jpegs())
         for n in range(max(counts)):
             Path(folder, f"{n:06}.jpg").write_bytes(contents[n % len(contents)])
-        print(
-            "| pictures | `TRAIN.memory_gb` | decoded | start-up | memory at most | after 100 batches | pairs/s |"
-        )
+        print("| pictures | `TRAIN.memory_gb` | decoded | start-up | memory at most | after 100 batches | pairs/s |")
         print("|---|---|---|---|---|---|---|")
         for count in counts:
             for budget in BUDGETS:
