@@ -12,6 +12,7 @@ from scipy import stats
 from studies import one_line
 from thorough import often
 
+pytest.importorskip("choix")
 pytest.importorskip("markdown")
 pytest.importorskip("matplotlib")
 
@@ -45,8 +46,6 @@ def true_means(levels, spread=SPREAD):
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
     """(Study, its report.json) of 26 raters and their 7,776 ratings and more."""
-    for package in ("choix", "matplotlib", "markdown"):
-        pytest.importorskip(package)
     rng = np.random.default_rng(0)
     found = write_manifest(tmp_path_factory.mktemp("study") / "study", "rating", METHODS, {"Set14": 20, "birds": 30})
     values = {name: simulated_ratings(rng, LEVELS, 26, count) for name, count in (("Set14", 20), ("birds", 30))}
@@ -184,7 +183,6 @@ def test_ranks_of_ties_are_shared_and_incomplete_lines_left_out():
 
 
 def test_strengths_are_log_odds_and_stay_finite():
-    pytest.importorskip("choix")
     wins = [(0, 1, 1)] * 300 + [(0, 1, 3)] * 100
     first, second = strengths(2, wins)
     assert first - second == pytest.approx(np.log(3), abs=0.02) and first + second == pytest.approx(0)
@@ -242,7 +240,6 @@ def test_raters_are_left_out_with_the_reason(tmp_path):
 
 
 def test_who_is_left_out_is_not_counted_unless_everyone_is_kept(tmp_path, capsys):
-    pytest.importorskip("choix")
     rng = np.random.default_rng(0)
     found = write_manifest(tmp_path / "study", "rating", METHODS, {"x": 10})
     values = simulated_ratings(rng, LEVELS, 6, 10, (0.1, 0.1, 0.3))
@@ -259,7 +256,6 @@ def test_who_is_left_out_is_not_counted_unless_everyone_is_kept(tmp_path, capsys
 
 
 def test_when_nobody_is_left_it_says_why_in_one_line(tmp_path, capsys):
-    pytest.importorskip("choix")
     found = write_manifest(tmp_path / "study", "rating", METHODS, {"x": 4})
     rng = np.random.default_rng(0)
     store_ratings(found, Judge(found, {"x": np.full((2, 4, 6), 3.0)}, rng))
@@ -319,7 +315,6 @@ def test_a_report_twice_is_the_same_report(reported):
 
 
 def test_pairs_are_reported_with_strengths(tmp_path):
-    pytest.importorskip("choix")
     found = write_manifest(tmp_path / "study", "pairs", ["nearest", "b", "c"], {"x": 8})
     rng = np.random.default_rng(0)
 
@@ -345,7 +340,6 @@ def test_pairs_are_reported_with_strengths(tmp_path):
 
 
 def test_a_report_of_one_rater_has_means_and_neither_intervals_nor_tests(tmp_path):
-    pytest.importorskip("choix")
     rng = np.random.default_rng(0)
     found = write_manifest(tmp_path / "study", "rating", METHODS, {"x": 5})
     store_ratings(found, Judge(found, {"x": simulated_ratings(rng, LEVELS, 1, 5, (0, 0, 0))}, rng))
@@ -357,7 +351,6 @@ def test_a_report_of_one_rater_has_means_and_neither_intervals_nor_tests(tmp_pat
 
 
 def test_without_ratings_it_is_one_line(tmp_path, capsys):
-    pytest.importorskip("choix")
     found = write_manifest(tmp_path / "study", "rating", METHODS, {"x": 1})
     assert report(found.folder) == 2
     assert "nobody has rated yet" in one_line(capsys)
