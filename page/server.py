@@ -17,8 +17,8 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from page.jobs import MEGAPIXELS, Job, Jobs
-from page.web import HEADERS, address, file_reply, listen, reply, uvicorn_server
 from upscaling.upscaler import Upscaler
+from web_server import HEADERS, address, file_reply, listen, reply, uvicorn_server
 
 ROOT = Path(__file__).parents[1]
 MEGABYTES = 20  # limit of a picture that is sent

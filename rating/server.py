@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from page.web import address, file_reply, listen, reply, uvicorn_server
 from rating.manifest import Study, check_pictures, read_study, showings
 from rating.store import Store
 from utils import UserError
+from web_server import address, file_reply, listen, reply, uvicorn_server
 
 PAUSE_EVERY = 60  # number of answers between breaks
 LARGEST_ANSWER = 1000  # bytes

@@ -1,5 +1,8 @@
 """Means with intervals, ranks and tests.
 
+Own code, because the libraries of the field answer other questions: sureal's intervals are for these very pictures, and
+scikit-posthocs takes means that are equal but for rounding as different. docs/STUDY.md has both measured.
+
 Throughout, values is (raters, pictures, methods), NaN where a rater has not judged.
 """
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from test_dataset import coloured
 
 from dataset import Crops, Pictures
 from pictures import find_pictures, read_picture, write_picture
@@ -156,12 +157,6 @@ def test_crops_are_the_same_whichever_broken_pictures_are_known(tmp_path):
     assert late.usable == 9 and sorted(late.skipped) == sorted(early.skipped)
 
 
-def coloured(folder, count):
-    for n in range(count):
-        write_picture(folder / f"{n:02}.png", np.full((32, 32, 3), 5 * n, np.uint8))
-    return Pictures(find_pictures(folder), 4, 32, 0)
-
-
 def batch(pictures, update):
     crops = Crops(pictures, 4, seed=0, first=update, last=update + 1)
     return crops[0][1][:, 0, 0, 0], crops.failures
@@ -179,7 +174,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_picture_that_changes_while_it_trains_is_replaced_and_the_others_stay(tmp_path, change):
-    pictures = coloured(tmp_path, 40)
+    pictures = Pictures(coloured(tmp_path, range(0, 200, 5)), 4, 32, 0)
     before = [batch(pictures, update)[0] for update in range(12)]
     CHANGES[change](tmp_path / "09.png")
     after = [batch(pictures, update)[0] for update in range(12)]
@@ -200,7 +195,7 @@ def test_replacements_are_drawn_as_often_as_they_are_large(tmp_path):
 
 
 def test_when_most_pictures_have_gone_training_is_to_stop(tmp_path):
-    pictures = coloured(tmp_path, 10)
+    pictures = Pictures(coloured(tmp_path, range(0, 50, 5)), 4, 32, 0)
     for path in pictures.paths[:5]:
         path.unlink()
     assert all(not batch(pictures, update)[1] for update in range(10)) and pictures.usable == 5

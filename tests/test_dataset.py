@@ -114,7 +114,7 @@ def test_without_memory_for_pictures_the_crops_are_the_same(pictures):
 def coloured(folder, colours, side=32):
     """Pictures of one colour each: a crop tells which picture it is from."""
     for n, level in enumerate(colours):
-        write_picture(folder / f"{n}.png", np.full((side, side, 3), level, np.uint8))
+        write_picture(folder / f"{n:02}.png", np.full((side, side, 3), level, np.uint8))
     return sorted(folder.glob("*.png"))
 
 

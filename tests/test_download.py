@@ -166,13 +166,7 @@ def test_an_archive_of_another_size_is_not_fetched(server, tmp_path, capsys):
 @pytest.mark.parametrize("name, pack", [("a.zip", zipped), ("a.tar", tarred)])
 @pytest.mark.parametrize(
     "member, link",
-    [
-        ("../../../../evil.png", None),
-        ("/evil.png", None),
-        ("..\\evil.png", None),
-        ("C:/evil.png", None),
-        (None, "l.png"),
-    ],
+    [(name, None) for name in ("../../../../evil.png", "/evil.png", "..\\evil.png", "C:/evil.png")] + [(None, "l.png")],
 )
 def test_a_member_that_leads_outside_is_refused(server, tmp_path, capsys, name, pack, member, link):
     into = tmp_path / "a" / "b"
@@ -253,7 +247,7 @@ sys.exit(download.main(["set", "--into", {str(tmp_path)!r}], sets={{"set": downl
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert error == "download.py: interrupted; run the same command again to resume\n"
+    assert error.startswith("download.py: interrupted") and error.count("\n") == 1
     come = part.read_bytes()
     assert 0 < len(come) <= 200_000 and body.startswith(come)
 

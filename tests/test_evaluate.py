@@ -1,9 +1,6 @@
 """The evaluation as a user runs it: rows, columns and pictures that are missing or bad."""
 
-import importlib.machinery
 import json
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -55,20 +52,6 @@ def test_evaluate_measures_distances_of_vgg19_features(tmp_path):
     distances = {row["method"]: row["vgg19"] for row in rows if "vgg19" in row}
     assert 0 < distances["lanczos"] < distances["bicubic"] < distances["nearest"] < 4
     assert "| VGG19 |" in (tmp_path / "samples/evaluate/results.md").read_text()
-
-
-def test_evaluate_measures_lpips_where_its_package_is_installed(tmp_path, monkeypatch):
-    """A stand-in for the package: it has the same call, and needs no download."""
-    pytest.importorskip("torch")
-    package = types.ModuleType("lpips")
-    package.__spec__ = importlib.machinery.ModuleSpec("lpips", None)
-    package.LPIPS = lambda net, verbose: lambda srs, hr: (srs - hr).abs().mean((1, 2, 3), keepdim=True)
-    monkeypatch.setitem(sys.modules, "lpips", package)
-    assert run(tmp_path, mode="evaluate") == 0
-    rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
-    distances = {row["method"]: row["lpips"] for row in rows if "lpips" in row}
-    assert 0 < distances["lanczos"] < distances["bicubic"] < distances["nearest"] < 2
-    assert "| LPIPS |" in (tmp_path / "samples/evaluate/results.md").read_text()
 
 
 def test_evaluation_leaves_out_a_bad_picture_and_says_so(tmp_path, capsys):

@@ -14,7 +14,7 @@ from utils import UserError, atomic_write
 
 ROOT = Path(__file__).parents[1]
 BENCHMARK = ROOT / "data/benchmark"
-HR_FILES = sorted(BENCHMARK.glob("Set*/HR/*.png"))
+HR_FILES = [BENCHMARK / f"Set{count}/HR/img_{n:03}.png" for count in (5, 14) for n in range(1, count + 1)]
 
 
 @pytest.fixture
@@ -37,10 +37,6 @@ def test_reduction_gives_the_benchmarks_lr_files(path):
     # the MATLAB that made them repeated the border pixel, where today's mirrors the picture
     repeated = np.pad(hr, [(16, 16), (16, 16), (0, 0)][: hr.ndim], mode="edge")
     assert apart(resize(repeated, 1 / 4)[4:-4, 4:-4], lr) == 0
-
-
-def test_both_benchmarks_are_there():
-    assert len(HR_FILES) == 5 + 14
 
 
 @pytest.mark.parametrize("scale", [1 / 4, 1 / 2, 2, 4])

@@ -110,7 +110,9 @@ def test_a_second_run_does_not_make_them_again(tmp_path, teacher_file, pictures)
     assert np.array_equal(Targets(pictures, other, tmp_path / "made", 0)[0], (targets[0] * 0.99).round())
 
 
-def test_hr_returns_after_the_teachers_part(tmp_path, teacher_file, monkeypatch):
+def test_hr_returns_after_the_teachers_part_and_what_is_no_longer_needed_is_not_made(
+    tmp_path, teacher_file, monkeypatch
+):
     seen = []
 
     class Watched(Crops):
@@ -119,15 +121,13 @@ def test_hr_returns_after_the_teachers_part(tmp_path, teacher_file, monkeypatch)
             seen.append((self.first, self.last, self.targets is not None))
 
     monkeypatch.setattr(train, "Crops", Watched)
-    change = {
-        "TRAIN_teacher": teacher_file,
-        "TRAIN_teacher_part": 0.5,
-        "TRAIN_n_updates_init": 6,
-        "TRAIN_fixed_statistics": 0,
-    }
+    change = {"TRAIN_teacher": teacher_file, "TRAIN_teacher_part": 0.5, "TRAIN_fixed_statistics": 0}
     assert run(tmp_path, mode="srresnet", **change) == 0
     assert seen == [(0, 3, True), (3, 4, False), (4, 6, False)]
     assert len(list((tmp_path / "checkpoints/teacher").glob("*.png"))) == 4
+    shutil.rmtree(tmp_path / "checkpoints/teacher")
+    assert run(tmp_path, mode="srresnet", **change) == 0
+    assert not (tmp_path / "checkpoints/teacher").exists()
 
 
 def test_ctrl_c_while_the_teachers_pictures_are_made_stops_and_the_same_command_goes_on(
@@ -169,14 +169,6 @@ def test_the_teachers_time_does_not_count_as_the_updates(tmp_path, teacher_file,
     assert run(tmp_path, mode="srresnet", TRAIN_teacher_part=1.0, TRAIN_fixed_statistics=0, **change) == 0
     lines = (tmp_path / "checkpoints/log_srgan_init.jsonl").read_text().splitlines()
     assert clock[0] > 4 * 3600 and [json.loads(line)["updates_per_second"] for line in lines[1:]] == [2.0, 2.0]
-
-
-def test_what_the_teacher_is_no_longer_needed_for_is_not_made(tmp_path, teacher_file):
-    change = {"TRAIN_teacher": teacher_file, "TRAIN_n_updates_init": 4}
-    assert run(tmp_path, mode="srresnet", **change) == 0
-    shutil.rmtree(tmp_path / "checkpoints/teacher")
-    assert run(tmp_path, mode="srresnet", **change) == 0
-    assert not (tmp_path / "checkpoints/teacher").exists()
 
 
 RECIPE = {

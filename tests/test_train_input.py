@@ -14,7 +14,6 @@ import pytest
 from trainings import ROOT, SHORT, arguments, datasets, refused, run
 
 import train
-from config import command_line
 from pictures import write_picture
 
 
@@ -150,13 +149,3 @@ def test_vgg19_is_asked_for_after_what_is_cheap_to_check(tmp_path, capsys, monke
     refused(capsys, tmp_path, wrong, VALID_hr_img_path=wrong, **settings)
     refused(capsys, tmp_path, wrong, TRAIN_initial_generator=wrong, **settings)
     refused(capsys, tmp_path, wrong, mode="evaluate", EVALUATE_benchmark_dir=wrong, VGG_weights="imagenet")
-
-
-def test_the_quick_preset_needs_no_vgg19(tmp_path, monkeypatch):
-    monkeypatch.setattr("train.keras.utils.get_file", no_vgg19)
-    words = arguments(tmp_path)
-    for option in ("VGG.weights=none", "TRAIN.content_loss=mse"):  # it has these itself
-        at = words.index(option)
-        del words[at - 1 : at + 1]
-    assert train.main(*command_line(["--preset=quick", *words])) == 0
-    assert (tmp_path / "samples/evaluate/results.md").exists()

@@ -1,6 +1,6 @@
 """Tiny trainings as processes: killed, stopped, started twice, on a full disk; they go on to the same weights.
 
-KILLS=30 python -m pytest -s tests/faults kills as often; without it, a few times.
+KILLS=30 python -m pytest -s tests/faults kills as often, and so does THOROUGH=1; without them, a few times.
 """
 
 import contextlib
@@ -14,30 +14,20 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from thorough import often
+from trainings import datasets, run
 
-ROOT = Path(__file__).parents[2]
-KILLS = int(os.environ.get("KILLS", 3))
+KILLS = int(os.environ.get("KILLS", often(2, 30)))
 UPDATES = 60  # of both stages together
-TINY = {
-    "MODEL.blocks": 1,
-    "MODEL.filters": 8,
-    "MODEL.discriminator_filters": 4,
-    "TRAIN.batch_size": 2,
-    "TRAIN.crop": 32,
-    "TRAIN.n_updates_init": UPDATES // 2,
-    "TRAIN.n_updates": UPDATES // 2,
-    "TRAIN.report_every": 3,
-    "TRAIN.content_loss": "mse",
-    "VALID.crop": 64,
-    "VALID.count": 1,
-    "VGG.weights": "none",
-    "TRAIN.hr_img_path": ROOT / "data/valid",
-    "VALID.hr_img_path": ROOT / "data/valid",
+SETTINGS = {
+    "TRAIN_batch_size": 2,
+    "TRAIN_n_updates_init": UPDATES // 2,
+    "TRAIN_n_updates": UPDATES // 2,
+    "TRAIN_report_every": 3,
+    "VALID_count": 1,
 }
 
 # each training is a process of its own, forked from one that has imported Keras and done nothing with it
@@ -45,29 +35,19 @@ forks = multiprocessing.get_context("forkserver")
 forks.set_forkserver_preload(["keras"])
 
 
-def live(folder, mode, changes):
-    """What a process does: train.py's command line in `folder`, without the table, its output in a file there."""
+def live(folder, changes):
+    """What a process does: a tiny run below `folder`, its output in a file there."""
     output = os.open(folder / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout.reconfigure(line_buffering=True)
-    sys.path.insert(0, str(ROOT))
-    import train
-    from config import command_line
-
-    settings = TINY | {
-        "TRAIN.checkpoint_dir": folder / "checkpoints",
-        "TRAIN.samples_dir": folder / "samples",
-    }
-    words = [word for key, value in (settings | changes).items() for word in ("--set", f"{key}={value}")]
-    train.evaluate = lambda config: 0
-    sys.exit(train.main(*command_line([f"--mode={mode}", *words])))
+    sys.exit(run(folder, **SETTINGS | changes))
 
 
-def start(folder, mode="srgan", **changes):
-    """A training in `folder`; a change `TRAIN_crop=64` stands for TRAIN.crop."""
+def start(folder, **changes):
+    """A training in `folder`, in a process."""
     (folder / "output").write_text("")
-    process = forks.Process(target=live, args=(folder, mode, {k.replace("_", ".", 1): v for k, v in changes.items()}))
+    process = forks.Process(target=live, args=(folder, changes))
     process.start()
     return process
 
@@ -103,14 +83,6 @@ def trains(folder):
     return "after update" in told(folder)
 
 
-def arrays(path):
-    """{name: array} of a weights file."""
-    found = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
 def validations(folder, stage):
     """[(update, PSNR, learning rate)] of a stage's log."""
     lines = map(json.loads, (folder / f"checkpoints/log_{stage}.jsonl").read_text().splitlines())
@@ -122,7 +94,7 @@ def assert_same_end(folder, other):
     for stage, names in (("srgan_init", ["g_srgan_init"]), ("srgan", ["g_srgan", "d_srgan"])):
         assert validations(folder, stage) == validations(other, stage)
         for name in [*names, f"{stage}_state_{UPDATES // 2}"]:
-            ours, theirs = (arrays(where / f"checkpoints/{name}.weights.h5") for where in (folder, other))
+            ours, theirs = (datasets(where / f"checkpoints/{name}.weights.h5") for where in (folder, other))
             assert ours.keys() == theirs.keys()
             assert not [key for key in ours if not np.array_equal(ours[key], theirs[key])]
 
@@ -171,7 +143,7 @@ def kill(folder, chance, asked, longest, **changes):
 
 
 def test_a_killed_run_ends_in_the_same_weights(straight, tmp_path):
-    """Killed twice and stopped in between, then left alone; every other run begins where the warm-up has ended."""
+    """Killed, stopped and killed again, then left alone; every other run begins where the warm-up has ended."""
     chance, met, runs = random.Random(0), Counter(), 0
     longest = float((straight / "seconds").read_text()) / 4
     while sum(count for what, count in met.items() if "killed" in what) < KILLS:
@@ -179,7 +151,7 @@ def test_a_killed_run_ends_in_the_same_weights(straight, tmp_path):
         (folder / "checkpoints").mkdir(parents=True)
         for path in straight.glob("checkpoints/*srgan_init*") if runs % 2 else []:
             shutil.copy(path, folder / "checkpoints")
-        for asked in (None, stop, None):
+        for asked in (None, stop, None) if KILLS > 2 else (None, stop):
             what = kill(folder, chance, asked, longest)
             if not what:
                 break
@@ -195,7 +167,6 @@ def test_a_killed_warm_up_by_muon_with_a_teacher_ends_in_the_same_weights(straig
     """And with a learning rate that decays, from the states before and within the decay, on degraded crops."""
     pytest.importorskip("onnx")
     pytest.importorskip("openvino")
-    sys.path.insert(0, str(ROOT / "tests"))
     from test_teacher import write_network
 
     teacher = write_network(tmp_path / "training.teacher.onnx")
@@ -213,7 +184,7 @@ def test_a_killed_warm_up_by_muon_with_a_teacher_ends_in_the_same_weights(straig
         for _ in range(kills):
             kill(folder, chance, None, longest, **recipe)
         assert ended(start(folder, **recipe)) == 0, told(folder)
-    ours, theirs = (arrays(folder / "checkpoints/g_srgan_init.weights.h5") for folder in folders)
+    ours, theirs = (datasets(folder / "checkpoints/g_srgan_init.weights.h5") for folder in folders)
     assert not [key for key in theirs if not np.array_equal(ours[key], theirs[key])]
     assert validations(folders[0], "srgan_init") == validations(folders[1], "srgan_init")
 
