@@ -23,11 +23,11 @@ from tqdm import tqdm
 from config import Parser
 from methods.filters import FILTERS
 from upscaling.claims import claimed
-from upscaling.files import upscale_file
-from upscaling.jobs import LONG, Job, Plan, ingredients, make_plan, summary
 from upscaling.network import ENGINES
-from upscaling.photo_reader import PHOTO_FORMATS, Photo
-from upscaling.strips import Progress
+from upscaling.photo.reader import PHOTO_FORMATS, Photo
+from upscaling.photo.rows import Progress
+from upscaling.plan import LONG, Job, Plan, ingredients, make_plan, summary
+from upscaling.upscale_file import upscale_file
 from upscaling.upscaler import HALO, Upscaler, load
 from utils import UserError, exit_status, printable, reason, sigterm_interrupts
 

@@ -28,9 +28,9 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageCms
 
-from upscaling.files import upscale_file
-from upscaling.photo_reader import Frame, Photo, open_photo
-from upscaling.photo_writer import write_photo
+from upscaling.photo.reader import Frame, Photo, open_photo
+from upscaling.photo.writer import write_photo
+from upscaling.upscale_file import upscale_file
 from upscaling.upscaler import Upscaler
 from utils import UserError
 

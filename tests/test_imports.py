@@ -17,7 +17,7 @@ LEVELS = [
     {"evaluate"},
     {"srgan", "dataset"},
     set(FOLDERS) - {"methods"},
-    {"pictures", "weights", "methods"},
+    {"tiles", "engines", "pictures", "weights", "methods"},
     {"model"},
     {"config", "utils", "generator", "losses", "degradation"},
 ]
@@ -25,7 +25,7 @@ LEVELS = [
 
 def modules():
     """{dotted name: path} of the product's modules."""
-    paths = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/*.py"))]
+    paths = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.py"))]
     return {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths if path.stem != "__init__"}
 
 
@@ -57,6 +57,12 @@ def test_no_arrow_points_upwards():
     for name, imported in arrows().items():
         for other in imported:
             assert level(other) >= level(name), f"{name} imports {other}, which stands above it"
+
+
+def test_upscaling_is_imported_by_commands_and_the_page_alone():
+    """What others share with it, tiles and engines, has a place of its own."""
+    users = {name.split(".")[0] for name, imported in arrows().items() if any("upscaling." in it for it in imported)}
+    assert users == {"upscale", "upscaling", "export", "demo", "page"}
 
 
 @pytest.mark.parametrize("name", ["generator", "losses", "degradation", "config", "utils"])

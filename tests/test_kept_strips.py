@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 import upscale
-from upscaling.files import upscale_file
-from upscaling.jobs import Job
 from upscaling.kept_strips import KeptStrips
 from upscaling.network import Network
-from upscaling.photo_reader import open_photo
+from upscaling.photo.reader import open_photo
+from upscaling.plan import Job
 from upscaling.records import RECORD
+from upscaling.upscale_file import upscale_file
 from upscaling.upscaler import Upscaler
-from upscaling.video_reader import Video
+from upscaling.video.reader import Video
 from utils import remove_partial_files
 
 ROOT = Path(__file__).parents[1]
@@ -28,9 +28,9 @@ PROGRAM = """if True:
     import os, signal, sys
     import numpy as np
     from pathlib import Path
-    from upscaling.files import upscale_file
+    from upscaling.upscale_file import upscale_file
     from upscaling.network import Network
-    from upscaling.photo_reader import open_photo
+    from upscaling.photo.reader import open_photo
     from upscaling.upscaler import Upscaler
 
     seen = []
@@ -189,7 +189,7 @@ def test_the_command_keeps_strips_of_what_takes_long(tmp_path, monkeypatch, seco
         return whole(network, lr)
 
     monkeypatch.setattr(Network, "__call__", counted)
-    monkeypatch.setattr("upscaling.jobs.QUICK", 0)
+    monkeypatch.setattr("upscaling.plan.QUICK", 0)
     monkeypatch.setattr(Upscaler, "seconds", lambda upscaler, pixels: seconds)
     monkeypatch.setattr("upscaling.upscaler.largest_tile", lambda: 48)  # one tile at a time
     words = ["a.png", "--model=srresnet", "--tile=48"]

@@ -23,10 +23,10 @@ from PIL import (
 )
 
 from pictures import resize
-from upscaling import photo_writer
 from upscaling.network import Network
-from upscaling.photo_reader import Frame, open_photo
-from upscaling.photo_writer import write_photo
+from upscaling.photo import writer as photo_writer
+from upscaling.photo.reader import Frame, open_photo
+from upscaling.photo.writer import write_photo
 from upscaling.upscaler import Upscaler
 from utils import UserError
 

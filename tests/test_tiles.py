@@ -8,7 +8,7 @@ import pytest
 from model import SRGAN_g
 from pictures import read_picture
 from srgan import super_resolve
-from upscaling.tiles import by_tiles, cut_out, smallest_size, windows
+from tiles import by_tiles, cut_out, smallest_size, windows
 from weights import load_generator
 
 ROOT = Path(__file__).parents[1]

@@ -17,8 +17,8 @@ from test_bad_data import as_a_user
 import upscale
 from model import SRGAN_g
 from pictures import read_picture, write_picture
+from upscaling.paths import drop_unwritable, find_files
 from upscaling.records import RECORD
-from upscaling.targets import drop_unwritable, find_files
 from upscaling.upscaler import Upscaler
 from weights import save_weights
 
@@ -526,7 +526,7 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(run, capsys):
 @pytest.mark.parametrize("seconds, said", [(20, None), (90, "about 1.5 minutes"), (9000, "about 2.5 hours")])
 def test_a_long_job_is_announced(run, monkeypatch, capsys, seconds, said):
     picture("a.png")
-    monkeypatch.setattr("upscaling.jobs.QUICK", 0)
+    monkeypatch.setattr("upscaling.plan.QUICK", 0)
     monkeypatch.setattr(Upscaler, "seconds", lambda upscaler, pixels: seconds * pixels / (36 * 26))
     assert run("a.png") == 0
     announced = capsys.readouterr().err
@@ -689,7 +689,7 @@ def test_it_starts_without_keras(model, tmp_path):
 
 def test_a_stopped_video_goes_on(run, monkeypatch, capsys):
     av = pytest.importorskip("av")
-    monkeypatch.setattr("upscaling.video.SECONDS", 0)  # a piece for each frame
+    monkeypatch.setattr("upscaling.video.writer.SECONDS", 0)  # a piece for each frame
     with av.open("a.mp4", "w") as file:
         out_stream = file.add_stream("libx264", rate=10)
         out_stream.width, out_stream.height = 20, 10

@@ -16,8 +16,8 @@ from pictures import read_picture
 from upscaling.kept_strips import KeptStrips
 from upscaling.network import Network
 from upscaling.upscaler import Upscaler
-from upscaling.video import upscale_video
-from upscaling.video_reader import open_video
+from upscaling.video.reader import open_video
+from upscaling.video.writer import upscale_video
 from utils import UserError, remove_partial_files
 
 av = pytest.importorskip("av")
@@ -185,15 +185,15 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, suffix):
     upscale_video(open_video(tmp_path / "in.mp4"), straight, clock.twice, clock=clock)
     program = f"""if True:
         import os, signal
-        from upscaling import video, video_reader
+        from upscaling.video import reader, writer
         calls = []
         def network(lr):
             calls.append(lr)
             if len(calls) == 18:  # the third frame of the fourth piece
                 os.kill(os.getpid(), signal.SIGKILL)
             return lr.repeat(2, axis=0).repeat(2, axis=1)
-        source = video_reader.open_video({str(tmp_path / "in.mp4")!r})
-        video.upscale_video(source, {str(out)!r}, network,
+        source = reader.open_video({str(tmp_path / "in.mp4")!r})
+        writer.upscale_video(source, {str(out)!r}, network,
             clock=lambda: 2 * len(calls))"""
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -signal.SIGKILL
     assert not out.exists()

@@ -16,12 +16,12 @@ from scipy.ndimage import distance_transform_edt
 
 from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from pictures import resize, to_float, to_uint8
+from tiles import by_tiles, mean_over_turns, smallest_size, window_count, windows
+from upscaling.free_memory import free_memory
+from upscaling.interpolation import mixed
 from upscaling.kept_strips import KeptStrips, Tiling
-from upscaling.memory import free_memory
-from upscaling.mixture import mixed
 from upscaling.network import ENGINES, Network, load_network
-from upscaling.strips import Progress, as_dtype
-from upscaling.tiles import by_tiles, mean_over_turns, smallest_size, window_count, windows
+from upscaling.photo.rows import Progress, as_dtype
 from utils import UserError
 from weights import model_path, read_metadata
 

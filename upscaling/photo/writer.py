@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from pictures import scaled_length
-from upscaling.photo_metadata import IPTC_TAG, held, iptc_segment, read_entries
-from upscaling.photo_reader import PHOTO_FORMATS, Format, Photo
-from upscaling.strips import Strips, rounded
+from upscaling.photo.metadata import IPTC_TAG, held, iptc_segment, read_entries
+from upscaling.photo.reader import PHOTO_FORMATS, Format, Photo
+from upscaling.photo.rows import Strips, rounded
 from utils import UserError, atomic_write
 
 STRIP_BYTES = 2**20  # size of a strip in files that are written strip by strip

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from upscaling.kept_strips import KeptStrips
-from upscaling.video_reader import READ, Video, as_user_error, frames_of, main_stream, packets_of, packets_of_pieces
-from upscaling.video_tracks import add_tracks, check_sound
+from upscaling.video.reader import READ, Video, as_user_error, frames_of, main_stream, packets_of, packets_of_pieces
+from upscaling.video.tracks import add_tracks, check_sound
 from utils import UserError, atomic_write
 
 if importlib.util.find_spec("av"):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from pictures import scaled_length
 from upscaling.kept_strips import KeptStrips
-from upscaling.photo_reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Photo, open_photo
-from upscaling.photo_writer import write_photo
-from upscaling.strips import Progress
+from upscaling.photo.reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Photo, open_photo
+from upscaling.photo.rows import Progress
+from upscaling.photo.writer import write_photo
 from upscaling.upscaler import Upscaler
-from upscaling.video import CONTAINERS, upscale_video
-from upscaling.video_reader import Video, open_video
+from upscaling.video.reader import Video, open_video
+from upscaling.video.writer import CONTAINERS, upscale_video
 
 FILE_SUFFIXES = [*PHOTO_SUFFIXES, *CONTAINERS]  # of files that are read
 RESULT_SUFFIXES = [*PHOTO_FORMATS, *CONTAINERS]  # of files that are written

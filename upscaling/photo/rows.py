@@ -14,7 +14,7 @@ class Strips(NamedTuple):
     shape: tuple[int, int, int]  # height, width, channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
     dtype: np.dtype  # uint8 or uint16
     rows: Iterable[np.ndarray]  # (rows, width, channels) each
-    info: dict[str, Any]  # metadata, as in photo_reader.Frame
+    info: dict[str, Any]  # metadata, as in reader.Frame
 
     def whole(self) -> np.ndarray:
         """Return the picture as one array (height, width, channels)."""

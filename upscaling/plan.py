@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from methods.filters import FILTERS
 from pictures import scaled_length
-from upscaling.files import open_file
-from upscaling.mixture import srresnet_of
-from upscaling.photo_reader import Photo
+from upscaling.interpolation import srresnet_of
+from upscaling.paths import choose_targets, counted, drop_unwritable, find_files, leave_out_results
+from upscaling.photo.reader import Photo
 from upscaling.records import Records, fingerprint, is_unchanged, stamp
-from upscaling.targets import choose_targets, counted, drop_unwritable, find_files, leave_out_results
+from upscaling.upscale_file import open_file
 from upscaling.upscaler import Upscaler, default_back_projections
-from upscaling.video_reader import Video
+from upscaling.video.reader import Video
 from utils import UserError
 from weights import model_path
 

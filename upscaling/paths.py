@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pictures import walk
-from upscaling.files import FILE_SUFFIXES, RESULT_SUFFIXES
-from upscaling.photo_reader import PHOTO_FORMATS, Photo
+from upscaling.photo.reader import PHOTO_FORMATS, Photo
 from upscaling.records import Records
-from upscaling.video import CONTAINERS
-from upscaling.video_reader import Video
+from upscaling.upscale_file import FILE_SUFFIXES, RESULT_SUFFIXES
+from upscaling.video.reader import Video
+from upscaling.video.writer import CONTAINERS
 from utils import UserError, make_folder, reason
 
 # Suffixes of pictures and videos that cannot be read; such files are only counted. Of a camera's raw file Pillow would

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from pictures import DAMAGED
-from upscaling.decoding import DAMAGE
+from upscaling.photo.decoding import DAMAGE
 
 # EXIF tags: title, camera's maker and model, software, date, author, rights
 EXIF_KEPT = (0x10E, 0x10F, 0x110, 0x131, 0x132, 0x13B, 0x8298)

@@ -1,4 +1,4 @@
-"""Read photographs of every kind, first the header, then frame by frame; photo_writer.py writes them."""
+"""Read photographs of every kind, first the header, then frame by frame; writer.py writes them."""
 
 import contextlib
 import importlib.util
@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from pictures import DAMAGED, scaled_length, white_level
-from upscaling.decoding import DAMAGE, decoded, silent_libtiff
-from upscaling.photo_metadata import lasting_info, read_exif
-from upscaling.sixteen_bits import has_hidden_bits, loses_bits, read_sixteen_bits, with_key
-from upscaling.strips import Progress, Strips, rounded
+from upscaling.photo.decoding import DAMAGE, decoded, silent_libtiff
+from upscaling.photo.metadata import lasting_info, read_exif
+from upscaling.photo.rows import Progress, Strips, rounded
+from upscaling.photo.sixteen_bits import has_hidden_bits, loses_bits, read_sixteen_bits, with_key
 from utils import UserError, reason
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Frame(NamedTuple):
     """One picture of a file, upright."""
 
     picture: np.ndarray  # uint8 or uint16 (h, w, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
-    info: dict[str, Any]  # metadata, see photo_metadata.lasting_info
+    info: dict[str, Any]  # metadata, see metadata.lasting_info
 
     def strips(self) -> Strips:
         """Return the unchanged frame as Strips."""
