@@ -51,7 +51,7 @@ def test_no_product_code_runs_what_a_file_holds():
             if name in ("np.load", "numpy.load"):
                 assert options["allow_pickle"] == "False", place
                 seen += 1
-    assert seen == 3  # of metrics.py, kept_strips.py and weights.py: the walk does see calls, in folders too
+    assert seen == 3  # of metrics.py, earlier_runs.py and weights.py: the walk does see calls, in folders too
 
 
 # Weights

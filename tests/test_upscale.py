@@ -17,8 +17,8 @@ from test_bad_data import as_a_user
 import upscale
 from model import SRGAN_g
 from pictures import read_picture, write_picture
+from upscaling.earlier_runs import RECORD
 from upscaling.paths import drop_unwritable, find_files
-from upscaling.records import RECORD
 from upscaling.upscaler import Upscaler
 from weights import save_weights
 
@@ -307,22 +307,30 @@ def test_a_copy_of_the_weights_is_the_same_model(run, model, tmp_path, capsys):
     assert "1 there already" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("newer", [False, True])
-def test_a_record_of_an_earlier_version_counts_while_the_weights_are_as_old(run, model, capsys, newer):
+@pytest.mark.parametrize("named", ["the source", "the model"])
+def test_a_record_of_an_earlier_version_counts_or_its_result_is_made_once_more(run, model, capsys, named):
+    """Their files had sizes and times, but no SHA-256."""
     picture("a.png")
     assert run("a.png") == 0
     line = json.loads(Path(RECORD).read_text())
     line["state"] = line["state"][:2]
-    line["made_of"]["source_state"] = line["made_of"]["source_state"][:2]
-    line["made_of"]["model"] = [model.name, model.stat().st_size, model.stat().st_mtime_ns + newer]
+    if named == "the source":
+        line["made_of"]["source_state"] = line["made_of"]["source_state"][:2]
+    else:
+        line["made_of"]["model"] = [model.name, model.stat().st_size, model.stat().st_mtime_ns]
     Path(RECORD).write_text(json.dumps(line) + "\n")
-    assert run("a.png", "--dry-run") == 0 and Path(RECORD).read_text().count("\n") == 1
     capsys.readouterr()
-    assert run("a.png") == 0
-    assert ("1 there already" in capsys.readouterr().out) != newer
-    os.utime(model)  # from now on the content counts
+    for again in (named == "the model", False):
+        assert run("a.png") == 0
+        assert ("1 there already" in capsys.readouterr().out) != again
+
+
+def test_a_record_that_cannot_be_written_matters_to_no_result(run, capsys):
+    picture("a.png")
+    Path(RECORD).mkdir()
+    assert run("a.png") == 0 and sizes(".")["a_x2.png"] == (40, 20)
+    assert capsys.readouterr().err == ""
     assert run("a.png") == 0 and "1 there already" in capsys.readouterr().out
-    assert Path(RECORD).read_text().count("\n") == 2
 
 
 def test_the_result_of_another_picture_is_not_overwritten(run, capsys):
@@ -699,11 +707,11 @@ def test_a_stopped_video_goes_on(run, monkeypatch, capsys):
         file.mux(out_stream.encode())
     whole, calls = Upscaler.__call__, []
 
-    def stopped(upscaler, lr, progress, kept):
+    def stopped(upscaler, lr, progress, finished):
         calls.append(lr)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return whole(upscaler, lr, progress, kept)
+        return whole(upscaler, lr, progress, finished)
 
     monkeypatch.setattr(Upscaler, "__call__", stopped)
     assert run("a.mp4") == 130 and not Path("a_x2.mp4").exists()

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pictures import walk
+from upscaling.earlier_runs import Records
 from upscaling.photo.reader import PHOTO_FORMATS, Photo
-from upscaling.records import Records
 from upscaling.upscale_file import FILE_SUFFIXES, RESULT_SUFFIXES
 from upscaling.video.reader import Video
 from upscaling.video.writer import CONTAINERS
@@ -94,9 +94,9 @@ def leave_out_results(found: Found, records: Records) -> list[Path]:
 
 def sources_of(path: Path, records: Records) -> list[Path]:
     """Return the files that the one at `path` is a result of, by its record or its name; none for most files."""
-    made_of = records.made_of(path)
-    if made_of:
-        return [records.source(path) or path.with_name(str(made_of.get("source")))]
+    identity = records.identity(path)
+    if identity:
+        return [records.source(path) or path.with_name(str(identity.get("source")))]
     named = re.fullmatch(r"(.+)_x\d+(\.\d+)?", path.stem)  # results of earlier versions have no record
     beside = [path.with_name(named[1] + suffix) for suffix in FILE_SUFFIXES] if named else []
     return [source for source in beside if source.is_file()]

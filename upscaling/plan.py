@@ -4,23 +4,21 @@ import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from methods.filters import FILTERS
-from pictures import scaled_length
-from upscaling.interpolation import srresnet_of
+from upscaling import identity
+from upscaling.earlier_runs import Records
+from upscaling.fingerprint import stamp
+from upscaling.identity import Identity
 from upscaling.paths import choose_targets, counted, drop_unwritable, find_files, leave_out_results
 from upscaling.photo.reader import Photo
-from upscaling.records import Records, fingerprint, is_unchanged, stamp
 from upscaling.upscale_file import open_file
-from upscaling.upscaler import Upscaler, default_back_projections
+from upscaling.upscaler import Upscaler
 from upscaling.video.reader import Video
 from utils import UserError
-from weights import model_path
 
-RESULT_VERSION = 2  # raised when the same weights and options give other pixels, so that older results are made again
-LONG = 30  # seconds; longer work is announced, and a picture's finished strips are kept
-SLOW = 0.1  # seconds per frame; a slower video's finished strips are kept too
+LONG = 30  # seconds; longer work is announced, and a picture's finished strips stay on the disk
+SLOW = 0.1  # seconds per frame; a slower video's finished strips stay too
 QUICK = 300_000  # pixels that any machine upscales in less than LONG; up to here no time is measured
 
 
@@ -45,8 +43,8 @@ class Job(NamedTuple):
         """Return the number of tiles of all frames."""
         return self.opened.frames * self.upscaler.tile_count(*self.opened.size)
 
-    def keeps_strips(self, seconds: float) -> bool:
-        """Return whether finished strips should be kept on disk. seconds: an estimate for the whole file."""
+    def is_resumable(self, seconds: float) -> bool:
+        """Return whether finished strips should stay on the disk. seconds: an estimate for the whole file."""
         if isinstance(self.opened, Video):  # quick frames are soon written in pieces anyway
             return seconds > SLOW * self.opened.frames
         return seconds > LONG
@@ -57,8 +55,7 @@ class Job(NamedTuple):
 
     def result_size(self) -> tuple[int, int]:
         """Return the (width, height) of the result in pixels."""
-        width, height = self.opened.size
-        return scaled_length(width, self.upscaler.scale), scaled_length(height, self.upscaler.scale)
+        return self.upscaler.result_size(*self.opened.size)
 
     def line(self) -> str:
         """Return a line that names source and result, with width and height in pixels."""
@@ -73,7 +70,7 @@ class Plan(NamedTuple):
     skipped: list[str]  # texts that say how many files are not upscaled, and why
     failed: list[str]  # lines about what cannot be read or written; more are added during the work
     records: Records
-    settings: dict[str, Any]  # model and options
+    identity: Identity  # what those of all results have in common
 
 
 def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
@@ -82,8 +79,7 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
     results = leave_out_results(found, records)
     suffix, rename = name_suffix(options, upscaler), options.suffix is not None
     targets = choose_targets(found, options.output, suffix, rename, options.format)
-    model, earlier_model = identities(options)
-    wanted = settings(options, model)
+    common = identity.of_command(options)
     to_make: dict[Path, tuple[Path, tuple[int, int] | None]] = {}  # {source: (result, its stamp)}
     existing = remade = 0
     taken = []  # lines about results of other pictures
@@ -91,14 +87,10 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
         before = stamp(target)
         if options.overwrite or before is None:
             to_make[path] = target, before
-        elif (recorded := records.made_of(target)) is None:
+        elif (recorded := records.identity(target)) is None:
             existing += 1  # it may be somebody else's or have been edited since, so it is not overwritten
-        elif is_made_of(recorded, wanted, path):
+        elif identity.is_current(recorded, common, path):
             existing += 1
-        elif recorded.get("model") == earlier_model and is_made_of(recorded | {"model": model}, wanted, path):
-            existing += 1
-            if not options.dry_run:
-                records.correct(target, recorded | {"model": model})
         elif target != options.output and is_of_another(target, path, records):
             # Two folders may have a picture of this name. But a file that --output names is meant to be replaced.
             taken.append(f"{target}: is the result of {records.source(target)}")
@@ -114,7 +106,7 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
         f"not read: {counted(found.foreign)}": found.foreign,
     }
     skipped = [text for text, some in texts.items() if some]
-    return Plan(open_jobs(to_make, options, upscaler, found.failed), skipped, found.failed, records, wanted)
+    return Plan(open_jobs(to_make, options, upscaler, found.failed), skipped, found.failed, records, common)
 
 
 def is_of_another(target: Path, path: Path, records: Records) -> bool:
@@ -131,54 +123,6 @@ def name_suffix(options: Namespace, upscaler: Upscaler) -> str:
         width, height = options.size
         return f"_{width}" if width == height else f"_{width}x{height}"
     return f"_x{upscaler.scale:g}"
-
-
-def files_of(weights: Path, strength: float) -> list[Path]:
-    """Return all files that the network in `weights` is read from."""
-    if weights.suffix == ".xml":  # OpenVINO's, whose arrays are in a file of their own
-        return [weights, weights.with_suffix(".bin")]
-    return [weights, srresnet_of(weights)] if strength < 1 else [weights]
-
-
-def identities(options: Namespace) -> tuple[list[Any], list[Any]]:
-    """Return what identifies the model in records, its content, and in those of earlier versions, its time."""
-    if options.model in FILTERS:
-        return [options.model], [options.model]
-    weights = model_path(options.model)
-    prints = [fingerprint(path) or [] for path in files_of(weights, options.strength)]
-    by_content = [value for state in prints for value in state[2:]]
-    by_time = [value for state in prints for value in state[:2]]
-    return [weights.name, *by_content], [weights.name, *by_time]
-
-
-def settings(options: Namespace, model: list[Any]) -> dict[str, Any]:
-    """Return the model and the options of which results are made, as records keep them. model: see identities."""
-    # Unused options have no entry, as in the records of earlier versions, so that old results are not made again.
-    back_projections = options.back_project
-    if back_projections is None:
-        back_projections = default_back_projections(options.model)
-    newer = {"back_projections": back_projections} if back_projections else {}
-    newer |= {"strength": options.strength} if options.strength < 1 else {}
-    return {
-        "model": model,
-        "outscale": options.outscale,
-        "size": options.size and list(options.size),
-        "quality": options.quality,
-        "self_ensemble": options.self_ensemble,
-        "method": RESULT_VERSION,
-    } | newer
-
-
-def ingredients(wanted: dict[str, Any], source: Path) -> dict[str, Any]:
-    """Return what the result of the file at `source` is made of, as records keep it. wanted: see settings."""
-    return {"source": source.name, "source_state": fingerprint(source)} | wanted
-
-
-def is_made_of(recorded: dict[str, Any], wanted: dict[str, Any], source: Path) -> bool:
-    """Return whether `recorded` says that a result was made of the file at `source` as it is now, as `wanted`."""
-    state = recorded.get("source_state")
-    same = recorded == wanted | {"source": source.name, "source_state": state}
-    return same and is_unchanged(source, state)
 
 
 def open_jobs(

@@ -1,11 +1,9 @@
 """Pictures that come strip by strip, from top to bottom, and the rounding of their values."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-
-Progress = Callable[[int, int], object]  # called with (tiles done, tiles in all)
 
 
 class Strips(NamedTuple):
