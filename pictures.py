@@ -254,14 +254,10 @@ def centre_crop(picture: np.ndarray, side: int) -> np.ndarray:
     return picture[top : top + side, left : left + side]
 
 
-def crop_with_margin(picture: np.ndarray, top: int, left: int, side: int, margin: int) -> np.ndarray:
-    """Return `side` x `side` pixels of a picture (h, w, c) from (top, left) on, and `margin` pixels more on each side.
-
-    Beyond its border the picture continues mirrored.
-    """
-    height, width = picture.shape[:2]
-    rows = mirrored(np.arange(top - margin, top + side + margin), height)
-    columns = mirrored(np.arange(left - margin, left + side + margin), width)
+def cut_out(picture: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """Return `height` x `width` pixels of a picture (h, w, c) from (top, left) on; beyond its border it is mirrored."""
+    rows = mirrored(np.arange(top, top + height), picture.shape[0])
+    columns = mirrored(np.arange(left, left + width), picture.shape[1])
     return picture[rows[:, None], columns]
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from pictures import cut_out, turned, turned_back
+
 
 def windows(length: int, size: int, halo: int, border: int = 0) -> list[tuple[int, int, int]]:
     """Cover an axis of `length` pixels with windows of `size` pixels; return [(start, first, last)].
@@ -38,17 +40,6 @@ def smallest_size(length: int, size: int, halo: int, border: int = 0) -> int:
     padded = length + 2 * border
     count = window_count(padded, size, halo)
     return max(2 * halo + 1, int(np.ceil((padded + 2 * halo * (count - 1)) / count)))
-
-
-def cut_out(lr: np.ndarray, y: int, x: int, height: int, width: int) -> np.ndarray:
-    """Return the part (height, width, c) of lr (h, w, c) from y and x on; beyond the edge, lr is mirrored."""
-    return lr[mirrored(y, height, lr.shape[0])[:, None], mirrored(x, width, lr.shape[1])]
-
-
-def mirrored(start: int, count: int, length: int) -> np.ndarray:
-    """Return `count` indices from `start` on, mirrored into an axis of `length`: ... 1, 0, 0, 1, 2 ..."""
-    indices = np.arange(start, start + count) % (2 * length)
-    return np.minimum(indices, 2 * length - 1 - indices)
 
 
 def by_tiles(
@@ -96,7 +87,6 @@ def mean_over_turns(network: Callable[[np.ndarray], np.ndarray]) -> Callable[[np
     network: lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3).
     Source: Timofte et al. 2016, "Seven ways to improve example-based single image super resolution".
     """
-    from pictures import turned, turned_back  # imported only here, because it needs SciPy
 
     def mean(lr: np.ndarray) -> np.ndarray:
         total: np.ndarray = np.zeros((), np.float32)

@@ -121,13 +121,13 @@ def load_upscaler(options: argparse.Namespace) -> Upscaler:
     return upscaler
 
 
-def advance(bar: tqdm, before: int, elsewhere: int, done: int, total: int) -> None:
+def advance(bar: tqdm, tiles_before: int, tiles_of_other_files: int, done: int, total: int) -> None:
     """Show in `bar` that `done` of a file's `total` tiles are done.
 
-    before: tiles that were done before this file. elsewhere: tiles of all other files.
+    tiles_before: those that were done before this file.
     """
-    bar.total = elsewhere + total
-    bar.update(before + done - bar.n)
+    bar.total = tiles_of_other_files + total
+    bar.update(tiles_before + done - bar.n)
 
 
 def say(line: str, file: TextIO | None = None) -> None:

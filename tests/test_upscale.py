@@ -18,7 +18,8 @@ import upscale
 from model import SRGAN_g
 from pictures import read_picture, write_picture
 from upscaling.earlier_runs import RECORD
-from upscaling.paths import drop_unwritable, find_files
+from upscaling.paths import find_files
+from upscaling.plan import Job, drop_unwritable
 from upscaling.upscaler import Upscaler
 from weights import save_weights
 
@@ -441,7 +442,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("shut").mkdir(mode=0o500)
     Path(".").chmod(0o755)
-    work, failed = [(None, Path(f"shut/{n}.png")) for n in range(9)] + [(None, Path("shut/new/a.png"))], []
+    paths, failed = [*(Path(f"shut/{n}.png") for n in range(9)), Path("shut/new/a.png")], []
+    work = [Job(None, path, None) for path in paths]
     assert as_a_user(lambda: drop_unwritable(work, failed)) == []
     assert sorted(failed) == [
         "shut/new: cannot be made: Permission denied; left out: 1, choose another --output",

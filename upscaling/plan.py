@@ -1,6 +1,7 @@
 """What an upscale.py command has to do: which files, at which factor, and which results exist already."""
 
 import os
+import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,12 @@ from upscaling import identity
 from upscaling.earlier_runs import Records
 from upscaling.fingerprint import stamp
 from upscaling.identity import Identity
-from upscaling.paths import choose_targets, counted, drop_unwritable, find_files, leave_out_results
+from upscaling.paths import choose_targets, counted, find_files, leave_out_results
 from upscaling.photo.reader import Photo
 from upscaling.upscale_file import open_file
 from upscaling.upscaler import Upscaler
 from upscaling.video.reader import Video
-from utils import UserError
+from utils import UserError, make_folder, reason
 
 LONG = 30  # seconds; longer work is announced, and a picture's finished strips stay on the disk
 SLOW = 0.1  # seconds per frame; a slower video's finished strips stay too
@@ -75,38 +76,43 @@ class Plan(NamedTuple):
 
 def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
     """Return the Plan for the parsed `options` of upscale.py. Raises UserError if an input or --output is wrong."""
-    found, records = find_files(options.inputs), Records()
-    results = leave_out_results(found, records)
+    inputs, records = find_files(options.inputs), Records()
+    results = leave_out_results(inputs, records)
     suffix, rename = name_suffix(options, upscaler), options.suffix is not None
-    targets = choose_targets(found, options.output, suffix, rename, options.format)
+    targets = choose_targets(inputs, options.output, suffix, rename, options.format)
     common = identity.of_command(options)
-    to_make: dict[Path, tuple[Path, tuple[int, int] | None]] = {}  # {source: (result, its stamp)}
+    jobs: list[Job] = []
     existing = remade = 0
     taken = []  # lines about results of other pictures
     for path, target in targets.items():
         before = stamp(target)
-        if options.overwrite or before is None:
-            to_make[path] = target, before
-        elif (recorded := records.identity(target)) is None:
-            existing += 1  # it may be somebody else's or have been edited since, so it is not overwritten
-        elif identity.is_current(recorded, common, path):
-            existing += 1
-        elif target != options.output and is_of_another(target, path, records):
+        if before and not options.overwrite:
+            recorded = records.identity(target)
+            # Without a record it may be somebody else's or have been edited since, so it is not overwritten.
+            if recorded is None or identity.is_current(recorded, common, path):
+                existing += 1
+                continue
             # Two folders may have a picture of this name. But a file that --output names is meant to be replaced.
-            taken.append(f"{target}: is the result of {records.source(target)}")
-        else:
-            to_make[path] = target, before
+            if target != options.output and is_of_another(target, path, records):
+                taken.append(f"{target}: is the result of {records.source(target)}")
+                continue
             remade += 1
+        try:
+            jobs.append(open_job(path, target, before, options, upscaler))
+        except UserError as error:
+            inputs.failed.append(str(error))
+    if not options.dry_run:
+        jobs = drop_unwritable(jobs, inputs.failed)
     if taken:
-        found.failed.append(f"{taken[0]}; left out: {len(taken)}, choose another --output, --suffix or --overwrite")
+        inputs.failed.append(f"{taken[0]}; left out: {len(taken)}, choose another --output, --suffix or --overwrite")
     texts = {
         f"{existing} there already (--overwrite makes them again)": existing,
         f"{remade} made of something else before and now again": remade,
         f"{len(results)} left out as results of earlier runs": results,
-        f"not read: {counted(found.foreign)}": found.foreign,
+        f"not read: {counted(inputs.foreign)}": inputs.foreign,
     }
     skipped = [text for text, some in texts.items() if some]
-    return Plan(open_jobs(to_make, options, upscaler, found.failed), skipped, found.failed, records, common)
+    return Plan(jobs, skipped, inputs.failed, records, common)
 
 
 def is_of_another(target: Path, path: Path, records: Records) -> bool:
@@ -125,31 +131,31 @@ def name_suffix(options: Namespace, upscaler: Upscaler) -> str:
     return f"_x{upscaler.scale:g}"
 
 
-def open_jobs(
-    targets: dict[Path, tuple[Path, tuple[int, int] | None]],
-    options: Namespace,
-    upscaler: Upscaler,
-    failed: list[str],
-) -> list[Job]:
-    """Return the jobs for {path: (its result, the result's stamp)}.
+def open_job(path: Path, target: Path, before: tuple[int, int] | None, options: Namespace, upscaler: Upscaler) -> Job:
+    """Return the Job of the file at `path`. Raises UserError if it is unreadable."""
+    opened = open_file(path)
+    # Without --size shared, so that a tile size reduced for lack of memory holds for the other files too.
+    if options.size:
+        upscaler = upscaler.with_scale(min(most / length for most, length in zip(options.size, opened.size)))
+    return Job(opened, target, upscaler, before)
 
-    A line is added to `failed` for each file that is unreadable, and for each folder that cannot be written.
-    """
-    opened = []
-    for path, (target, _) in targets.items():
+
+def drop_unwritable(jobs: list[Job], failed: list[str]) -> list[Job]:
+    """Return those of `jobs` whose results' folders are writable; add a line to `failed` for each other folder."""
+    unwritable = {}
+    for folder in {job.target.parent for job in jobs}:
         try:
-            opened.append((open_file(path), target))
+            make_folder(folder)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            unwritable[folder] = f"cannot be written: {reason(error)}"
         except UserError as error:
-            failed.append(str(error))
-    if not options.dry_run:
-        opened = drop_unwritable(opened, failed)
-    jobs = []
-    for file, target in opened:
-        fitted = upscaler  # shared, so that a tile size reduced for lack of memory holds for the other files too
-        if options.size:
-            fitted = upscaler.with_scale(min(most / length for most, length in zip(options.size, file.size)))
-        jobs.append(Job(file, target, fitted, targets[file.path][1]))
-    return jobs
+            unwritable[folder] = str(error).removeprefix(f"{folder}: ")
+    for folder, why in unwritable.items():
+        count = sum(job.target.parent == folder for job in jobs)
+        failed.append(f"{folder}: {why}; left out: {count}, choose another --output")
+    return [job for job in jobs if job.target.parent not in unwritable]
 
 
 def summary(jobs: Sequence[Job], upscaler: Upscaler) -> tuple[str, float]:
