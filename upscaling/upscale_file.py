@@ -4,8 +4,8 @@ import functools
 from pathlib import Path
 
 from upscaling.earlier_runs import FinishedStrips
-from upscaling.photo.reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Photo, open_photo
-from upscaling.photo.writer import write_photo
+from upscaling.photo.reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Frame, Photo, open_photo
+from upscaling.photo.writer import Strips, write_photo
 from upscaling.upscaler import Progress, Upscaler
 from upscaling.video.reader import Video, open_video
 from upscaling.video.writer import CONTAINERS, upscale_video
@@ -48,10 +48,20 @@ def upscale_file(
         network = functools.partial(upscaler, progress=frames, finished=finished)
         lost = upscale_video(opened, target, network, name, frames.skip, finished)
     else:
-        pictures = (frame.upscaled(upscaler, frames, finished) for frame in opened)
+        pictures = (upscale_frame(frame, upscaler, frames, finished) for frame in opened)
         lost = write_photo(target, opened, pictures, upscaler.scale, quality)
     strips.clear()
     return lost
+
+
+def upscale_frame(
+    frame: Frame, upscaler: Upscaler, progress: Progress | None = None, finished: FinishedStrips | None = None
+) -> Strips:
+    """Return the upscaled frame of a photograph, which is made strip by strip. Other arguments: as for an Upscaler."""
+    height, width, channels = frame.picture.shape
+    width, height = upscaler.result_size(width, height)
+    rows = upscaler.strips(frame.picture, progress, finished)
+    return Strips((height, width, channels), frame.picture.dtype, rows, frame.info)
 
 
 class FramesProgress:

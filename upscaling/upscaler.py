@@ -15,13 +15,12 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from methods.filters import FILTERS, enlarged_batch, with_back_projection
-from pictures import resize, scaled_length, to_float, to_uint8
+from pictures import as_dtype, resize, scaled_length, to_float, to_uint8
 from tiles import by_tiles, mean_over_turns, smallest_size, window_count, windows
 from upscaling.earlier_runs import FinishedStrips, Tiling
 from upscaling.free_memory import free_memory
 from upscaling.interpolation import mixed
 from upscaling.network import ENGINES, Network, load_network
-from upscaling.photo.rows import as_dtype
 from utils import UserError
 from weights import model_path, read_metadata
 

@@ -14,18 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
-from pictures import DAMAGED, white_level
+from pictures import DAMAGED, rounded, white_level
 from upscaling.photo.decoding import DAMAGE, decoded, silent_libtiff
 from upscaling.photo.metadata import lasting_info, read_exif
-from upscaling.photo.rows import Strips, rounded
 from upscaling.photo.sixteen_bits import has_hidden_bits, loses_bits, read_sixteen_bits, with_key
 from utils import UserError, reason
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
-
-    from upscaling.earlier_runs import FinishedStrips
-    from upscaling.upscaler import Progress, Upscaler
 
 HEIC_IS_READ = importlib.util.find_spec("pillow_heif") is not None  # optional, 26 MB
 
@@ -77,19 +73,6 @@ class Frame(NamedTuple):
 
     picture: np.ndarray  # uint8 or uint16 (h, w, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
     info: dict[str, Any]  # metadata, see metadata.lasting_info
-
-    def strips(self) -> Strips:
-        """Return the unchanged frame as Strips."""
-        return Strips(self.picture.shape, self.picture.dtype, [self.picture], self.info)
-
-    def upscaled(
-        self, upscaler: "Upscaler", progress: "Progress | None" = None, finished: "FinishedStrips | None" = None
-    ) -> Strips:
-        """Return the upscaled frame as Strips. progress, finished: as for an Upscaler."""
-        height, width, channels = self.picture.shape
-        width, height = upscaler.result_size(width, height)
-        rows = upscaler.strips(self.picture, progress, finished)
-        return Strips((height, width, channels), self.picture.dtype, rows, self.info)
 
 
 @dataclass(frozen=True)

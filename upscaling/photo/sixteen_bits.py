@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from pictures import rounded
 from upscaling.photo.decoding import decoded
-from upscaling.photo.rows import rounded
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
