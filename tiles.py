@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from pictures import cut_out, turned, turned_back
-
 
 def windows(length: int, size: int, halo: int, border: int = 0) -> list[tuple[int, int, int]]:
     """Cover an axis of `length` pixels with windows of `size` pixels; return [(start, first, last)].
@@ -62,6 +60,8 @@ def by_tiles(
     done: number of rows of lr whose strips exist already; tiles within them are skipped.
     Raises ValueError if a tile would be nothing but halo.
     """
+    from pictures import cut_out  # imported only here, because it needs SciPy, which the network alone does without
+
     if np.min(tile) <= 2 * halo:
         raise ValueError(f"tile={tile}: must be more than twice the halo of {halo}")
     tile_height, tile_width = np.broadcast_to(tile, 2)
@@ -87,6 +87,8 @@ def mean_over_turns(network: Callable[[np.ndarray], np.ndarray]) -> Callable[[np
     network: lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3).
     Source: Timofte et al. 2016, "Seven ways to improve example-based single image super resolution".
     """
+
+    from pictures import turned, turned_back  # imported only here, because it needs SciPy
 
     def mean(lr: np.ndarray) -> np.ndarray:
         total: np.ndarray = np.zeros((), np.float32)
