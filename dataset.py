@@ -17,7 +17,7 @@ import degradation
 from pictures import (
     Pair,
     centre_crop,
-    crop_with_margin,
+    cut_out,
     cut_to_multiple,
     find_pictures,
     picture_size,
@@ -232,7 +232,7 @@ class Crops(keras.utils.PyDataset):
         # What is around the crop matters to blur and JPEG, so a larger one is degraded. It is turned first, because
         # JPEG treats rows and columns differently.
         margin = degradation.MARGIN
-        larger = turned(crop_with_margin(lr, y, x, side, margin), turn)
+        larger = turned(cut_out(lr, y - margin, x - margin, side + 2 * margin, side + 2 * margin), turn)
         random = np.random.default_rng((self.seed, self.first + index, n, 1))  # 1: not the draws of `replacement`
         return degradation.photo(larger, random)[margin:-margin, margin:-margin]
 

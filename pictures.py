@@ -242,6 +242,18 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
     return ((picture + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
 
 
+def rounded(values: np.ndarray, dtype: np.dtype | type[np.unsignedinteger]) -> np.ndarray:
+    """Convert floats on the scale of `dtype`, an unsigned integer type, to it: rounded and clipped to its range."""
+    if values.dtype == dtype:
+        return values
+    return values.round().clip(0, np.iinfo(dtype).max).astype(dtype)
+
+
+def as_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Convert values on the scale of `dtype` to it: integers are rounded and clipped, floats clipped to 0..1."""
+    return values.clip(0, 1).astype(dtype) if dtype.kind == "f" else rounded(values, dtype)
+
+
 def cut_to_multiple(picture: np.ndarray, step: int) -> np.ndarray:
     """Cut a picture (h, w) or (h, w, c) at the bottom and right so that both sides are multiples of `step`."""
     height, width = picture.shape[:2]
@@ -254,14 +266,10 @@ def centre_crop(picture: np.ndarray, side: int) -> np.ndarray:
     return picture[top : top + side, left : left + side]
 
 
-def crop_with_margin(picture: np.ndarray, top: int, left: int, side: int, margin: int) -> np.ndarray:
-    """Return `side` x `side` pixels of a picture (h, w, c) from (top, left) on, and `margin` pixels more on each side.
-
-    Beyond its border the picture continues mirrored.
-    """
-    height, width = picture.shape[:2]
-    rows = mirrored(np.arange(top - margin, top + side + margin), height)
-    columns = mirrored(np.arange(left - margin, left + side + margin), width)
+def cut_out(picture: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """Return `height` x `width` pixels of a picture (h, w, c) from (top, left) on; beyond its border it is mirrored."""
+    rows = mirrored(np.arange(top, top + height), picture.shape[0])
+    columns = mirrored(np.arange(left, left + width), picture.shape[1])
     return picture[rows[:, None], columns]
 
 

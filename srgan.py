@@ -10,9 +10,9 @@ from keras import ops
 import pictures
 from config import EARLIER, jit_compile
 from losses import Tensor, d_loss, g_gan_loss, luma, mse_loss, vgg_loss
+from tiles import by_tiles, mean_over_turns
 from training.devices import replicas
 from training.fast_forward import fast_forward
-from upscaling.tiles import by_tiles, mean_over_turns
 
 JIT = jit_compile()
 

@@ -22,13 +22,13 @@ from tqdm import tqdm
 
 from config import Parser
 from methods.filters import FILTERS
-from upscaling.claims import claimed
-from upscaling.files import upscale_file
-from upscaling.jobs import LONG, Job, Plan, ingredients, make_plan, summary
+from upscaling import identity
+from upscaling.earlier_runs import claimed
 from upscaling.network import ENGINES
-from upscaling.photo_reader import PHOTO_FORMATS, Photo
-from upscaling.strips import Progress
-from upscaling.upscaler import HALO, Upscaler, load
+from upscaling.photo.reader import PHOTO_FORMATS, Photo
+from upscaling.plan import LONG, Job, Plan, make_plan, summary
+from upscaling.upscale_file import upscale_file
+from upscaling.upscaler import HALO, Progress, Upscaler, load
 from utils import UserError, exit_status, printable, reason, sigterm_interrupts
 
 __all__ = ["load"]  # the Python interface: upscaling/upscaler.py
@@ -121,13 +121,13 @@ def load_upscaler(options: argparse.Namespace) -> Upscaler:
     return upscaler
 
 
-def advance(bar: tqdm, before: int, elsewhere: int, done: int, total: int) -> None:
+def advance(bar: tqdm, tiles_before: int, tiles_of_other_files: int, done: int, total: int) -> None:
     """Show in `bar` that `done` of a file's `total` tiles are done.
 
-    before: tiles that were done before this file. elsewhere: tiles of all other files.
+    tiles_before: those that were done before this file.
     """
-    bar.total = elsewhere + total
-    bar.update(before + done - bar.n)
+    bar.total = tiles_of_other_files + total
+    bar.update(tiles_before + done - bar.n)
 
 
 def say(line: str, file: TextIO | None = None) -> None:
@@ -137,21 +137,14 @@ def say(line: str, file: TextIO | None = None) -> None:
     file.flush()
 
 
-def make(job: Job, plan: Plan, options: argparse.Namespace, progress: Progress, keep: bool) -> list[str]:
+def make(job: Job, plan: Plan, options: argparse.Namespace, progress: Progress, resumable: bool) -> list[str]:
     """Make and record the result of `job`; return lines about what was lost. Raises UserError and OSError.
 
-    keep: whether finished strips are kept on disk until the result is complete.
+    resumable: as for upscale_file.
     """
-    made_of = ingredients(plan.settings, job.opened.path)
-    lost = upscale_file(
-        job.opened,
-        job.target,
-        job.upscaler,
-        progress,
-        made_of=f"{made_of} {options.engine} {options.tile}",
-        quality=options.quality,
-        keep=keep,
-    )
+    made_of = identity.of_result(plan.identity, job.opened.path)
+    name = identity.hashed(made_of | {"engine": options.engine})  # results of engines differ by roundings alone
+    lost = upscale_file(job.opened, job.target, job.upscaler, progress, name, options.quality, resumable)
     plan.records.add(job.target, job.opened.path, made_of)
     return lost
 
@@ -168,13 +161,13 @@ def run(plan: Plan, options: argparse.Namespace, seconds: float) -> tuple[int, f
     with tqdm(total=sum(job.tiles() for job in jobs), unit="tile", disable=None if jobs else True) as bar:
         for job in jobs:
             progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
-            keep = job.keeps_strips(seconds * job.network_pixels() / pixels)
+            resumable = job.is_resumable(seconds * job.network_pixels() / pixels)
             try:
                 with claimed(job.target) as ours:
                     if not ours or job.is_made():
                         elsewhere += 1
                         continue
-                    lost = make(job, plan, options, progress, keep)
+                    lost = make(job, plan, options, progress, resumable)
             except UserError as error:
                 failed.append(str(error))
             except OSError as error:

@@ -28,9 +28,9 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageCms
 
-from upscaling.files import upscale_file
-from upscaling.photo_reader import Frame, Photo, open_photo
-from upscaling.photo_writer import write_photo
+from upscaling.photo.reader import Photo, open_photo
+from upscaling.photo.writer import Strips, write_photo
+from upscaling.upscale_file import upscale_file
 from upscaling.upscaler import Upscaler
 from utils import UserError
 
@@ -90,10 +90,10 @@ def originals():
     with tempfile.TemporaryDirectory() as folder:
         for channels in (1, 2, 3, 4):
             bands = np.dstack([rgb, alpha])[..., [0, 3] if channels == 2 else slice(channels)].astype(np.uint16) * 257
-            deep = Frame(bands, {})
+            deep = Strips(bands.shape, bands.dtype, [bands], {})
             for suffix in ("png", "tiff"):
                 path = Path(folder, f"deep{channels}.{suffix}")
-                write_photo(path, Photo(path, f".{suffix}", grey.shape, 1, False, True, False, 0, 0), [deep.strips()])
+                write_photo(path, Photo(path, f".{suffix}", grey.shape, 1, False, True, False, 0, 0), [deep])
                 files[path.name] = path.read_bytes()
     return files
 

@@ -14,7 +14,7 @@ from matplotlib import pyplot
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from test_imports import FOLDERS, LEVELS, arrows, modules
+from test_imports import FOLDERS, arrows, modules
 
 EVERYWHERE = {"config", "utils"}  # nearly all import them; their arrows would hide the others
 WIDTH = 100.0  # of the picture, in characters
@@ -47,7 +47,7 @@ def rows_of(graph):
     for box in graph:
         place(box)
     top = max(height.values())
-    programs = LEVELS[0] - set().union(*graph.values())
+    programs = set(graph) - set().union(*graph.values()) - EVERYWHERE
     height |= dict.fromkeys(programs, top) | dict.fromkeys(EVERYWHERE, 0)
     return [sorted(box for box in graph if height[box] == level) for level in range(top, -1, -1)]
 
@@ -71,7 +71,7 @@ def label(box):
     """Return the lines in a box: the name of a module, or of a folder and what is in it."""
     if box not in FOLDERS:
         return [f"{box}.py"]
-    inside = sorted(name.split(".")[1] for name in modules() if name.startswith(f"{box}."))
+    inside = sorted({name.split(".")[1] for name in modules() if name.startswith(f"{box}.")})
     return [f"{box}/", *textwrap.wrap("  ".join(inside), 30)]
 
 

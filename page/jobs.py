@@ -10,8 +10,8 @@ from anyio import from_thread
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from upscaling.files import upscale_file
-from upscaling.photo_reader import open_photo
+from upscaling.photo.reader import open_photo
+from upscaling.upscale_file import upscale_file
 from upscaling.upscaler import Upscaler
 from utils import UserError
 

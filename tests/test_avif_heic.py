@@ -6,9 +6,9 @@ from PIL import Image
 from test_photos import ALPHA, CLEAR, DEEP, DURATIONS, RGB, TURNS, composed, durations, metadata, pixels, through
 
 from pictures import resize
-from upscaling import photo_reader
-from upscaling.photo_reader import open_photo
-from upscaling.targets import choose_targets, find_files
+from upscaling.paths import choose_targets, find_files
+from upscaling.photo import reader as photo_reader
+from upscaling.photo.reader import open_photo
 from utils import UserError
 
 pillow_heif = pytest.importorskip("pillow_heif")

@@ -13,9 +13,10 @@ from numerics import CLOSE_IN_FLOAT32
 
 import export
 import upscale
+from engines import import_openvino
 from model import SRGAN_g
 from pictures import read_picture, write_picture
-from upscaling.network import import_openvino, load_network
+from upscaling.network import load_network
 from weights import load_generator, metadata_path, save_weights
 
 METADATA = {"model": {"scale": 2}, "updates": 7}

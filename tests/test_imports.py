@@ -13,23 +13,25 @@ LEAVES = {"config", "utils", "generator", "losses", "degradation"}
 ALLOWED = {
     "model": set(),
     "pictures": set(),
+    "engines": set(),
+    "tiles": {"pictures"},
     "web_server": set(),
     "weights": {"methods"},
     "methods": {"model", "pictures"},
     "evaluation": {"pictures", "weights"},
-    "upscaling": {"methods", "pictures", "weights"},
-    "training": {"evaluation", "pictures", "weights", "upscaling"},  # upscaling, by the teacher: to go
+    "upscaling": {"engines", "methods", "pictures", "tiles", "weights"},
+    "training": {"engines", "evaluation", "pictures", "tiles", "weights"},
     "rating": {"evaluation", "pictures", "web_server"},
     "page": {"upscaling", "web_server"},
-    "srgan": {"pictures", "training", "upscaling"},  # upscaling, for its tiles: to go
+    "srgan": {"pictures", "tiles", "training"},
     "dataset": {"pictures", "training"},
     # what users start
     "evaluate": {"evaluation", "methods", "pictures", "srgan", "training", "weights"},
     "train": {"dataset", "evaluate", "methods", "model", "pictures", "srgan", "training", "upscale", "weights"},
     "upscale": {"methods", "upscaling"},
-    "export": {"upscaling", "weights"},
+    "export": {"engines", "upscaling", "weights"},
     "demo": {"page", "upscaling", "weights"},
-    "study": {"evaluate", "evaluation", "rating", "training", "upscaling"},
+    "study": {"engines", "evaluate", "evaluation", "rating", "training"},
 } | {leaf: set() for leaf in LEAVES}
 FOLDERS = {path.parent.name for path in ROOT.glob("*/__init__.py")}
 

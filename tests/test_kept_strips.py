@@ -12,14 +12,13 @@ import pytest
 from PIL import Image
 
 import upscale
-from upscaling.files import upscale_file
-from upscaling.jobs import Job
-from upscaling.kept_strips import KeptStrips
+from upscaling.earlier_runs import RECORD, FinishedStrips
 from upscaling.network import Network
-from upscaling.photo_reader import open_photo
-from upscaling.records import RECORD
+from upscaling.photo.reader import open_photo
+from upscaling.plan import Job
+from upscaling.upscale_file import upscale_file
 from upscaling.upscaler import Upscaler
-from upscaling.video_reader import Video
+from upscaling.video.reader import Video
 from utils import remove_partial_files
 
 ROOT = Path(__file__).parents[1]
@@ -28,9 +27,9 @@ PROGRAM = """if True:
     import os, signal, sys
     import numpy as np
     from pathlib import Path
-    from upscaling.files import upscale_file
+    from upscaling.upscale_file import upscale_file
     from upscaling.network import Network
-    from upscaling.photo_reader import open_photo
+    from upscaling.photo.reader import open_photo
     from upscaling.upscaler import Upscaler
 
     seen = []
@@ -41,12 +40,12 @@ PROGRAM = """if True:
             os.kill(os.getpid(), signal.SIGKILL)
         return (lr * 0.9 + lr.mean((1, 2, 3), keepdims=True) * 0.1).repeat(2, axis=1).repeat(2, axis=2)
 
-    def work(path, target, scale=2, made_of="one", tile=48):
+    def work(path, target, scale=2, name="one", tile=48):
         seen.clear()
         upscaler = Upscaler(Network(function, 2), scale, tile)
         upscaler.batch = 1
         progress = []
-        upscale_file(open_photo(path), Path(target), upscaler, lambda *done: progress.append(done), made_of, None, True)
+        upscale_file(open_photo(path), Path(target), upscaler, lambda *done: progress.append(done), name, None, True)
         return len(seen), progress
 """
 WHOLE = {"KILLED_AT": 0}
@@ -104,7 +103,7 @@ def test_killed_twice_and_at_the_end(tmp_path):
     assert np.array_equal(pixels(target), pixels(tmp_path / "straight.png"))
 
 
-@pytest.mark.parametrize("change, again", [("source", 32), ("made_of", 32), ("a damaged strip", 24)])
+@pytest.mark.parametrize("change, again", [("source", 32), ("identity", 32), ("a damaged strip", 24)])
 def test_what_is_stale_or_damaged_is_made_again(tmp_path, change, again):
     source, target = tmp_path / "a.png", tmp_path / "out.png"
     make(source)
@@ -114,7 +113,7 @@ def test_what_is_stale_or_damaged_is_made_again(tmp_path, change, again):
     elif change == "a damaged strip":  # the third of five: two are used
         path = sorted((tmp_path / ".out.png.strips").glob("*.npz"))[2]
         path.write_bytes(path.read_bytes()[:-200])
-    assert WHOLE["work"](source, target, made_of="another" if change == "made_of" else "one")[0] == again
+    assert WHOLE["work"](source, target, name="another" if change == "identity" else "one")[0] == again
     WHOLE["work"](source, tmp_path / "straight.png")
     assert np.array_equal(pixels(target), pixels(tmp_path / "straight.png"))
     assert not (tmp_path / ".out.png.strips").exists()
@@ -161,16 +160,16 @@ def test_a_disk_too_full_for_strips_has_room_for_the_result(tmp_path, small_disk
 
 def test_strips_of_two_networks_lie_never_together(tmp_path):
     lr = np.zeros((4, 4, 3), np.uint8)
-    first = KeptStrips(tmp_path / "a.png", "one")
-    first.add(first.of_picture(lr), 0, lr, (0, 48, 1))
-    assert [len(strip) for strip, _ in first.read(first.of_picture(lr), 2)] == [4]
-    second = KeptStrips(tmp_path / "a.png", "two")
-    assert list(second.read(second.of_picture(lr), 2)) == [] and not list(second.folder.iterdir())
+    first = FinishedStrips(tmp_path / "a.png", "one")
+    first.add(first.of_frame(lr), 0, lr, (0, 48, 1))
+    assert [len(strip) for strip, _ in first.read(first.of_frame(lr), 2)] == [4]
+    second = FinishedStrips(tmp_path / "a.png", "two")
+    assert list(second.read(second.of_frame(lr), 2)) == [] and not list(second.folder.iterdir())
 
 
 def test_a_quick_picture_keeps_nothing(tmp_path, monkeypatch):
     make(tmp_path / "a.png")
-    monkeypatch.setattr(KeptStrips, "add", lambda *arguments: pytest.fail("kept"))
+    monkeypatch.setattr(FinishedStrips, "add", lambda *arguments: pytest.fail("kept"))
     upscaler = Upscaler(Network(lambda lr: lr.repeat(2, axis=1).repeat(2, axis=2), 2), tile=48)
     upscale_file(open_photo(tmp_path / "a.png"), tmp_path / "out.png", upscaler)
 
@@ -189,7 +188,7 @@ def test_the_command_keeps_strips_of_what_takes_long(tmp_path, monkeypatch, seco
         return whole(network, lr)
 
     monkeypatch.setattr(Network, "__call__", counted)
-    monkeypatch.setattr("upscaling.jobs.QUICK", 0)
+    monkeypatch.setattr("upscaling.plan.QUICK", 0)
     monkeypatch.setattr(Upscaler, "seconds", lambda upscaler, pixels: seconds)
     monkeypatch.setattr("upscaling.upscaler.largest_tile", lambda: 48)  # one tile at a time
     words = ["a.png", "--model=srresnet", "--tile=48"]
@@ -203,4 +202,4 @@ def test_the_command_keeps_strips_of_what_takes_long(tmp_path, monkeypatch, seco
 def test_strips_of_a_video_are_kept_where_its_frames_are_slow():
     for frames, seconds, kept in ((100, 9, False), (100, 11, True), (10000, 900, False), (0, 0, False)):
         job = Job(Video(Path("a.mp4"), (9, 9), frames, Fraction(25)), Path("b.mp4"), None)
-        assert job.keeps_strips(seconds) == kept
+        assert job.is_resumable(seconds) == kept

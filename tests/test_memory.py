@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from upscaling.memory import VERSION_1, VERSION_2, free_memory
+from upscaling.free_memory import VERSION_1, VERSION_2, free_memory
 
 ROOT = Path(__file__).parents[1]
 MEMORY = Path("/sys/fs/cgroup/memory")

@@ -14,12 +14,13 @@ import pytest
 from archives import save_arrays
 from numerics import CLOSE_IN_FLOAT32
 
+import engines
 import export
 from evaluation.metrics import luma, psnr
 from model import SRGAN_d, SRGAN_g
 from pictures import cut_to_multiple, read_picture, resize
 from upscaling import network as network_module
-from upscaling.network import load_network
+from upscaling.network import Network, load_network
 from utils import UserError
 from weights import save_weights
 
@@ -207,26 +208,26 @@ def test_an_exception_without_a_message_is_one_line_too(monkeypatch):
 
 def test_without_openvino_it_is_keras_or_one_line(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(network_module, "keras_network", lambda path, trust_pickle: "keras")
-    assert load_network(SHIPPED) == "keras"
+    monkeypatch.setattr(network_module, "keras_network", lambda path, trust_pickle: Network(lambda lr: lr + 7, 1))
+    assert load_network(SHIPPED)(np.zeros((1, 2, 2, 3))).max() == 7
     with pytest.raises(UserError, match="pip install openvino"):
         load_network(SHIPPED, "openvino")
 
 
 def test_a_gpu_that_keras_cannot_use_is_no_reason_for_keras(monkeypatch):
-    there = network_module.GPU.exists()
-    monkeypatch.setattr(network_module, "GPU", Path(os.devnull))
-    assert there or not network_module.gpu_in_keras()
+    there = engines.GPU.exists()
+    monkeypatch.setattr(engines, "GPU", Path(os.devnull))
+    assert there or not engines.gpu_in_keras()
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
-    assert network_module.gpu_in_keras()
+    assert engines.gpu_in_keras()
 
 
 def test_a_gpu_beside_no_keras_is_left_alone(monkeypatch):
     """As in an environment of requirements-upscale.txt."""
     found = importlib.util.find_spec
-    monkeypatch.setattr(network_module, "GPU", Path(os.devnull))
+    monkeypatch.setattr(engines, "GPU", Path(os.devnull))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in UNWANTED else found(name))
-    assert not network_module.gpu_in_keras()
+    assert not engines.gpu_in_keras()
 
 
 @pytest.mark.parametrize("backend", [None, "torch"])
@@ -234,9 +235,10 @@ def test_a_gpu_beside_another_backend_ends_no_process(backend):
     """With only JAX installed, no KERAS_BACKEND at all is such a case: `make test-jax` runs it."""
     program = f"""if True:
         import os, pathlib, numpy
+        import engines
         from upscaling import network
         from utils import UserError
-        network.GPU = pathlib.Path(os.devnull)  # as if there were one
+        engines.GPU = pathlib.Path(os.devnull)  # as if there were one
         print(network.load_network({str(SHIPPED)!r})(numpy.zeros((1, 8, 8, 3))).shape)
         try:
             network.load_network({str(SHIPPED)!r}, "keras")

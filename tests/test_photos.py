@@ -23,10 +23,11 @@ from PIL import (
 )
 
 from pictures import resize
-from upscaling import photo_writer
 from upscaling.network import Network
-from upscaling.photo_reader import Frame, open_photo
-from upscaling.photo_writer import write_photo
+from upscaling.photo import writer as photo_writer
+from upscaling.photo.reader import Frame, open_photo
+from upscaling.photo.writer import Strips, write_photo
+from upscaling.upscale_file import upscale_frame
 from upscaling.upscaler import Upscaler
 from utils import UserError
 
@@ -50,11 +51,14 @@ def upscaler(scale, tile=33):
     return Upscaler(Network(lambda lr: lr.repeat(scale, axis=1).repeat(scale, axis=2), scale), tile=tile)
 
 
+def unchanged(frame):
+    return Strips(frame.picture.shape, frame.picture.dtype, [frame.picture], frame.info)
+
+
 def through(path, out, scale=1, **options):
     """Read `path`, repeat its pixels `scale` times, write `out`; what was lost."""
     photo = open_photo(path, **options)
-    same = (frame.strips() for frame in photo)
-    enlarged = same if scale == 1 else (frame.upscaled(upscaler(scale)) for frame in photo)
+    enlarged = (unchanged(frame) if scale == 1 else upscale_frame(frame, upscaler(scale)) for frame in photo)
     return write_photo(out, photo, enlarged, scale)
 
 
@@ -186,7 +190,7 @@ def test_16_bits_are_those_of_opencv(tmp_path, suffix, channels):
 def test_grey_and_alpha_in_16_bits(tmp_path):
     cv2.imwrite(str(tmp_path / "d.png"), DEEP)
     photo = open_photo(tmp_path / "d.png")
-    frames = [Frame(frame.picture[..., [0, 3]], frame.info).strips() for frame in photo]
+    frames = [unchanged(Frame(frame.picture[..., [0, 3]], frame.info)) for frame in photo]
     write_photo(tmp_path / "grey.png", photo, frames)
     through(tmp_path / "grey.png", tmp_path / "out.png")
     found = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
@@ -198,7 +202,7 @@ def test_the_network_sees_and_gives_more_than_8_bits(tmp_path):
     cv2.imwrite(str(tmp_path / "d.png"), np.dstack([DEEP[..., 0]] * 3))
     photo = open_photo(tmp_path / "d.png")
     brighter = Network(lambda lr: (lr + np.float32(2 * 3 / 65535)).repeat(4, axis=1).repeat(4, axis=2), 4)
-    write_photo(tmp_path / "out.png", photo, (frame.upscaled(Upscaler(brighter)) for frame in photo), 4)
+    write_photo(tmp_path / "out.png", photo, (upscale_frame(frame, Upscaler(brighter)) for frame in photo), 4)
     expected = np.minimum(DEEP[..., 0].astype(int) + 3, 65535)
     assert (cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)[..., 1] == nearest(4)(expected)).all()
 
@@ -230,7 +234,7 @@ def test_the_colour_of_transparent_pixels_does_not_bleed(tmp_path, deep):
     cv2.imwrite(str(tmp_path / "a.png"), picture)
     photo = open_photo(tmp_path / "a.png")
     bicubic = Upscaler(Network(lambda lr: np.stack([resize(picture, 4) for picture in lr]), 4))
-    write_photo(tmp_path / "out.png", photo, (frame.upscaled(bicubic) for frame in photo), 4)
+    write_photo(tmp_path / "out.png", photo, (upscale_frame(frame, bicubic) for frame in photo), 4)
     found = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
     assert (found[..., 2] == 0).all() and (found[..., 0] == found[..., 0].max()).all()
     assert (found[..., 3] == np.round(resize(picture[..., 3], 4)).clip(0, found.max())).all()
@@ -478,7 +482,7 @@ def test_partial_frames_and_disposal_are_composed(tmp_path):
 def test_frames_that_are_alike_may_become_one(tmp_path, suffix):
     TURNS[0].save(tmp_path / "a.png", save_all=True, append_images=[TURNS[1]], duration=[100, 50])
     photo = open_photo(tmp_path / "a.png")
-    write_photo(tmp_path / f"out.{suffix}", photo, [next(iter(photo)).strips() for _ in range(2)])
+    write_photo(tmp_path / f"out.{suffix}", photo, [unchanged(next(iter(photo))) for _ in range(2)])
     assert composed(tmp_path / f"out.{suffix}")[0].shape == (20, 30, 4)
 
 
@@ -569,7 +573,7 @@ def test_quality_makes_a_lossless_webp_a_small_lossy_one(tmp_path):
     photo = open_photo(tmp_path / "w.webp")
     sizes = []
     for quality in (None, 90, 30):
-        write_photo(tmp_path / "out.webp", photo, [frame.strips() for frame in photo], quality=quality)
+        write_photo(tmp_path / "out.webp", photo, map(unchanged, photo), quality=quality)
         sizes.append((tmp_path / "out.webp").stat().st_size)
         assert open_photo(tmp_path / "out.webp").lossless == (quality is None)
     assert sizes[0] > sizes[1] > 1.5 * sizes[2]

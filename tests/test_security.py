@@ -17,8 +17,8 @@ from evaluation.benchmark import benchmark_sets
 from model import SRGAN_g
 from pictures import write_picture
 from upscaling.network import load_network
-from upscaling.photo_reader import open_photo
-from upscaling.video_reader import open_video
+from upscaling.photo.reader import open_photo
+from upscaling.video.reader import open_video
 from utils import UserError
 from weights import load_generator, load_vgg19, load_weights, read_tensorlayer, save_weights
 

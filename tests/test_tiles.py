@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from model import SRGAN_g
-from pictures import read_picture
+from pictures import cut_out, read_picture
 from srgan import super_resolve
-from upscaling.tiles import by_tiles, cut_out, smallest_size, windows
+from tiles import by_tiles, smallest_size, windows
 from weights import load_generator
 
 ROOT = Path(__file__).parents[1]

@@ -17,8 +17,9 @@ from test_bad_data import as_a_user
 import upscale
 from model import SRGAN_g
 from pictures import read_picture, write_picture
-from upscaling.records import RECORD
-from upscaling.targets import drop_unwritable, find_files
+from upscaling.earlier_runs import RECORD
+from upscaling.paths import find_files
+from upscaling.plan import Job, drop_unwritable
 from upscaling.upscaler import Upscaler
 from weights import save_weights
 
@@ -307,22 +308,30 @@ def test_a_copy_of_the_weights_is_the_same_model(run, model, tmp_path, capsys):
     assert "1 there already" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("newer", [False, True])
-def test_a_record_of_an_earlier_version_counts_while_the_weights_are_as_old(run, model, capsys, newer):
+@pytest.mark.parametrize("named", ["the source", "the model"])
+def test_a_record_of_an_earlier_version_counts_or_its_result_is_made_once_more(run, model, capsys, named):
+    """Their files had sizes and times, but no SHA-256."""
     picture("a.png")
     assert run("a.png") == 0
     line = json.loads(Path(RECORD).read_text())
     line["state"] = line["state"][:2]
-    line["made_of"]["source_state"] = line["made_of"]["source_state"][:2]
-    line["made_of"]["model"] = [model.name, model.stat().st_size, model.stat().st_mtime_ns + newer]
+    if named == "the source":
+        line["made_of"]["source_state"] = line["made_of"]["source_state"][:2]
+    else:
+        line["made_of"]["model"] = [model.name, model.stat().st_size, model.stat().st_mtime_ns]
     Path(RECORD).write_text(json.dumps(line) + "\n")
-    assert run("a.png", "--dry-run") == 0 and Path(RECORD).read_text().count("\n") == 1
     capsys.readouterr()
-    assert run("a.png") == 0
-    assert ("1 there already" in capsys.readouterr().out) != newer
-    os.utime(model)  # from now on the content counts
+    for again in (named == "the model", False):
+        assert run("a.png") == 0
+        assert ("1 there already" in capsys.readouterr().out) != again
+
+
+def test_a_record_that_cannot_be_written_matters_to_no_result(run, capsys):
+    picture("a.png")
+    Path(RECORD).mkdir()
+    assert run("a.png") == 0 and sizes(".")["a_x2.png"] == (40, 20)
+    assert capsys.readouterr().err == ""
     assert run("a.png") == 0 and "1 there already" in capsys.readouterr().out
-    assert Path(RECORD).read_text().count("\n") == 2
 
 
 def test_the_result_of_another_picture_is_not_overwritten(run, capsys):
@@ -433,7 +442,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("shut").mkdir(mode=0o500)
     Path(".").chmod(0o755)
-    work, failed = [(None, Path(f"shut/{n}.png")) for n in range(9)] + [(None, Path("shut/new/a.png"))], []
+    paths, failed = [*(Path(f"shut/{n}.png") for n in range(9)), Path("shut/new/a.png")], []
+    work = [Job(None, path, None) for path in paths]
     assert as_a_user(lambda: drop_unwritable(work, failed)) == []
     assert sorted(failed) == [
         "shut/new: cannot be made: Permission denied; left out: 1, choose another --output",
@@ -526,7 +536,7 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(run, capsys):
 @pytest.mark.parametrize("seconds, said", [(20, None), (90, "about 1.5 minutes"), (9000, "about 2.5 hours")])
 def test_a_long_job_is_announced(run, monkeypatch, capsys, seconds, said):
     picture("a.png")
-    monkeypatch.setattr("upscaling.jobs.QUICK", 0)
+    monkeypatch.setattr("upscaling.plan.QUICK", 0)
     monkeypatch.setattr(Upscaler, "seconds", lambda upscaler, pixels: seconds * pixels / (36 * 26))
     assert run("a.png") == 0
     announced = capsys.readouterr().err
@@ -689,7 +699,7 @@ def test_it_starts_without_keras(model, tmp_path):
 
 def test_a_stopped_video_goes_on(run, monkeypatch, capsys):
     av = pytest.importorskip("av")
-    monkeypatch.setattr("upscaling.video.SECONDS", 0)  # a piece for each frame
+    monkeypatch.setattr("upscaling.video.writer.SECONDS", 0)  # a piece for each frame
     with av.open("a.mp4", "w") as file:
         out_stream = file.add_stream("libx264", rate=10)
         out_stream.width, out_stream.height = 20, 10
@@ -699,11 +709,11 @@ def test_a_stopped_video_goes_on(run, monkeypatch, capsys):
         file.mux(out_stream.encode())
     whole, calls = Upscaler.__call__, []
 
-    def stopped(upscaler, lr, progress, kept):
+    def stopped(upscaler, lr, progress, finished):
         calls.append(lr)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return whole(upscaler, lr, progress, kept)
+        return whole(upscaler, lr, progress, finished)
 
     monkeypatch.setattr(Upscaler, "__call__", stopped)
     assert run("a.mp4") == 130 and not Path("a_x2.mp4").exists()

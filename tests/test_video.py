@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from pictures import read_picture
-from upscaling.kept_strips import KeptStrips
+from upscaling import identity
+from upscaling.earlier_runs import FinishedStrips
 from upscaling.network import Network
 from upscaling.upscaler import Upscaler
-from upscaling.video import upscale_video
-from upscaling.video_reader import open_video
+from upscaling.video.reader import open_video
+from upscaling.video.writer import upscale_video
 from utils import UserError, remove_partial_files
 
 av = pytest.importorskip("av")
@@ -185,15 +186,15 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_frames(tmp_path, suffix):
     upscale_video(open_video(tmp_path / "in.mp4"), straight, clock.twice, clock=clock)
     program = f"""if True:
         import os, signal
-        from upscaling import video, video_reader
+        from upscaling.video import reader, writer
         calls = []
         def network(lr):
             calls.append(lr)
             if len(calls) == 18:  # the third frame of the fourth piece
                 os.kill(os.getpid(), signal.SIGKILL)
             return lr.repeat(2, axis=0).repeat(2, axis=1)
-        source = video_reader.open_video({str(tmp_path / "in.mp4")!r})
-        video.upscale_video(source, {str(out)!r}, network,
+        source = reader.open_video({str(tmp_path / "in.mp4")!r})
+        writer.upscale_video(source, {str(out)!r}, network,
             clock=lambda: 2 * len(calls))"""
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == -signal.SIGKILL
     assert not out.exists()
@@ -229,15 +230,18 @@ def test_pieces_of_another_network_or_source_are_made_again(tmp_path, change):
     def clock():
         return 2 * len(seen)
 
+    def name():
+        model = "another" if change == "network" and seen else "one"
+        return identity.hashed(identity.of_result({"model": model}, tmp_path / "in.mp4"))
+
     with pytest.raises(KeyboardInterrupt):
-        upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / "out.mp4", network, "one", clock=clock)
+        upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / "out.mp4", network, name(), clock=clock)
     if change == "source":
         with open(tmp_path / "in.mp4", "ab") as file:
             file.write(b"\0\0\0\x08free")  # an empty box
     if change == "time of the source":
         os.utime(tmp_path / "in.mp4", (1, 1))
-    made_of = "another" if change == "network" else "one"
-    upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / "out.mp4", network, made_of, clock=clock)
+    upscale_video(open_video(tmp_path / "in.mp4"), tmp_path / "out.mp4", network, name(), clock=clock)
     assert len(seen) - 8 == (12 if change in ("source", "network") else 7)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
@@ -258,9 +262,9 @@ def test_of_slow_frames_a_stopped_run_loses_one_and_pieces_stay_long(tmp_path):
         return 3600 * len(seen)
 
     def work():
-        kept = KeptStrips(target, "one")
-        network = functools.partial(Upscaler(Network(function, 2), tile=128), kept=kept)
-        upscale_video(open_video(tmp_path / "in.mp4"), target, network, kept=kept, clock=clock)
+        strips = FinishedStrips(target, "one")
+        network = functools.partial(Upscaler(Network(function, 2), tile=128), finished=strips)
+        upscale_video(open_video(tmp_path / "in.mp4"), target, network, strips=strips, clock=clock)
 
     with pytest.raises(KeyboardInterrupt):
         work()

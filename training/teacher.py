@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from engines import import_openvino
 from pictures import read_picture, resize, write_picture
-from upscaling.network import import_openvino
-from upscaling.tiles import by_tiles, mean_over_turns
+from tiles import by_tiles, mean_over_turns
 from utils import UserError
 
 MAX_DIFFERENCE_FROM_BICUBIC = 16  # mean over all pixels, in levels of 0..255; a network of another kind is further away

@@ -1,7 +1,6 @@
 """SRGAN_g as OpenVINO graphs, built from the arrays of a weights file without Keras. The network is generator.py's."""
 
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -9,19 +8,12 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
+from engines import import_openvino
 from generator import Operations, Trained, Weights, body, tail
 from weights import check_hdf5
 
 if TYPE_CHECKING:
     import openvino
-
-
-def import_openvino() -> ModuleType:
-    """Import OpenVINO without its telemetry, which would fork at every import and report it to Google Analytics."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: cannot be imported
-    import openvino
-
-    return openvino
 
 
 def opset() -> ModuleType:

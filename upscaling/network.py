@@ -8,14 +8,14 @@ import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
-from config import EARLIER, gpu, jit_compile, load_keras, prepare_environment
-from upscaling.graph import graphs, import_openvino, read_weights
-from upscaling.tiles import smallest_size, windows
-from utils import GPU, UserError, bfloat16_is_fast, reason
+from config import EARLIER, jit_compile
+from engines import gpu_in_keras, import_keras, import_openvino
+from tiles import smallest_size, windows
+from upscaling.graph import graphs, read_weights
+from utils import UserError, bfloat16_is_fast, reason
 from weights import load_generator, read_metadata
 
 ENGINES = ("auto", "openvino", "keras", "onnxruntime")
@@ -122,30 +122,6 @@ def choose_engine(path: Path, engine: str, exported: bool) -> str:
     if engine != "keras" and not installed:
         raise UserError(f"{path}: needs {engine}; pip install {engine}")
     return engine
-
-
-def gpu_in_keras() -> bool:
-    """Return whether Keras can use a GPU of this machine."""
-    backends = ("tensorflow", "jax")
-    installed = importlib.util.find_spec("keras") and any(map(importlib.util.find_spec, backends))
-    if not GPU.exists() or not installed:  # importing Keras just to find no GPU would take seconds
-        return False
-    try:
-        import_keras()
-    except UserError:  # OpenVINO does without
-        return False
-    return gpu()
-
-
-def import_keras() -> ModuleType:
-    """Import Keras and its backend. Raises UserError if that is not possible."""
-    try:
-        prepare_environment()
-        load_keras()
-        import keras
-    except (ValueError, ImportError) as error:
-        raise UserError(f"Keras cannot be used: {reason(error)}") from error
-    return keras
 
 
 def keras_network(path: Path, trust_pickle: bool) -> Network:

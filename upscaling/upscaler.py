@@ -9,21 +9,22 @@ sr = upscaler(lr)  # lr: uint8 (h, w, 3) -> sr: uint8 (4*h, 4*w, 3)
 import copy
 import functools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from methods.filters import FILTERS, enlarged_batch, with_back_projection
-from pictures import resize, to_float, to_uint8
-from upscaling.kept_strips import KeptStrips, Tiling
-from upscaling.memory import free_memory
-from upscaling.mixture import mixed
+from pictures import as_dtype, resize, scaled_length, to_float, to_uint8
+from tiles import by_tiles, mean_over_turns, smallest_size, window_count, windows
+from upscaling.earlier_runs import FinishedStrips, Tiling
+from upscaling.free_memory import free_memory
+from upscaling.interpolation import mixed
 from upscaling.network import ENGINES, Network, load_network
-from upscaling.strips import Progress, as_dtype
-from upscaling.tiles import by_tiles, mean_over_turns, smallest_size, window_count, windows
 from utils import UserError
 from weights import model_path, read_metadata
+
+Progress = Callable[[int, int], object]  # called with (tiles done, tiles in all)
 
 HALO = 16  # pixels beyond a tile's core; with the shipped weights, a larger halo changes no value by more than a level
 BORDER = 8  # pixels by which a picture is continued beyond its edge; more would change no value by more than a level
@@ -102,7 +103,7 @@ class Upscaler:
     Threads may share an Upscaler of load(); the network takes their tiles in turn, since it uses all cores anyway.
 
     scale, tile: as for load(). progress: called with (tiles done, tiles in all) at the start and after every few tiles,
-    without those of an earlier run. kept: finished strips of an earlier run, to which new ones are added.
+    without those of an earlier run. finished: strips of an earlier run, to which new ones are added.
     Raises ValueError for other arrays, and UserError if memory is too small even for the smallest tiles.
     """
 
@@ -125,6 +126,10 @@ class Upscaler:
         seen = min(tile_height, height + 2 * BORDER) * min(tile_width, width + 2 * BORDER)  # of each tile
         return self.tile_count(width, height) * seen
 
+    def result_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return (width, height) of the result for a picture of `width` x `height` pixels."""
+        return scaled_length(width, self.scale), scaled_length(height, self.scale)
+
     def with_scale(self, scale: float) -> "Upscaler":
         """Return a copy of this Upscaler with another factor of the result."""
         other = copy.copy(self)
@@ -140,12 +145,14 @@ class Upscaler:
         self.network(tile)
         return (time.perf_counter() - start) / side**2 * pixels
 
-    def __call__(self, lr: np.ndarray, progress: Progress | None = None, kept: KeptStrips | None = None) -> np.ndarray:
+    def __call__(
+        self, lr: np.ndarray, progress: Progress | None = None, finished: FinishedStrips | None = None
+    ) -> np.ndarray:
         """Upscale lr to sr, as the class describes."""
-        return np.concatenate(list(self.strips(lr, progress, kept)))
+        return np.concatenate(list(self.strips(lr, progress, finished)))
 
     def strips(
-        self, lr: np.ndarray, progress: Progress | None = None, kept: KeptStrips | None = None
+        self, lr: np.ndarray, progress: Progress | None = None, finished: FinishedStrips | None = None
     ) -> Iterator[np.ndarray]:
         """Yield sr in strips (rows, scale*w, ...) from top to bottom; in a single one if it has to be resampled."""
         lr = np.asarray(lr)
@@ -153,29 +160,28 @@ class Upscaler:
         lr = lr.astype(lr.dtype.newbyteorder("="), copy=False)
         bands = lr if lr.ndim == 3 else lr[..., None]
         alpha = None if bands.shape[2] % 2 else bands[..., -1]
-        colour = visible_colour(bands, alpha)
-        grey = colour.shape[2] == 1
+        rgb = visible_colour(bands, alpha)
+        grey = rgb.shape[2] == 1
         if grey:
-            colour = np.repeat(colour, 3, axis=2)
+            rgb = np.repeat(rgb, 3, axis=2)
+        white = np.iinfo(np.uint16).max if lr.dtype == np.uint16 else 1
+        if lr.dtype != np.uint8:  # 8 bits stay as they are, to be resampled as MATLAB does
+            rgb = rgb.astype(np.float32) / white
+        strips: Iterable[np.ndarray] = self._rgb_strips(rgb, progress, finished)
+        if self.scale != self.network.scale:
+            strips = [resize(np.concatenate(list(strips)), self.scale / self.network.scale)]
         top = 0
-        for sr in self._rgb_strips(colour, progress, kept):
+        for sr in strips:
+            sr = sr if lr.dtype == np.uint8 else sr * white
             sr = as_dtype(sr.mean(2, keepdims=True) if grey else sr, lr.dtype)
             if alpha is not None:
                 sr = np.dstack([sr, self._alpha_strip(alpha, top, top + len(sr))])
             top += len(sr)
             yield sr if lr.ndim == 3 else sr[..., 0]
 
-    def _rgb_strips(self, lr: np.ndarray, progress: Progress | None, kept: KeptStrips | None) -> Iterable[np.ndarray]:
-        """Return strips of sr for RGB lr, uint8 for uint8, otherwise float32 on the scale of lr's dtype."""
-        white = np.iinfo(np.uint16).max if lr.dtype == np.uint16 else 1
-        if lr.dtype != np.uint8:
-            lr = lr.astype(np.float32) / white
-        strips: Iterable[np.ndarray] = self._tiled_strips(lr, progress, kept)
-        if self.scale != self.network.scale:
-            strips = [resize(np.concatenate(list(strips)), self.scale / self.network.scale)]
-        return strips if lr.dtype == np.uint8 else (strip * white for strip in strips)
-
-    def _tiled_strips(self, lr: np.ndarray, progress: Progress | None, kept: KeptStrips | None) -> Iterator[np.ndarray]:
+    def _rgb_strips(
+        self, lr: np.ndarray, progress: Progress | None, finished: FinishedStrips | None
+    ) -> Iterator[np.ndarray]:
         """Yield strips of sr at the network's own scale, for RGB lr as uint8 or as float32 in 0..1.
 
         If memory runs out, the strips so far stay valid, and the rest is made with less memory.
@@ -183,11 +189,9 @@ class Upscaler:
         eight_bits, scale = lr.dtype == np.uint8, self.network.scale
         tiling = Tiling(0, self.tile, self.batch)
         rows_done = tiles_done = 0
-        picture = ""
-        if kept:  # the strips that an earlier run finished
-            picture = kept.of_picture(lr)
-            for strip, kept_tiling in kept.read(picture, scale):
-                tiling = kept_tiling
+        frame = finished.of_frame(lr) if finished else ""
+        if finished:
+            for strip, tiling in finished.read(frame, scale):  # noqa: B007  # the last tiling goes on
                 rows_done += len(strip) // scale
                 yield strip
         if tiling.tile**2 * tiling.batch > self.tile**2 * self.batch:  # there is less memory than in the earlier run
@@ -209,8 +213,8 @@ class Upscaler:
             size = tile_size(lr.shape[1], len(rest), tiling.tile)
             try:
                 for strip in by_tiles(network, rest, size, HALO, tiling.batch, BORDER, done):
-                    if kept:
-                        kept.add(picture, rows_done, strip, tiling)
+                    if finished:
+                        finished.add(frame, rows_done, strip, tiling)
                     rows_done += len(strip) // scale
                     yield strip
             except MemoryError:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from upscaling.decoding import decoded
-from upscaling.strips import rounded
+from pictures import rounded
+from upscaling.photo.decoding import decoded
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -44,10 +44,10 @@ def read_sixteen_bits(image: "ImageFile") -> np.ndarray:
     """
     if image.format == "HEIF":
         return _read_heif(os.fsdecode(image.filename), image.tell())
-    found = _two_bytes(image)
-    if found is None:
+    match = _two_bytes(image)
+    if match is None:
         raise ValueError(f"image must have 16 bits that Pillow reduces to 8. Received: mode={image.mode}")
-    layout, order = found.groups()
+    layout, order = match.groups()
     if layout == "LA":  # two bytes each for grey and alpha are decoded as the four bytes of an 8-bit RGBA
         return _decoded(image, "RGBA").view(">u2").astype(np.uint16)
     # Pillow takes the high byte of each value. When told the opposite order of bytes, it takes the low byte.

@@ -2,12 +2,10 @@
 
 import contextlib
 import functools
-import hashlib
 import heapq
 import importlib.util
 import itertools
 import operator
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -16,9 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from upscaling.kept_strips import KeptStrips
-from upscaling.video_reader import READ, Video, as_user_error, frames_of, main_stream, packets_of, packets_of_pieces
-from upscaling.video_tracks import add_tracks, check_sound
+from upscaling.earlier_runs import FinishedParts, FinishedStrips
+from upscaling.video.reader import READ, Video, as_user_error, frames_of, main_stream, packets_of, packets_of_pieces
+from upscaling.video.tracks import add_tracks, check_sound
 from utils import UserError, atomic_write
 
 if importlib.util.find_spec("av"):
@@ -42,9 +40,9 @@ def upscale_video(
     video: Video,
     out: str | Path,
     network: Callable[[np.ndarray], np.ndarray],
-    made_of: str = "",
+    name: str = "",
     on_existing: Callable[[int], object] = lambda frames: None,
-    kept: KeptStrips | None = None,
+    strips: FinishedStrips | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[str]:
     """Upscale the frames of `video` with `network`, and write `out` (mp4, mov, m4v, mkv or webm) atomically.
@@ -52,31 +50,25 @@ def upscale_video(
     Returns a line for each thing that `out` cannot hold.
 
     The result is made in pieces, which stay in a hidden folder beside `out` until it is complete, so that a stopped run
-    can be resumed. network: maps uint8 (h, w, 3) to uint8 (scale*h, scale*w, 3), or uint16
-    to uint16 if the video has more than 8 bits and the codec too. made_of: a text that identifies the
-    network and its options; if it or `video` has changed, the pieces are made again. on_existing: called with the
-    number of frames of each piece that exists already. kept: the strips that `network` keeps until a piece is complete;
-    with them the network's time does not count for a piece, since short pieces make large files. clock: returns
-    seconds. Raises UserError if `video` cannot be read or `out` written.
+    can be resumed.
+
+    network: maps uint8 (h, w, 3) to uint8 (scale*h, scale*w, 3), or uint16 to uint16 if the video has more than 8 bits
+    and the codec too. name: the hash of the result's identity; pieces of another one are made again. on_existing:
+    called with the number of frames of each piece that exists already. strips: those of frames that are in no piece
+    yet, if `network` stores them; its time then does not count for a piece, since short pieces make large files. clock:
+    returns seconds. Raises UserError if `video` cannot be read or `out` written.
     """
     out = Path(out)
     if out.suffix.lower() not in CONTAINERS:
         raise UserError(f"{out}: unknown video format; choose from {' '.join(CONTAINERS)}")
-    folder = out.with_name(f".{out.name}.pieces")
-    identity = (made_of, CONTAINERS[out.suffix.lower()], _pixel_format(out, video), _sha256(video.path))
+    parts = FinishedParts(out, "pieces", f"{name}-{_pixel_format(out, video)}")
     try:
         with atomic_write(out) as temporary:
-            name = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
-            for path in folder.glob("*"):
-                if not path.name.startswith((name, ".")):  # hidden files are being written by another process
-                    path.unlink()
-            remarks = _join(
-                temporary, out, video, _pieces(video, out, folder / name, network, on_existing, kept, clock)
-            )
-        shutil.rmtree(folder, ignore_errors=True)
+            remarks = _join(temporary, out, video, _pieces(video, out, parts, network, on_existing, strips, clock))
+        parts.clear()
     finally:
         with contextlib.suppress(OSError):
-            folder.rmdir()  # fails if there are pieces in it
+            parts.folder.rmdir()  # fails if there are pieces in it
     return [f"{out}: {remark}" for remark in [*remarks, *_lost(out, video)]]
 
 
@@ -90,11 +82,6 @@ def _lost(out: Path, video: Video) -> Iterator[str]:
         yield f"pixels are square now; in {video.path} they are {video.pixel} as wide as high"
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _pixel_format(out: Path, video: Video) -> str:
     """Return FFmpeg's name of the format in which `out` is encoded: of 10 bits if `video` has more than 8."""
     codec, _ = CONTAINERS[out.suffix.lower()]
@@ -105,10 +92,10 @@ def _pixel_format(out: Path, video: Video) -> str:
 def _pieces(
     video: Video,
     out: Path,
-    path: Path,
+    parts: FinishedParts,
     network: Callable[[np.ndarray], np.ndarray],
     on_existing: Callable[[int], object],
-    kept: KeptStrips | None,
+    strips: FinishedStrips | None,
     clock: Callable[[], float],
 ) -> Iterator[tuple[Path, Fraction]]:
     """Yield (path, time of the first frame in seconds) of each piece in turn; missing ones are made."""
@@ -123,15 +110,15 @@ def _pieces(
             first = next(frames, None)
             if first is None:
                 return
-            piece = path.with_name(f"{path.name}-{index:06}.nut")  # NUT keeps the times as they are, mov does not
+            piece = parts.path(f"{index:06}.nut")  # NUT keeps the times as they are, mov does not
             chunk = itertools.chain([first], frames)
             if piece.exists():  # decode its frames all the same, to get to those after them
                 on_existing(sum(1 for _ in itertools.islice(chunk, _frame_count(piece))))
             else:
                 upscaled = functools.partial(_upscaled, network=network, pixel_format=_pixel_format(out, video))
-                _write_piece(piece, out, video, in_stream, _for_seconds(chunk, upscaled, kept, clock))
-            if kept:
-                kept.clear()
+                _write_piece(piece, out, video, in_stream, _until_piece_is_full(chunk, upscaled, strips, clock))
+            if strips:
+                strips.clear()
             yield piece, first.time_base * first.pts  # type: ignore[operator, misc]  # frames_of's all have a time
 
 
@@ -140,18 +127,18 @@ def _frame_count(piece: Path) -> int:
         return sum(packet.size > 0 for packet in file.demux())
 
 
-def _for_seconds(
+def _until_piece_is_full(
     frames: Iterable["av.VideoFrame"],
     upscaled: Callable[["av.VideoFrame"], "av.VideoFrame"],
-    kept: KeptStrips | None,
+    strips: FinishedStrips | None,
     clock: Callable[[], float],
 ) -> Iterator["av.VideoFrame"]:
-    """Yield upscaled frames until they have taken SECONDS, not counting the network's time if its work is `kept`."""
+    """Yield upscaled frames until they have taken SECONDS, not counting the network's if it stores `strips`."""
     began = clock()
     for frame in frames:
         start = clock()
         large = upscaled(frame)
-        began += clock() - start if kept else 0
+        began += clock() - start if strips else 0
         yield large
         if clock() - began >= SECONDS:
             return

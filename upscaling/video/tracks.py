@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from upscaling.video_reader import main_stream
+from upscaling.video.reader import main_stream
 from utils import UserError
 
 if importlib.util.find_spec("av"):

@@ -8,10 +8,10 @@ from typing import Any
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from pictures import DAMAGED
-from upscaling.decoding import DAMAGE
+from upscaling.photo.decoding import DAMAGE
 
 # EXIF tags: title, camera's maker and model, software, date, author, rights
-EXIF_KEPT = (0x10E, 0x10F, 0x110, 0x131, 0x132, 0x13B, 0x8298)
+LASTING_TAGS = (0x10E, 0x10F, 0x110, 0x131, 0x132, 0x13B, 0x8298)
 CAPTION = 0x10E
 # Captions in which tifffile, ImageJ and OME store the size for their own readers, which would complain of another one
 SIZE_INSIDE = re.compile(r'\s*\{"shape":|ImageJ=|.*<OME\b', re.DOTALL)
@@ -143,7 +143,7 @@ def lasting_info(image: Image.Image, exif: Image.Exif, grey: bool) -> dict[str, 
     entries = {}
     for (folder, tag), value in read_entries(exif).items():
         has_size = tag == CAPTION and SIZE_INSIDE.match(str(value))
-        lasts = tag not in EXIF_FOLDERS[folder] if folder else tag in EXIF_KEPT and not has_size
+        lasts = tag not in EXIF_FOLDERS[folder] if folder else tag in LASTING_TAGS and not has_size
         if lasts and _is_writable((folder, tag), value):
             entries[folder, tag] = value
     if entries:

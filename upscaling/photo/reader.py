@@ -1,4 +1,4 @@
-"""Read photographs of every kind, first the header, then frame by frame; photo_writer.py writes them."""
+"""Read photographs of every kind, first the header, then frame by frame; writer.py writes them."""
 
 import contextlib
 import importlib.util
@@ -14,18 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
-from pictures import DAMAGED, scaled_length, white_level
-from upscaling.decoding import DAMAGE, decoded, silent_libtiff
-from upscaling.photo_metadata import lasting_info, read_exif
-from upscaling.sixteen_bits import has_hidden_bits, loses_bits, read_sixteen_bits, with_key
-from upscaling.strips import Progress, Strips, rounded
+from pictures import DAMAGED, rounded, white_level
+from upscaling.photo.decoding import DAMAGE, decoded, silent_libtiff
+from upscaling.photo.metadata import lasting_info, read_exif
+from upscaling.photo.sixteen_bits import has_hidden_bits, loses_bits, read_sixteen_bits, with_key
 from utils import UserError, reason
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
-
-    from upscaling.kept_strips import KeptStrips
-    from upscaling.upscaler import Upscaler
 
 HEIC_IS_READ = importlib.util.find_spec("pillow_heif") is not None  # optional, 26 MB
 
@@ -76,20 +72,7 @@ class Frame(NamedTuple):
     """One picture of a file, upright."""
 
     picture: np.ndarray  # uint8 or uint16 (h, w, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
-    info: dict[str, Any]  # metadata, see photo_metadata.lasting_info
-
-    def strips(self) -> Strips:
-        """Return the unchanged frame as Strips."""
-        return Strips(self.picture.shape, self.picture.dtype, [self.picture], self.info)
-
-    def upscaled(
-        self, upscaler: "Upscaler", progress: Progress | None = None, kept: "KeptStrips | None" = None
-    ) -> Strips:
-        """Return the upscaled frame as Strips. progress, kept: as for an Upscaler."""
-        height, width, channels = self.picture.shape
-        height, width = (scaled_length(length, upscaler.scale) for length in (height, width))
-        rows = upscaler.strips(self.picture, progress, kept)
-        return Strips((height, width, channels), self.picture.dtype, rows, self.info)
+    info: dict[str, Any]  # metadata, see metadata.lasting_info
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Read videos, first the header, then frame by frame; video.py upscales and writes them."""
+"""Read videos, first the header, then frame by frame; writer.py upscales and writes them."""
 
 import contextlib
 import importlib.util

@@ -40,17 +40,6 @@ def smallest_size(length: int, size: int, halo: int, border: int = 0) -> int:
     return max(2 * halo + 1, int(np.ceil((padded + 2 * halo * (count - 1)) / count)))
 
 
-def cut_out(lr: np.ndarray, y: int, x: int, height: int, width: int) -> np.ndarray:
-    """Return the part (height, width, c) of lr (h, w, c) from y and x on; beyond the edge, lr is mirrored."""
-    return lr[mirrored(y, height, lr.shape[0])[:, None], mirrored(x, width, lr.shape[1])]
-
-
-def mirrored(start: int, count: int, length: int) -> np.ndarray:
-    """Return `count` indices from `start` on, mirrored into an axis of `length`: ... 1, 0, 0, 1, 2 ..."""
-    indices = np.arange(start, start + count) % (2 * length)
-    return np.minimum(indices, 2 * length - 1 - indices)
-
-
 def by_tiles(
     network: Callable[[np.ndarray], np.ndarray],
     lr: np.ndarray,
@@ -71,6 +60,8 @@ def by_tiles(
     done: number of rows of lr whose strips exist already; tiles within them are skipped.
     Raises ValueError if a tile would be nothing but halo.
     """
+    from pictures import cut_out  # imported only here, because it needs SciPy, which the network alone does without
+
     if np.min(tile) <= 2 * halo:
         raise ValueError(f"tile={tile}: must be more than twice the halo of {halo}")
     tile_height, tile_width = np.broadcast_to(tile, 2)
@@ -96,6 +87,7 @@ def mean_over_turns(network: Callable[[np.ndarray], np.ndarray]) -> Callable[[np
     network: lr float32 (N, h, w, 3) -> sr float32 (N, scale*h, scale*w, 3).
     Source: Timofte et al. 2016, "Seven ways to improve example-based single image super resolution".
     """
+
     from pictures import turned, turned_back  # imported only here, because it needs SciPy
 
     def mean(lr: np.ndarray) -> np.ndarray:

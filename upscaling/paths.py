@@ -3,19 +3,17 @@
 import glob
 import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pictures import walk
-from upscaling.files import FILE_SUFFIXES, RESULT_SUFFIXES
-from upscaling.photo_reader import PHOTO_FORMATS, Photo
-from upscaling.records import Records
-from upscaling.video import CONTAINERS
-from upscaling.video_reader import Video
-from utils import UserError, make_folder, reason
+from upscaling.earlier_runs import Records
+from upscaling.photo.reader import PHOTO_FORMATS
+from upscaling.upscale_file import FILE_SUFFIXES, RESULT_SUFFIXES
+from upscaling.video.writer import CONTAINERS
+from utils import UserError
 
 # Suffixes of pictures and videos that cannot be read; such files are only counted. Of a camera's raw file Pillow would
 # read the small preview.
@@ -24,19 +22,19 @@ FOREIGN = [*RAW, ".jxl", ".jp2", ".psd", ".svg", ".tga", ".ppm", ".exr", ".avi",
 
 
 @dataclass
-class Found:
-    """What find_files found."""
+class Inputs:
+    """What the inputs of a command name."""
 
-    files: dict[Path, Path | None] = field(default_factory=dict)  # {path: the input folder it was found in, or None}
+    files: dict[Path, Path | None] = field(default_factory=dict)  # {path: the input folder that it is in, or None}
     named: set[Path] = field(default_factory=set)  # those of `files` that were named one by one
     foreign: Counter[str] = field(default_factory=Counter)  # {suffix: number of files in folders that cannot be read}
     failed: list[str] = field(default_factory=list)  # lines about unreadable folders
 
 
-def find_files(inputs: Iterable[str]) -> Found:
+def find_files(names: Iterable[str]) -> Inputs:
     """Find the inputs: files, folders and patterns. Raises UserError if one does not exist or a folder has no file."""
-    found = Found()
-    for source in inputs:
+    inputs = Inputs()
+    for source in names:
         if not source:  # a variable of a shell that is not set; as a path it would be the folder here
             raise UserError("INPUT is empty; name a file or a folder")
         exists = Path(source).exists()
@@ -45,34 +43,34 @@ def find_files(inputs: Iterable[str]) -> Found:
             raise UserError(f"{source}: no such file or folder")
         for match in matches:
             if match.is_dir():
-                find_in_folder(match, found)
+                find_in_folder(match, inputs)
                 continue
             suffix = match.suffix.lower()
             if suffix in FOREIGN and exists:
-                found.failed.append(f"{match}: {suffix} is not read; save it as one of {' '.join(RESULT_SUFFIXES)}")
+                inputs.failed.append(f"{match}: {suffix} is not read; save it as one of {' '.join(RESULT_SUFFIXES)}")
             elif suffix in FOREIGN:
-                found.foreign[suffix] += 1
+                inputs.foreign[suffix] += 1
             else:
-                found.files.setdefault(match, None)
+                inputs.files.setdefault(match, None)
                 if exists:
-                    found.named.add(match)
-    return found
+                    inputs.named.add(match)
+    return inputs
 
 
-def find_in_folder(folder: Path, found: Found) -> None:
-    """Add all pictures and videos below `folder` to `found`. Raises UserError if there are none."""
+def find_in_folder(folder: Path, inputs: Inputs) -> None:
+    """Add all pictures and videos below `folder` to `inputs`. Raises UserError if there are none."""
     unreadable: list[OSError] = []
     paths = sorted(Path(root, name) for root, _, names in walk(folder, unreadable.append) for name in names)
-    found.failed += [f"{error.filename}: cannot be read: {error.strerror}" for error in unreadable]
+    inputs.failed += [f"{error.filename}: cannot be read: {error.strerror}" for error in unreadable]
     paths = [path for path in paths if path.name[0] != "." and path.is_file()]
     files = [path for path in paths if path.suffix.lower() in FILE_SUFFIXES]
     foreign = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in FOREIGN)
     if not files and not unreadable:
         others = f"; {counted(foreign)} cannot be read" if foreign else ""
         raise UserError(f"{folder}: no pictures in it ({' '.join(FILE_SUFFIXES)}){others}")
-    found.foreign += foreign
+    inputs.foreign += foreign
     for path in files:
-        found.files.setdefault(path, folder)
+        inputs.files.setdefault(path, folder)
 
 
 def counted(suffixes: Counter[str]) -> str:
@@ -80,36 +78,36 @@ def counted(suffixes: Counter[str]) -> str:
     return ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common())
 
 
-def leave_out_results(found: Found, records: Records) -> list[Path]:
-    """Remove results of earlier runs from `found` and return them; one that is named without its source stays."""
-    results, present = [], {os.path.realpath(path) for path in found.files}
-    for path in list(found.files):
+def leave_out_results(inputs: Inputs, records: Records) -> list[Path]:
+    """Remove results of earlier runs from `inputs` and return them; one that is named without its source stays."""
+    results, present = [], {os.path.realpath(path) for path in inputs.files}
+    for path in list(inputs.files):
         sources, here = sources_of(path, records), os.path.realpath(path)
         others = {os.path.realpath(source) for source in sources} - {here}  # itself: of a source in an unknown folder
-        if sources and (path not in found.named or others & present):
-            del found.files[path]
+        if sources and (path not in inputs.named or others & present):
+            del inputs.files[path]
             results.append(path)
     return results
 
 
 def sources_of(path: Path, records: Records) -> list[Path]:
     """Return the files that the one at `path` is a result of, by its record or its name; none for most files."""
-    made_of = records.made_of(path)
-    if made_of:
-        return [records.source(path) or path.with_name(str(made_of.get("source")))]
+    identity = records.identity(path)
+    if identity:
+        return [records.source(path) or path.with_name(str(identity.get("source")))]
     named = re.fullmatch(r"(.+)_x\d+(\.\d+)?", path.stem)  # results of earlier versions have no record
     beside = [path.with_name(named[1] + suffix) for suffix in FILE_SUFFIXES] if named else []
     return [source for source in beside if source.is_file()]
 
 
 def choose_targets(
-    found: Found,
+    inputs: Inputs,
     output: Path | None = None,
     suffix: str = "_x4",
     rename: bool = False,
     photo_format: str | None = None,
 ) -> dict[Path, Path]:
-    """Return {path: its result} for the files of `found`; those with the same result go to found.failed instead.
+    """Return {path: its result} for the files of `inputs`; those with the same result go to inputs.failed instead.
 
     output: the value of --output. suffix: for the names of results beside their sources, such as "_x4". rename: use
     `suffix` in `output` too. photo_format: of the results of pictures, such as "png"; None: that of the source, or PNG
@@ -118,23 +116,23 @@ def choose_targets(
     """
     is_file_name = output and output.suffix.lower() in [*FILE_SUFFIXES, *FOREIGN] and not output.is_dir()
     file = output if is_file_name else None
-    if file and (len(found.files) > 1 or file.suffix.lower() not in RESULT_SUFFIXES):
+    if file and (len(inputs.files) > 1 or file.suffix.lower() not in RESULT_SUFFIXES):
         raise UserError(f"{output}: one file for one picture, of {' '.join(RESULT_SUFFIXES)}; else name a folder")
     sources: dict[str, list[tuple[Path, Path]]] = {}  # {absolute path of a result: [(its source, its path), ...]}
-    for path, folder in found.files.items():
+    for path, folder in inputs.files.items():
         target = file or target_of(path, folder, output, suffix, rename, photo_format)
         sources.setdefault(os.path.abspath(target), []).append((path, target))
     targets = {}
-    inputs = {os.path.realpath(path) for path in found.files}
+    input_paths = {os.path.realpath(path) for path in inputs.files}
     for clashing in sources.values():
         path, target = clashing[0]
         if len(clashing) > 1:
             names = ", ".join(str(path) for path, _ in clashing)
-            found.failed.append(f"{names}: would all become {target}; upscale them one by one, each with an --output")
+            inputs.failed.append(f"{names}: would all become {target}; upscale them one by one, each with an --output")
         elif os.path.exists(target) and target.samefile(path):
             raise UserError(f"{path}: would be overwritten; choose another --output or --suffix")
-        elif os.path.realpath(target) in inputs:
-            found.failed.append(
+        elif os.path.realpath(target) in input_paths:
+            inputs.failed.append(
                 f"{target}: would be overwritten by the result of {path}; choose another --output or --suffix"
             )
         else:
@@ -145,7 +143,7 @@ def choose_targets(
 def target_of(
     path: Path, folder: Path | None, output: Path | None, suffix: str, rename: bool, photo_format: str | None
 ) -> Path:
-    """Return the path of the result of the file at `path`, found in `folder`; other arguments as for choose_targets."""
+    """Return the path of the result of the file at `path`. folder: of the input that holds it; others: as above."""
     kind = path.suffix.lower()
     # What follows the dot of another name, such as 2024.06, is no format.
     stem, ending = (path.stem, path.suffix) if kind in FILE_SUFFIXES else (path.name, "")
@@ -161,21 +159,3 @@ def target_of(
         target = path
         stem += suffix
     return target.with_name(stem + ending)
-
-
-def drop_unwritable(work: list[tuple[Photo | Video, Path]], failed: list[str]) -> list[tuple[Photo | Video, Path]]:
-    """Return the part of `work`, [(source, result)], whose folders are writable; add a line to `failed` for others."""
-    unwritable = {}
-    for folder in {target.parent for _, target in work}:
-        try:
-            make_folder(folder)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            unwritable[folder] = f"cannot be written: {reason(error)}"
-        except UserError as error:
-            unwritable[folder] = str(error).removeprefix(f"{folder}: ")
-    for folder, why in unwritable.items():
-        count = sum(target.parent == folder for _, target in work)
-        failed.append(f"{folder}: {why}; left out: {count}, choose another --output")
-    return [(opened, target) for opened, target in work if target.parent not in unwritable]

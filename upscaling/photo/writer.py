@@ -7,21 +7,47 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from pictures import scaled_length
-from upscaling.photo_metadata import IPTC_TAG, held, iptc_segment, read_entries
-from upscaling.photo_reader import PHOTO_FORMATS, Format, Photo
-from upscaling.strips import Strips, rounded
+from pictures import rounded, scaled_length
+from upscaling.photo.metadata import IPTC_TAG, held, iptc_segment, read_entries
+from upscaling.photo.reader import PHOTO_FORMATS, Format, Photo
 from utils import UserError, atomic_write
 
 STRIP_BYTES = 2**20  # size of a strip in files that are written strip by strip
 # {Pillow's mode: its name} of pictures that become RGB or grey in every format
 MODES_LOST = {"CMYK": "CMYK", "LAB": "LAB", "P": "a palette", "PA": "a palette", "1": "1 bit per pixel"}
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "F")  # Pillow's modes for which a GIF's 256 colours suffice
+
+
+class Strips(NamedTuple):
+    """A picture whose rows come once, from top to bottom, so that it need not be in memory as a whole."""
+
+    shape: tuple[int, int, int]  # height, width, channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
+    dtype: np.dtype  # uint8 or uint16
+    rows: Iterable[np.ndarray]  # (rows, width, channels) each
+    info: dict[str, Any]  # metadata, as in Frame
+
+    def whole(self) -> np.ndarray:
+        """Return the picture as one array (height, width, channels)."""
+        picture, top = np.empty(self.shape, self.dtype), 0
+        for rows in self.rows:
+            picture[top : top + len(rows)] = rows
+            top += len(rows)
+        return picture
+
+    def in_chunks(self, count: int) -> Iterator[np.ndarray]:
+        """Yield the picture in chunks of `count` rows; the last may have fewer."""
+        rest = np.empty((0, *self.shape[1:]), self.dtype)
+        for rows in self.rows:
+            rest = np.concatenate([rest, rows])
+            while len(rest) > count:
+                yield rest[:count]
+                rest = rest[count:]
+        yield rest
 
 
 def write_photo(

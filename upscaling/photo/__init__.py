@@ -1,0 +1,1 @@
+"""Photographs: read with all that they hold, and written again."""

@@ -1,0 +1,170 @@
+"""What an upscale.py command has to do: which files, at which factor, and which results exist already."""
+
+import os
+import tempfile
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from upscaling import identity
+from upscaling.earlier_runs import Records
+from upscaling.fingerprint import stamp
+from upscaling.identity import Identity
+from upscaling.paths import choose_targets, counted, find_files, leave_out_results
+from upscaling.photo.reader import Photo
+from upscaling.upscale_file import open_file
+from upscaling.upscaler import Upscaler
+from upscaling.video.reader import Video
+from utils import UserError, make_folder, reason
+
+LONG = 30  # seconds; longer work is announced, and a picture's finished strips stay on the disk
+SLOW = 0.1  # seconds per frame; a slower video's finished strips stay too
+QUICK = 300_000  # pixels that any machine upscales in less than LONG; up to here no time is measured
+
+
+class Job(NamedTuple):
+    """A file to upscale."""
+
+    opened: Photo | Video
+    target: Path
+    upscaler: Upscaler  # with the factor for this file
+    before: tuple[int, int] | None = None  # the stamp of the file at `target` when the work was planned
+
+    def network_pixels(self) -> int:
+        """Return the number of pixels that the network sees, in all frames."""
+        return self.opened.frames * self.upscaler.network_pixels(*self.opened.size)
+
+    def megapixels(self) -> float:
+        """Return the size of the result, all frames together, in megapixels."""
+        (width, height), factor = self.opened.size, self.upscaler.scale
+        return self.opened.frames * width * height * factor**2 / 1e6
+
+    def tiles(self) -> int:
+        """Return the number of tiles of all frames."""
+        return self.opened.frames * self.upscaler.tile_count(*self.opened.size)
+
+    def is_resumable(self, seconds: float) -> bool:
+        """Return whether finished strips should stay on the disk. seconds: an estimate for the whole file."""
+        if isinstance(self.opened, Video):  # quick frames are soon written in pieces anyway
+            return seconds > SLOW * self.opened.frames
+        return seconds > LONG
+
+    def is_made(self) -> bool:
+        """Return whether another process has made the result since the work was planned."""
+        return stamp(self.target) not in (None, self.before)
+
+    def result_size(self) -> tuple[int, int]:
+        """Return the (width, height) of the result in pixels."""
+        return self.upscaler.result_size(*self.opened.size)
+
+    def line(self) -> str:
+        """Return a line that names source and result, with width and height in pixels."""
+        (width, height), (sr_width, sr_height) = self.opened.size, self.result_size()
+        return f"{self.opened.path} {width}x{height} -> {self.target} {sr_width}x{sr_height}"
+
+
+class Plan(NamedTuple):
+    """What a command has to do and what it leaves out."""
+
+    jobs: list[Job]
+    skipped: list[str]  # texts that say how many files are not upscaled, and why
+    failed: list[str]  # lines about what cannot be read or written; more are added during the work
+    records: Records
+    identity: Identity  # what those of all results have in common
+
+
+def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
+    """Return the Plan for the parsed `options` of upscale.py. Raises UserError if an input or --output is wrong."""
+    inputs, records = find_files(options.inputs), Records()
+    results = leave_out_results(inputs, records)
+    suffix, rename = name_suffix(options, upscaler), options.suffix is not None
+    targets = choose_targets(inputs, options.output, suffix, rename, options.format)
+    common = identity.of_command(options)
+    jobs: list[Job] = []
+    existing = remade = 0
+    taken = []  # lines about results of other pictures
+    for path, target in targets.items():
+        before = stamp(target)
+        if before and not options.overwrite:
+            recorded = records.identity(target)
+            # Without a record it may be somebody else's or have been edited since, so it is not overwritten.
+            if recorded is None or identity.is_current(recorded, common, path):
+                existing += 1
+                continue
+            # Two folders may have a picture of this name. But a file that --output names is meant to be replaced.
+            if target != options.output and is_of_another(target, path, records):
+                taken.append(f"{target}: is the result of {records.source(target)}")
+                continue
+            remade += 1
+        try:
+            jobs.append(open_job(path, target, before, options, upscaler))
+        except UserError as error:
+            inputs.failed.append(str(error))
+    if not options.dry_run:
+        jobs = drop_unwritable(jobs, inputs.failed)
+    if taken:
+        inputs.failed.append(f"{taken[0]}; left out: {len(taken)}, choose another --output, --suffix or --overwrite")
+    texts = {
+        f"{existing} there already (--overwrite makes them again)": existing,
+        f"{remade} made of something else before and now again": remade,
+        f"{len(results)} left out as results of earlier runs": results,
+        f"not read: {counted(inputs.foreign)}": inputs.foreign,
+    }
+    skipped = [text for text, some in texts.items() if some]
+    return Plan(jobs, skipped, inputs.failed, records, common)
+
+
+def is_of_another(target: Path, path: Path, records: Records) -> bool:
+    """Return whether the file at `target` is known to be the result of another file than the one at `path`."""
+    source = records.source(target)
+    return source is not None and os.path.realpath(source) != os.path.realpath(path)
+
+
+def name_suffix(options: Namespace, upscaler: Upscaler) -> str:
+    """Return what follows the source's name in a result's name: "_x4", "_3840x2160" or --suffix."""
+    if options.suffix is not None:
+        return options.suffix
+    if options.size:
+        width, height = options.size
+        return f"_{width}" if width == height else f"_{width}x{height}"
+    return f"_x{upscaler.scale:g}"
+
+
+def open_job(path: Path, target: Path, before: tuple[int, int] | None, options: Namespace, upscaler: Upscaler) -> Job:
+    """Return the Job of the file at `path`. Raises UserError if it is unreadable."""
+    opened = open_file(path)
+    # Without --size shared, so that a tile size reduced for lack of memory holds for the other files too.
+    if options.size:
+        upscaler = upscaler.with_scale(min(most / length for most, length in zip(options.size, opened.size)))
+    return Job(opened, target, upscaler, before)
+
+
+def drop_unwritable(jobs: list[Job], failed: list[str]) -> list[Job]:
+    """Return those of `jobs` whose results' folders are writable; add a line to `failed` for each other folder."""
+    unwritable = {}
+    for folder in {job.target.parent for job in jobs}:
+        try:
+            make_folder(folder)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            unwritable[folder] = f"cannot be written: {reason(error)}"
+        except UserError as error:
+            unwritable[folder] = str(error).removeprefix(f"{folder}: ")
+    for folder, why in unwritable.items():
+        count = sum(job.target.parent == folder for job in jobs)
+        failed.append(f"{folder}: {why}; left out: {count}, choose another --output")
+    return [job for job in jobs if job.target.parent not in unwritable]
+
+
+def summary(jobs: Sequence[Job], upscaler: Upscaler) -> tuple[str, float]:
+    """Return (a text on number, size and time of the jobs, an estimate of their seconds, which is 0 for few pixels)."""
+    text = f"{len(jobs)} to upscale, {sum(job.megapixels() for job in jobs):.1f} megapixels of results"
+    pixels = sum(job.network_pixels() for job in jobs)
+    seconds = upscaler.seconds(pixels) if pixels > QUICK else 0
+    if seconds < LONG:
+        return f"{text}, less than half a minute", seconds
+    minutes = seconds / 60
+    time = f"{minutes / 60:.1f} hours" if minutes > 90 else f"{minutes:.1f} minutes"
+    return f"{text}, about {time}", seconds

@@ -1,0 +1,1 @@
+"""Videos: read frame by frame, and written in pieces."""
