@@ -1,5 +1,7 @@
 """The Upscaler of arrays: every kind of array, tiles that leave no trace, progress, too little memory."""
 
+import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,7 @@ from upscale import load
 from upscaling.network import Network, load_network
 from upscaling.upscaler import Upscaler
 from utils import UserError
+from weights import PRETRAINED
 
 pytest.importorskip("openvino")
 ROOT = Path(__file__).parents[1]
@@ -108,6 +111,15 @@ def test_load_refuses_other_values(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(ValueError, match=f"Received: .*{name}={value!r}"):
         load("srgan", **wrong)
+
+
+@pytest.mark.parametrize("degradation, corrected", [("bicubic", True), ("photo", False)])
+def test_a_network_that_cleans_is_not_corrected_towards_its_source(degradation, corrected, tmp_path):
+    path = tmp_path / "g.weights.h5"
+    shutil.copy(PRETRAINED / "srgan.weights.h5", path)
+    path.with_name("g.json").write_text(json.dumps({"stage": "srgan", "degradation": degradation}))
+    lr = np.random.default_rng(0).integers(256, size=(20, 24, 3), dtype=np.uint8)
+    assert np.array_equal(load(str(path))(lr), load("srgan", back_projections=int(corrected))(lr))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (40, 50)])

@@ -55,7 +55,8 @@ def load(
     trust_pickle: read a pickled g_srgan.npz of TensorLayer 1 or 2.
     self_ensemble: average the results for all flips and turns of a picture; better, but takes 8 times as long.
     back_projections: how often the result is corrected so that reducing it gives the picture again. Default: once for
-    an SRGAN, whose white would otherwise be one level too dark, and never for others.
+    an SRGAN, whose white would otherwise be one level too dark, but not one trained with TRAIN.degradation=photo, and
+    never for others.
     strength: how much of "srgan" is in the network, 0 to 1; the rest is "srresnet".
     Raises UserError if the model is missing, damaged or no generator, and ValueError for other values.
     """
@@ -81,8 +82,14 @@ def load(
 
 
 def default_back_projections(model: str) -> int:
-    """Return how often results of `model` are corrected by default. Raises UserError if the model is missing."""
-    return 0 if model in FILTERS else int(read_metadata(model_path(model)).get("stage") == "srgan")
+    """Return how often results of `model` are corrected by default. Raises UserError if the model is missing.
+
+    A network for photographs cleans its source; a correction would bring the blocks of a JPEG back.
+    """
+    if model in FILTERS:
+        return 0
+    metadata = read_metadata(model_path(model))
+    return int(metadata.get("stage") == "srgan" and metadata.get("degradation") != "photo")
 
 
 def largest_tile() -> int:
