@@ -10,7 +10,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from config import Parser
-from upscaling.upscaler import Upscaler, load
+from upscaling.models import load
+from upscaling.upscaler import Upscaler
 from utils import UserError, exit_status, sigterm_interrupts
 from weights import PRETRAINED
 

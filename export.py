@@ -135,17 +135,17 @@ def write_half(generator: "keras.Model", path: Path, texts: dict[str, str]) -> N
     """Write the weights of `generator` to `path` as half floats, and their metadata beside them."""
     import h5py
 
-    generator.save_weights(path)
-    with h5py.File(path, "r+") as file:
-        names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        arrays = {name: file[name][()].astype(np.float16) for name in names}
-    float32_path = path.with_name("float32.h5")
-    os.replace(path, float32_path)
-    with h5py.File(float32_path) as before, h5py.File(path, "w") as file:  # a new file, since HDF5 never shrinks one
-        before.visititems(lambda name, item: file.create_group(name) if isinstance(item, h5py.Group) else None)
-        for name, array in arrays.items():
-            file[name] = array
+    float32_path = path.with_name("float32.weights.h5")
+    generator.save_weights(float32_path)
+    with h5py.File(float32_path) as before, h5py.File(path, "w") as file:
+
+        def copy(name: str, item: Any) -> None:  # a layer, or one of its arrays
+            if isinstance(item, h5py.Dataset):
+                file[name] = item[()].astype(np.float16)
+            else:
+                file.create_group(name)
+
+        before.visititems(copy)
     metadata_path(path).write_text(json.dumps(json.loads(texts["facts"]), indent=2) + "\n")
 
 

@@ -24,14 +24,15 @@ from config import Parser
 from methods.filters import FILTERS
 from upscaling import identity
 from upscaling.earlier_runs import claimed
+from upscaling.models import load
 from upscaling.network import ENGINES
 from upscaling.photo.reader import PHOTO_FORMATS, Photo
 from upscaling.plan import LONG, Job, Plan, make_plan, summary
 from upscaling.upscale_file import upscale_file
-from upscaling.upscaler import HALO, Progress, Upscaler, load
+from upscaling.upscaler import HALO, Progress, Upscaler
 from utils import UserError, exit_status, printable, reason, sigterm_interrupts
 
-__all__ = ["load"]  # the Python interface: upscaling/upscaler.py
+__all__ = ["load"]  # the Python interface: upscaling/models.py
 
 
 def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -28,8 +28,8 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageCms
 
-from upscaling.photo.reader import Photo, open_photo
-from upscaling.photo.writer import Strips, write_photo
+from upscaling.photo.reader import Photo, Strips, open_photo
+from upscaling.photo.writer import write_photo
 from upscaling.upscale_file import upscale_file
 from upscaling.upscaler import Upscaler
 from utils import UserError

@@ -31,7 +31,7 @@ from evaluation.perceptual import perceptual_distances
 from evaluation.tables import as_markdown, table_row
 from pictures import as_colour, resize, write_picture
 from training.teacher import Teacher
-from upscaling.upscaler import load
+from upscaling.models import load
 
 SCALE = 4
 COLUMNS = ("psnr", "ssim", "niqe", "vgg19", "seconds")

@@ -20,7 +20,7 @@ from evaluation.benchmark import benchmark_sets
 from evaluation.perceptual import perceptual_distances
 from evaluation.tables import as_markdown, table_row
 from pictures import resize
-from upscaling.upscaler import load
+from upscaling.models import load
 
 SCALE = 4
 CHOICES = {

@@ -23,8 +23,9 @@ import numpy as np
 
 from evaluation.metrics import luma, psnr
 from pictures import find_pictures, read_picture, write_picture
+from upscaling.models import load
 from upscaling.network import load_network
-from upscaling.upscaler import LARGEST_TILE, Upscaler, load
+from upscaling.upscaler import LARGEST_TILE, Upscaler
 from utils import bfloat16_is_fast, processor
 
 WEIGHTS = ROOT / "checkpoints/pretrained/srresnet.weights.h5"

@@ -15,8 +15,8 @@ import upscale
 from model import SRGAN_g
 from pictures import read_picture, write_picture
 from upscaling.interpolation import mix
+from upscaling.models import load
 from upscaling.network import load_network
-from upscaling.upscaler import load
 from utils import UserError
 from weights import save_weights
 

@@ -25,8 +25,8 @@ from PIL import (
 from pictures import resize
 from upscaling.network import Network
 from upscaling.photo import writer as photo_writer
-from upscaling.photo.reader import Frame, open_photo
-from upscaling.photo.writer import Strips, write_photo
+from upscaling.photo.reader import Frame, Strips, open_photo
+from upscaling.photo.writer import write_photo
 from upscaling.upscale_file import upscale_frame
 from upscaling.upscaler import Upscaler
 from utils import UserError

@@ -6,7 +6,7 @@ cannot be read it counts as missing, and where one cannot be written nothing is 
 """
 
 import contextlib
-import errno
+import functools
 import hashlib
 import json
 import os
@@ -19,10 +19,45 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pictures import DAMAGED
-from upscaling.fingerprint import fingerprint, is_unchanged
 from utils import UserError, atomic_write, lock
 
 RECORD = ".upscaled.jsonl"
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Return (size in bytes, time of the last change in ns) of a file, or None if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def fingerprint(path: Path) -> list[int | str] | None:
+    """Return [size in bytes, time of the last change in ns, SHA-256] of a file, or None if it cannot be read."""
+    now = stamp(path)
+    try:
+        return [*now, _sha256(path, *now)] if now else None
+    except OSError:
+        return None
+
+
+def is_unchanged(path: Path, earlier: Any) -> bool:
+    """Return whether the file at `path` has the content that it had when `earlier` was its fingerprint.
+
+    A file is read only if its time is another, as after copying; fingerprints of earlier versions lack the SHA-256.
+    """
+    now = stamp(path)
+    if not now or not isinstance(earlier, list) or earlier[:1] != [now[0]]:
+        return False
+    return earlier[1:2] == [now[1]] or len(earlier) == 3 and fingerprint(path) == [*now, earlier[2]]
+
+
+@functools.cache
+def _sha256(path: Path, size: int, time: int) -> str:
+    """Return the SHA-256 of a file; its size and time are for the cache."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Records:
@@ -62,21 +97,13 @@ class Records:
         """Return {name of a result: its line} of one folder, without damaged lines."""
         folder = folder.resolve()
         if folder not in self.folders:
-            self.folders[folder] = {line["result"]: line for line in _read_record(folder / RECORD)}
+            lines = self.folders[folder] = {}
+            with contextlib.suppress(OSError):
+                for text in (folder / RECORD).read_text(encoding="utf-8", errors="replace").splitlines():
+                    with contextlib.suppress(ValueError, TypeError, LookupError):
+                        line = json.loads(text)
+                        lines[line["result"]] = {"state": line["state"], "made_of": dict(line["made_of"])} | line
         return self.folders[folder]
-
-
-def _read_record(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a record, without damaged ones."""
-    text = ""
-    with contextlib.suppress(OSError):
-        text = path.read_text(encoding="utf-8", errors="replace")
-    for words in text.splitlines():
-        with contextlib.suppress(ValueError):
-            line = json.loads(words)
-            fields = line if isinstance(line, dict) else {}
-            if isinstance(fields.get("result"), str) and isinstance(fields.get("made_of"), dict) and "state" in fields:
-                yield fields
 
 
 class FinishedParts:
@@ -89,8 +116,7 @@ class FinishedParts:
         self.folder, self.name = target.with_name(f".{target.name}.{kind}"), name
         for path in self.folder.glob("*") if self.exist() else ():
             if not path.name.startswith((name, ".")):  # hidden files are being written by another process
-                with contextlib.suppress(OSError):
-                    path.unlink()
+                _remove(path)
 
     def exist(self) -> bool:
         """Return whether an earlier run has left parts."""
@@ -116,8 +142,8 @@ class Tiling(NamedTuple):
 class FinishedStrips(FinishedParts):
     """The finished strips of a result's frames; target, name: as for FinishedParts.
 
-    A file's name also contains a hash of the frame and the strip's first row. room: bytes that stay free on the disk,
-    for the result. Where there is less, or a strip cannot be written, all strips are deleted and no more are added.
+    room: bytes that stay free on the disk, for the result. Where there is less, or a strip cannot be written, all
+    strips are deleted and no more are added.
     """
 
     def __init__(self, target: Path, name: str, room: int = 0) -> None:
@@ -125,7 +151,7 @@ class FinishedStrips(FinishedParts):
         self.room, self.given_up = room, False
 
     def of_frame(self, lr: np.ndarray) -> str:
-        """Return what identifies the frame lr in names of strips."""
+        """Return the hash of the frame lr, with which the names of its strips begin."""
         content = hashlib.sha256(repr((lr.shape, lr.dtype.str)).encode())
         content.update(np.ascontiguousarray(lr).data)
         return content.hexdigest()[:16]
@@ -148,12 +174,13 @@ class FinishedStrips(FinishedParts):
         if self.given_up:
             return
         try:
-            if shutil.disk_usage(self.folder.parent).free < self.room + strip.nbytes:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            with atomic_write(self.path(f"{frame}-{row:06}.npz")) as temporary, open(temporary, "wb") as file:
-                np.savez(file, strip=strip, tiling=tiling)
+            self.given_up = shutil.disk_usage(self.folder.parent).free < self.room + strip.nbytes
+            if not self.given_up:
+                with atomic_write(self.path(f"{frame}-{row:06}.npz")) as temporary, open(temporary, "wb") as file:
+                    np.savez(file, strip=strip, tiling=tiling)
         except (OSError, UserError):
             self.given_up = True
+        if self.given_up:
             self.clear()
 
 
@@ -163,24 +190,18 @@ def claimed(target: Path) -> Iterator[bool]:
 
     A claim is a locked file beside `target`, which is removed at the end. Where none can be made, each process may.
     """
+    path = target.with_name(f".{target.name}.lock")
     with contextlib.ExitStack() as stack:
         ours = True
         with contextlib.suppress(OSError):  # for example a name that is too long
-            ours = _claim(target.with_name(f".{target.name}.lock"), stack)
+            while ours:
+                file = stack.enter_context(open(path, "a"))
+                ours = lock(file)
+                # If its last owner has removed it since it was opened, another process may lock a new one of that name.
+                if ours and path.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    stack.callback(_remove, path)
+                    break
         yield ours
-
-
-def _claim(path: Path, stack: contextlib.ExitStack) -> bool:
-    """Lock the file at `path` until `stack` is closed, which also removes it; return False if another process has."""
-    while True:
-        file = stack.enter_context(open(path, "a"))  # noqa: SIM115  # the stack closes it
-        if not lock(file):
-            return False
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                stack.callback(_remove, path)
-                return True
-        # Its last owner has removed it after it was opened here, so another process may lock a new one of that name.
 
 
 def _remove(path: Path) -> None:

@@ -1,7 +1,6 @@
 """How much memory this process can still take, of the machine and of the container that it may run in."""
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -22,28 +21,25 @@ def free_memory(root: Path = Path("/")) -> int:
     root: the folder that holds proc and sys. Source: the kernel's Documentation/admin-guide/cgroup-v1/memory.rst and
     cgroup-v2.rst.
     """
-    return max(0, min([psutil.virtual_memory().available, *left_in_groups(root)]))
-
-
-def left_in_groups(root: Path) -> Iterator[int]:
-    """Yield the bytes up to the limit of each control group of this process; their parents are among them."""
-    lines = []
+    left, groups = [psutil.virtual_memory().available], ""
     with contextlib.suppress(OSError):  # not Linux
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    for line in lines:
+        groups = (root / "proc/self/cgroup").read_text()
+    for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)  # such as 4:memory:/docker/1f, in version 2 0::/docker/1f
         if controllers and "memory" not in controllers.split(","):
             continue
         names = VERSION_1 if controllers else VERSION_2
-        parts = Path(path.lstrip("/")).parts
         for mount in MOUNTS[names]:
-            # In a container the mount may be the group itself, and the path one that exists only outside.
-            for depth in range(len(parts) + 1):
-                with contextlib.suppress(OSError, ValueError, LookupError):  # no such group; "max": no limit
-                    yield left((root / mount).joinpath(*parts[:depth]), *names)
+            group = root / mount / path.lstrip("/")
+            # Its parents have limits too. In a container the mount may be the group itself, and the path one that
+            # exists only outside.
+            for folder in (group, *group.parents):
+                with contextlib.suppress(OSError, ValueError, LookupError):  # no group; "max": no limit
+                    left.append(bytes_left(folder, *names))
+    return max(0, min(left))
 
 
-def left(folder: Path, limit: str, usage: str, droppable: str) -> int:
+def bytes_left(folder: Path, limit: str, usage: str, droppable: str) -> int:
     """Return the bytes up to the limit of one control group. limit, usage, droppable: as in MOUNTS.
 
     Raises OSError if there is no such group, and ValueError if it has no limit.

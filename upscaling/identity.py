@@ -1,6 +1,7 @@
 """The identity of a result: the content of its source, the content of the network's weights, and the options.
 
 Results of one identity are the same picture. Records hold it, and the hidden files of an unfinished result its hash.
+An option that changes a result gets an entry in of_command.
 """
 
 import hashlib
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from methods.filters import FILTERS
-from upscaling.fingerprint import fingerprint, is_unchanged
+from upscaling.earlier_runs import fingerprint, is_unchanged
 from upscaling.interpolation import srresnet_of
-from upscaling.upscaler import default_back_projections
+from upscaling.models import default_back_projections
 from weights import model_path
 
 Identity = dict[str, Any]
@@ -21,20 +22,23 @@ RESULT_VERSION = 2  # raised when the same weights and options give other pixels
 
 def of_command(options: Namespace) -> Identity:
     """Return what the identities of all results of a command have in common."""
-    # Unused options have no entry, as in the records of earlier versions, so that old results are not made again.
-    back_projections = options.back_project
-    if back_projections is None:
-        back_projections = default_back_projections(options.model)
-    newer = {"back_projections": back_projections} if back_projections else {}
-    newer |= {"strength": options.strength} if options.strength < 1 else {}
-    return {
+    identity = {
         "model": model(options),
         "outscale": options.outscale,
         "size": options.size and list(options.size),
         "quality": options.quality,
         "self_ensemble": options.self_ensemble,
         "method": RESULT_VERSION,
-    } | newer
+    }
+    # Newer options have an entry only if they are used, so that results of earlier versions are not made again.
+    back_projections = options.back_project
+    if back_projections is None:
+        back_projections = default_back_projections(options.model)
+    if back_projections:
+        identity["back_projections"] = back_projections
+    if options.strength < 1:
+        identity["strength"] = options.strength
+    return identity
 
 
 def model(options: Namespace) -> list[str]:

@@ -19,6 +19,7 @@ from utils import UserError, bfloat16_is_fast, reason
 from weights import load_generator, read_metadata
 
 ENGINES = ("auto", "openvino", "keras", "onnxruntime")
+EXPORTED = (".onnx", ".xml")  # suffixes of files that export.py wrote and an engine reads
 HINT = "INFERENCE_PRECISION_HINT"
 PRECISIONS = {"float32": {HINT: "f32"}, "bfloat16": {HINT: "bf16"}}
 SHARING = {"ENABLE_CPU_PINNING": False}  # a thread pinned to a core would wait for other programs there: half the speed
@@ -66,15 +67,14 @@ def load_network(
     if precision == "auto":  # left to itself, OpenVINO takes bfloat16 even if that is slower
         precision = "bfloat16" if bfloat16_is_fast() else "float32"
     path, options = Path(path), PRECISIONS[precision] | SHARING
-    check_kind(path)
-    exported = path.suffix in (".onnx", ".xml")
-    engine = choose_engine(path, engine, exported)
+    engine = choose_engine(path, engine)
     if engine == "keras":
         return one_at_a_time(keras_network(path, trust_pickle))
     try:
         if engine == "onnxruntime":
             return one_at_a_time(onnx_network(path))
-        return one_at_a_time(exported_network(path, options) if exported else openvino_network(path, options))
+        read = exported_network if path.suffix in EXPORTED else openvino_network
+        return one_at_a_time(read(path, options))
     except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         # OpenVINO's messages begin with lines of its own source code; the last words say what is wrong.
         last_words = " ".join(str(error).split())[-120:] or reason(error)
@@ -96,21 +96,16 @@ def one_at_a_time(network: Network) -> Network:
     return Network(function, network.scale, network.errors)
 
 
-def check_kind(path: Path) -> None:
-    """Raise UserError if there is no file at `path`, or one that no engine reads."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if path.suffix == ".tflite":
-        raise UserError(f"{path}: TensorFlow Lite's files are for other programs; name a weights file, *.onnx or *.xml")
-    if path.suffix == ".bin":
-        raise UserError(f"{path}: holds only the weights of an OpenVINO model; name its *.xml")
-
-
-def choose_engine(path: Path, engine: str, exported: bool) -> str:
+def choose_engine(path: Path, engine: str) -> str:
     """Return the engine for a file, which `engine` names unless it is "auto".
 
-    exported: whether export.py wrote the file. Raises UserError if the engine is not installed or cannot read the file.
+    Raises UserError if there is no such file, or the engine is not installed or cannot read it.
     """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if path.suffix in (".tflite", ".bin"):
+        raise UserError(f"{path}: for other programs; name a weights file, *.onnx or *.xml")
+    exported = path.suffix in EXPORTED
     if engine == "keras" and exported:
         raise UserError(f"{path}: Keras reads only weights files; choose another engine")
     installed = importlib.util.find_spec("onnxruntime" if engine == "onnxruntime" else "openvino") is not None

@@ -38,22 +38,20 @@ def find_files(names: Iterable[str]) -> Inputs:
         if not source:  # a variable of a shell that is not set; as a path it would be the folder here
             raise UserError("INPUT is empty; name a file or a folder")
         exists = Path(source).exists()
-        matches = [Path(source)] if exists else [Path(match) for match in sorted(glob.glob(source, recursive=True))]
+        matches = [source] if exists else sorted(glob.glob(source, recursive=True))
         if not matches:
             raise UserError(f"{source}: no such file or folder")
-        for match in matches:
+        for match in map(Path, matches):
+            suffix = match.suffix.lower()
             if match.is_dir():
                 find_in_folder(match, inputs)
-                continue
-            suffix = match.suffix.lower()
-            if suffix in FOREIGN and exists:
-                inputs.failed.append(f"{match}: {suffix} is not read; save it as one of {' '.join(RESULT_SUFFIXES)}")
-            elif suffix in FOREIGN:
-                inputs.foreign[suffix] += 1
-            else:
+            elif suffix not in FOREIGN:
                 inputs.files.setdefault(match, None)
-                if exists:
-                    inputs.named.add(match)
+                inputs.named |= {match} if exists else set()
+            elif exists:
+                inputs.failed.append(f"{match}: {suffix} is not read; save it as one of {' '.join(RESULT_SUFFIXES)}")
+            else:
+                inputs.foreign[suffix] += 1
     return inputs
 
 
@@ -118,25 +116,28 @@ def choose_targets(
     file = output if is_file_name else None
     if file and (len(inputs.files) > 1 or file.suffix.lower() not in RESULT_SUFFIXES):
         raise UserError(f"{output}: one file for one picture, of {' '.join(RESULT_SUFFIXES)}; else name a folder")
-    sources: dict[str, list[tuple[Path, Path]]] = {}  # {absolute path of a result: [(its source, its path), ...]}
-    for path, folder in inputs.files.items():
-        target = file or target_of(path, folder, output, suffix, rename, photo_format)
-        sources.setdefault(os.path.abspath(target), []).append((path, target))
-    targets = {}
+    targets = {
+        path: file or target_of(path, folder, output, suffix, rename, photo_format)
+        for path, folder in inputs.files.items()
+    }
+    sources: dict[str, list[Path]] = {}  # {absolute path of a result: its sources}
+    for path, target in targets.items():
+        sources.setdefault(os.path.abspath(target), []).append(path)
     input_paths = {os.path.realpath(path) for path in inputs.files}
-    for clashing in sources.values():
-        path, target = clashing[0]
-        if len(clashing) > 1:
-            names = ", ".join(str(path) for path, _ in clashing)
+    advice = "choose another --output or --suffix"
+    for path, *others in sources.values():
+        target = targets[path]
+        if others:
+            names = ", ".join(map(str, [path, *others]))
             inputs.failed.append(f"{names}: would all become {target}; upscale them one by one, each with an --output")
         elif os.path.exists(target) and target.samefile(path):
-            raise UserError(f"{path}: would be overwritten; choose another --output or --suffix")
+            raise UserError(f"{path}: would be overwritten; {advice}")
         elif os.path.realpath(target) in input_paths:
-            inputs.failed.append(
-                f"{target}: would be overwritten by the result of {path}; choose another --output or --suffix"
-            )
+            inputs.failed.append(f"{target}: would be overwritten by the result of {path}; {advice}")
         else:
-            targets[path] = target
+            continue
+        for failed in (path, *others):
+            del targets[failed]
     return targets
 
 

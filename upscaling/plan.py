@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from upscaling import identity
-from upscaling.earlier_runs import Records
-from upscaling.fingerprint import stamp
+from upscaling.earlier_runs import Records, stamp
 from upscaling.identity import Identity
 from upscaling.paths import choose_targets, counted, find_files, leave_out_results
 from upscaling.photo.reader import Photo
 from upscaling.upscale_file import open_file
 from upscaling.upscaler import Upscaler
 from upscaling.video.reader import Video
-from utils import UserError, make_folder, reason
+from utils import UserError, reason
 
 LONG = 30  # seconds; longer work is announced, and a picture's finished strips stay on the disk
 SLOW = 0.1  # seconds per frame; a slower video's finished strips stay too
@@ -81,20 +80,19 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
     suffix, rename = name_suffix(options, upscaler), options.suffix is not None
     targets = choose_targets(inputs, options.output, suffix, rename, options.format)
     common = identity.of_command(options)
-    jobs: list[Job] = []
+    jobs, taken = list[Job](), list[str]()  # taken: lines about results of other pictures
     existing = remade = 0
-    taken = []  # lines about results of other pictures
     for path, target in targets.items():
         before = stamp(target)
         if before and not options.overwrite:
-            recorded = records.identity(target)
+            recorded, source = records.identity(target), records.source(target)
             # Without a record it may be somebody else's or have been edited since, so it is not overwritten.
             if recorded is None or identity.is_current(recorded, common, path):
                 existing += 1
                 continue
             # Two folders may have a picture of this name. But a file that --output names is meant to be replaced.
-            if target != options.output and is_of_another(target, path, records):
-                taken.append(f"{target}: is the result of {records.source(target)}")
+            if target != options.output and source and os.path.realpath(source) != os.path.realpath(path):
+                taken.append(f"{target}: is the result of {source}")
                 continue
             remade += 1
         try:
@@ -111,14 +109,7 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
         f"{len(results)} left out as results of earlier runs": results,
         f"not read: {counted(inputs.foreign)}": inputs.foreign,
     }
-    skipped = [text for text, some in texts.items() if some]
-    return Plan(jobs, skipped, inputs.failed, records, common)
-
-
-def is_of_another(target: Path, path: Path, records: Records) -> bool:
-    """Return whether the file at `target` is known to be the result of another file than the one at `path`."""
-    source = records.source(target)
-    return source is not None and os.path.realpath(source) != os.path.realpath(path)
+    return Plan(jobs, [text for text, some in texts.items() if some], inputs.failed, records, common)
 
 
 def name_suffix(options: Namespace, upscaler: Upscaler) -> str:
@@ -142,19 +133,16 @@ def open_job(path: Path, target: Path, before: tuple[int, int] | None, options: 
 
 def drop_unwritable(jobs: list[Job], failed: list[str]) -> list[Job]:
     """Return those of `jobs` whose results' folders are writable; add a line to `failed` for each other folder."""
-    unwritable = {}
+    unwritable = set()
     for folder in {job.target.parent for job in jobs}:
         try:
-            make_folder(folder)
+            folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            unwritable[folder] = f"cannot be written: {reason(error)}"
-        except UserError as error:
-            unwritable[folder] = str(error).removeprefix(f"{folder}: ")
-    for folder, why in unwritable.items():
-        count = sum(job.target.parent == folder for job in jobs)
-        failed.append(f"{folder}: {why}; left out: {count}, choose another --output")
+            unwritable.add(folder)
+            count = sum(job.target.parent == folder for job in jobs)
+            failed.append(f"{folder}: cannot be written: {reason(error)}; left out: {count}, choose another --output")
     return [job for job in jobs if job.target.parent not in unwritable]
 
 

@@ -4,8 +4,8 @@ import functools
 from pathlib import Path
 
 from upscaling.earlier_runs import FinishedStrips
-from upscaling.photo.reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Frame, Photo, open_photo
-from upscaling.photo.writer import Strips, write_photo
+from upscaling.photo.reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Frame, Photo, Strips, open_photo
+from upscaling.photo.writer import write_photo
 from upscaling.upscaler import Progress, Upscaler
 from upscaling.video.reader import Video, open_video
 from upscaling.video.writer import CONTAINERS, upscale_video

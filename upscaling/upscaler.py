@@ -1,28 +1,18 @@
-"""Upscale arrays with a network: the Python interface, which upscale.py and demo.py use too.
-
-from upscale import load
-
-upscaler = load("srgan")  # or "srresnet", a filter such as "bicubic", or a file of your own
-sr = upscaler(lr)  # lr: uint8 (h, w, 3) -> sr: uint8 (4*h, 4*w, 3)
-"""
+"""Upscale arrays with a network, tile by tile in the memory that there is."""
 
 import copy
-import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from pictures import as_dtype, resize, scaled_length, to_float, to_uint8
-from tiles import by_tiles, mean_over_turns, smallest_size, window_count, windows
+from tiles import by_tiles, smallest_size, window_count, windows
 from upscaling.earlier_runs import FinishedStrips, Tiling
 from upscaling.free_memory import free_memory
-from upscaling.interpolation import mixed
-from upscaling.network import ENGINES, Network, load_network
+from upscaling.network import Network
 from utils import UserError
-from weights import model_path, read_metadata
 
 Progress = Callable[[int, int], object]  # called with (tiles done, tiles in all)
 
@@ -31,69 +21,11 @@ BORDER = 8  # pixels by which a picture is continued beyond its edge; more would
 LARGEST_TILE = 512  # side in pixels; larger tiles are no faster
 BYTES_PER_PIXEL = 6_000  # memory that the network needs for each pixel of a tile
 TRIAL = 128  # side in pixels of the tile on which time is measured
-FILTER_SCALE = 4  # the factor by which filters enlarge
 REACH = 2  # how many pixels of lr bicubic resampling sees on either side
 
 
-def load(
-    model: str = "srgan",
-    scale: float | None = None,
-    engine: str = "auto",
-    tile: int | None = None,
-    trust_pickle: bool = False,
-    self_ensemble: bool = False,
-    back_projections: int | None = None,
-    strength: float = 1.0,
-) -> "Upscaler":
-    """Return the Upscaler of a trained network or of a filter.
-
-    model: "srgan" (sharp, invents), "srresnet" (soft, true), "srcnn" or "espcn" (small), the path of a weights file or
-    of a file that export.py wrote, or one of FILTERS.
-    scale: factor of the result, above 0, by default the network's. For another factor, its result is resampled.
-    engine: "auto", "openvino", "keras" or "onnxruntime", as for load_network.
-    tile: side of a tile in pixels, above 32; default: what free memory allows.
-    trust_pickle: read a pickled g_srgan.npz of TensorLayer 1 or 2.
-    self_ensemble: average the results for all flips and turns of a picture; better, but takes 8 times as long.
-    back_projections: how often the result is corrected so that reducing it gives the picture again. Default: once for
-    an SRGAN, whose white would otherwise be one level too dark, but not one trained with TRAIN.degradation=photo, and
-    never for others.
-    strength: how much of "srgan" is in the network, 0 to 1; the rest is "srresnet".
-    Raises UserError if the model is missing, damaged or no generator, and ValueError for other values.
-    """
-    if engine not in ENGINES or not 0 <= strength <= 1 or (back_projections or 0) < 0:
-        received = f"engine={engine!r}, strength={strength}, back_projections={back_projections}"
-        raise ValueError(
-            f"engine must be in {ENGINES}, strength in 0..1, back_projections 0 or more. Received: {received}"
-        )
-    if model in FILTERS and strength < 1:
-        raise UserError(f"{model}: a filter has no strength; leave --strength out")
-    if back_projections is None:
-        back_projections = default_back_projections(model)
-    if model in FILTERS:
-        network = Network(functools.partial(enlarged_batch, scale=FILTER_SCALE, name=model), FILTER_SCALE)
-    else:
-        with mixed(model_path(model), strength) as path:
-            network = load_network(path, engine, trust_pickle=trust_pickle)
-    if self_ensemble:
-        network = Network(mean_over_turns(network), network.scale)
-    if back_projections:
-        network = Network(with_back_projection(network, back_projections), network.scale)
-    return Upscaler(network, scale, tile)
-
-
-def default_back_projections(model: str) -> int:
-    """Return how often results of `model` are corrected by default. Raises UserError if the model is missing.
-
-    A network for photographs cleans its source; a correction would bring the blocks of a JPEG back.
-    """
-    if model in FILTERS:
-        return 0
-    metadata = read_metadata(model_path(model))
-    return int(metadata.get("stage") == "srgan" and metadata.get("degradation") != "photo")
-
-
 def largest_tile() -> int:
-    """Return the side in pixels of the largest tile that needs at most half of the free memory, see memory.py."""
+    """Return the side in pixels of the largest tile that needs at most half of the free memory."""
     affordable = free_memory() / 2 / BYTES_PER_PIXEL  # pixels
     return int(np.clip(affordable**0.5, 4 * HALO, LARGEST_TILE))
 

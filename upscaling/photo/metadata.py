@@ -37,8 +37,8 @@ HOLDS = {
     "BMP": set(),
 }
 IPTC_TAG, IPTC_RESOURCE = 33723, 0x404  # in a TIFF, and among Photoshop's resources in a JPEG
-SEGMENT = 65533  # bytes that a JPEG holds of EXIF, and of a comment
-XMP_SEGMENT, IPTC_SEGMENT = SEGMENT - 29, SEGMENT - 27  # bytes that it holds of them, after the segment's name
+# Bytes that a segment of a JPEG holds, after its name; a colour profile may have several
+SEGMENTS = {"exif": 65533, "xmp": 65533 - 29, "iptc": 65533 - 27, "comment": 65533}
 INTEROP = 0xA005  # a folder in that on exposure, which says whether colours are those of Adobe RGB
 FOLDERS = {int(tag) for tag in ExifTags.IFD}  # tags of the directories within EXIF
 
@@ -59,22 +59,17 @@ class Text(str):
         return super().encode("latin-1", "replace")
 
 
-def as_stored(value: Any) -> Any:
-    """Return an EXIF value so that Pillow writes what it has read."""
-    return Text(value) if isinstance(value, str) else value
-
-
 def read_entries(exif: Image.Exif) -> dict[tuple[int, int], Any]:
     """Return {(folder, tag): value} of EXIF; the folder is 0 or one of EXIF_FOLDERS."""
     entries: dict[tuple[int, int], Any] = {}
     for folder in (0, *EXIF_FOLDERS):
         with contextlib.suppress(*DAMAGED):
             fields = exif.get_ifd(folder) if folder else exif
-            entries |= {(folder, tag): as_stored(fields[tag]) for tag in fields if folder or tag not in FOLDERS}
+            entries |= {(folder, tag): fields[tag] for tag in fields if folder or tag not in FOLDERS}
     if (ExifTags.IFD.Exif, INTEROP) in entries:  # so far the place of this folder in the source
         interop = {tag: value for tag, value in exif.get_ifd(INTEROP).items() if tag in (1, 2)}  # others are the size
         entries[ExifTags.IFD.Exif, INTEROP] = interop
-    return entries
+    return {entry: Text(value) if isinstance(value, str) else value for entry, value in entries.items()}
 
 
 def packed(entries: dict[tuple[int, int], Any]) -> bytes:
@@ -87,19 +82,6 @@ def packed(entries: dict[tuple[int, int], Any]) -> bytes:
         else:
             exif.update(fields)
     return exif.tobytes() if entries else b""
-
-
-def fitted(data: bytes, limit: int) -> tuple[bytes, list[str]]:
-    """Return EXIF `data` without its largest entries, so that at most `limit` bytes are left, and their names."""
-    exif = Image.Exif()
-    exif.load(data)
-    entries, names = read_entries(exif), []
-    while len(data) > limit and entries:
-        folder, tag = largest = max(entries, key=lambda entry: len(packed({entry: entries[entry]})))
-        del entries[largest]
-        names.append((ExifTags.GPSTAGS if folder == ExifTags.IFD.GPSInfo else ExifTags.TAGS).get(tag, f"{tag:#x}"))
-        data = packed(entries)
-    return data, names
 
 
 def _is_writable(entry: tuple[int, int], value: Any) -> bool:
@@ -154,18 +136,12 @@ def lasting_info(image: Image.Image, exif: Image.Exif, grey: bool) -> dict[str, 
 def held(info: dict[str, Any], kind: str) -> tuple[dict[str, Any], list[str]]:
     """Return what a file of Pillow's format `kind` can hold of `info` from lasting_info, and the names of the rest."""
     dropped = {name for name in TOLD if name in info and name not in HOLDS[kind]}
-    profile = info.get("icc_profile", b"")
-    if kind == "WEBP" and profile[16:20] == b"GRAY":  # WebP is always in colour
+    if kind == "WEBP" and info.get("icc_profile", b"")[16:20] == b"GRAY":  # WebP is always in colour
         dropped.add("icc_profile")
-    smaller, details = {}, list[str]()
     if kind == "JPEG":
-        for name, most in (("xmp", XMP_SEGMENT), ("iptc", IPTC_SEGMENT), ("comment", SEGMENT)):
-            if len(info.get(name, b"")) > most:
-                dropped.add(name)
-        if "exif" in info:
-            smaller["exif"], details = fitted(info["exif"], SEGMENT)
-    rest = {name: value for name, value in info.items() if name not in dropped} | smaller
-    return rest, [TOLD[name] for name in TOLD if name in dropped] + [f"so large a {name}" for name in details]
+        dropped |= {name for name, most in SEGMENTS.items() if len(info.get(name, b"")) > most}
+    rest = {name: value for name, value in info.items() if name not in dropped}
+    return rest, [TOLD[name] for name in TOLD if name in dropped]
 
 
 def iptc_segment(iptc: bytes) -> bytes:

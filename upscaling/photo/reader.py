@@ -5,19 +5,17 @@ import importlib.util
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from pictures import DAMAGED, rounded, white_level
-from upscaling.photo.decoding import DAMAGE, decoded, silent_libtiff
+from pictures import DAMAGED
+from upscaling.photo.decoding import DAMAGE, has_hidden_bits, loses_bits, read_bands, silent_libtiff
 from upscaling.photo.metadata import lasting_info, read_exif
-from upscaling.photo.sixteen_bits import has_hidden_bits, loses_bits, read_sixteen_bits, with_key
 from utils import UserError, reason
 
 if TYPE_CHECKING:
@@ -50,12 +48,12 @@ PHOTO_FORMATS = {
 # AVIF and HEIC are read but not written; their results are PNG, which holds all that is in them.
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 PHOTO_SUFFIXES = [*PHOTO_FORMATS, ".avif", *HEIF_SUFFIXES]
-NAMES = [*sorted({kind.name for kind in PHOTO_FORMATS.values()}), "AVIF"]
+PILLOW_FORMATS = [*sorted({kind.name for kind in PHOTO_FORMATS.values()}), "AVIF"]
 if HEIC_IS_READ:
     import pillow_heif
 
     pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
-    NAMES.append("HEIF")
+    PILLOW_FORMATS.append("HEIF")
 # MPO is Pillow's name for a JPEG that contains further pictures; its first picture is a plain JPEG.
 SUFFIX_OF = {"AVIF": ".png", "HEIF": ".png", "MPO": ".jpg"}
 SUFFIX_OF |= {kind.name: suffix for suffix, kind in reversed(PHOTO_FORMATS.items())}
@@ -66,6 +64,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 BITS_PER_SAMPLE, ORIENTATION, SAMPLES_PER_PIXEL, PLANAR_CONFIGURATION = 258, 274, 277, 284
 KIND_OF_PAGE, FURTHER_PAGES = 254, 330  # NewSubfileType, 1 for a smaller copy; SubIFDs
 ON_ITS_SIDE = (5, 6, 7, 8)  # orientations whose width becomes the height
+STRIP_BYTES = 2**20  # size of a strip in files that are written strip by strip
 
 
 class Frame(NamedTuple):
@@ -73,6 +72,38 @@ class Frame(NamedTuple):
 
     picture: np.ndarray  # uint8 or uint16 (h, w, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
     info: dict[str, Any]  # metadata, see metadata.lasting_info
+
+
+class Strips(NamedTuple):
+    """A picture whose rows come once, from top to bottom, so that it need not be in memory as a whole."""
+
+    shape: tuple[int, int, int]  # height, width, channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
+    dtype: np.dtype  # uint8 or uint16
+    rows: Iterable[np.ndarray]  # (rows, width, channels) each
+    info: dict[str, Any]  # metadata, as in Frame
+
+    def whole(self) -> np.ndarray:
+        """Return the picture as one array (height, width, channels)."""
+        picture, top = np.empty(self.shape, self.dtype), 0
+        for rows in self.rows:
+            picture[top : top + len(rows)] = rows
+            top += len(rows)
+        return picture
+
+    @property
+    def height(self) -> int:
+        """The number of rows of a strip in a file that is written strip by strip."""
+        return max(1, STRIP_BYTES // (self.shape[1] * self.shape[2] * self.dtype.itemsize))
+
+    def strips(self) -> Iterator[np.ndarray]:
+        """Yield the picture in strips of `height` rows; the last may have fewer."""
+        rest = np.empty((0, *self.shape[1:]), self.dtype)
+        for rows in self.rows:
+            rest = np.concatenate([rest, rows])
+            while len(rest) > self.height:
+                yield rest[: self.height]
+                rest = rest[self.height :]
+        yield rest
 
 
 @dataclass(frozen=True)
@@ -91,15 +122,18 @@ class Photo:
     mode: str = "RGB"  # Pillow's, of the first frame
     loses_bits: bool = False  # whether more than 8 bits per channel in the file become 8 in the result
     damage: list[str] = field(default_factory=list, compare=False)  # lines on what could not be decoded
+    info: dict[str, Any] = field(default_factory=dict, compare=False)  # metadata of the first frame, once it is decoded
 
     def __iter__(self) -> Iterator[Frame]:
         self.damage.clear()
         with contextlib.ExitStack() as stack:
             with _as_user_error(self.path, self.limit):
-                image = stack.enter_context(Image.open(self.path, formats=NAMES))
+                image = stack.enter_context(Image.open(self.path, formats=PILLOW_FORMATS))
             for index in range(self.first, self.first + self.frames):
                 with _as_user_error(self.path, self.limit):
                     frame = _frame(image, index, self.limit)
+                if index == self.first:
+                    self.info.update(frame.info)
                 if DAMAGE in image.info:
                     self.damage.append(f"{self.path}: damaged; {image.info[DAMAGE]}, the rest is upscaled")
                 yield frame
@@ -117,33 +151,34 @@ def open_photo(path: str | Path, limit: int = 200_000_000) -> Photo:
             raise UserError(f"{path}: {'a folder or a device' if path.exists() else 'no such file'}; name a picture")
         if path.suffix.lower() in HEIF_SUFFIXES and not HEIC_IS_READ:
             raise UserError(f"{path}: HEIC needs pillow-heif; pip install 'pillow-heif>=1.8,<1.9'")
-        with Image.open(path, formats=NAMES) as image:
+        with Image.open(path, formats=PILLOW_FORMATS) as image:
             tags = getattr(image, "tag_v2", {})
             if tags.get(KIND_OF_PAGE) == 1 and FURTHER_PAGES in tags:
                 raise UserError(f"{path}: a camera's raw file; only its preview could be read; save it as TIFF")
-            suffix, first = SUFFIX_OF[str(image.format)], int(bool(image.info.get("default_image")))
-            frames = 1 if suffix == ".jpg" else getattr(image, "n_frames", 1) - first
-            if image.format == "HEIF":  # of its pictures only the primary one is the photograph
-                first, frames = image.tell(), 1
-            frames_in_memory = frames if PHOTO_FORMATS[suffix].animation else 1
-            if frames_in_memory * image.width * image.height > limit:
-                raise Image.DecompressionBombError
-            alpha = image.has_transparency_data
-            lost = loses_bits(image)
-            sixteen_bits = not lost and (image.mode[0] in "IF" or has_hidden_bits(image))
-            # If a PNG has no EXIF before its pixels, Pillow would decode them all to look after them.
-            has_exif = image.format != "PNG" or "exif" in image.info
-            on_its_side = has_exif and read_exif(image).get(ORIENTATION) in ON_ITS_SIDE
-            size = image.size[::-1] if on_its_side else image.size
-        lossless = suffix == ".webp" and _is_lossless_webp(path)
+            return _photo(path, image, limit)
+
+
+def _photo(path: Path, image: "ImageFile", limit: int) -> Photo:
+    """Return the Photo of an opened file. Raises DecompressionBombError if it exceeds `limit`."""
+    suffix, first = SUFFIX_OF[str(image.format)], int(bool(image.info.get("default_image")))
+    frames = 1 if suffix == ".jpg" else getattr(image, "n_frames", 1) - first
+    if image.format == "HEIF":  # of its pictures only the primary one is the photograph
+        first, frames = image.tell(), 1
+    frames_in_memory = frames if PHOTO_FORMATS[suffix].animation else 1
+    if frames_in_memory * image.width * image.height > limit:
+        raise Image.DecompressionBombError
+    lost = loses_bits(image)
+    # If a PNG has no EXIF before its pixels, Pillow would decode them all to look after them.
+    has_exif = image.format != "PNG" or "exif" in image.info
+    on_its_side = has_exif and read_exif(image).get(ORIENTATION) in ON_ITS_SIDE
     return Photo(
         path,
         suffix,
-        size,
+        image.size[::-1] if on_its_side else image.size,
         frames,
-        alpha=alpha,
-        sixteen_bits=sixteen_bits,
-        lossless=lossless,
+        alpha=image.has_transparency_data,
+        sixteen_bits=not lost and (image.mode[0] in "IF" or has_hidden_bits(image)),
+        lossless=suffix == ".webp" and _is_lossless_webp(path),
         first=first,
         limit=limit,
         mode=image.mode,
@@ -185,8 +220,7 @@ def _frame(image: "ImageFile", index: int, limit: int) -> Frame:
         in_planes = tags.get(PLANAR_CONFIGURATION) == 2 and tags.get(SAMPLES_PER_PIXEL, 1) > 1
         if in_planes and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
             raise ValueError("16 bits per channel in separate planes; save it with interleaved channels")
-        bands = read_sixteen_bits(image) if has_hidden_bits(image) else _as_pillow_reads(decoded(image))
-        exif = read_exif(image)
+        bands, exif = read_bands(image), read_exif(image)
         bands = _upright(bands, exif.get(ORIENTATION))
         return Frame(np.ascontiguousarray(bands), lasting_info(image, exif, grey=bands.shape[2] < 3))
 
@@ -200,29 +234,3 @@ def _upright(bands: np.ndarray, orientation: int | None) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         bands = bands[:, ::-1]
     return bands
-
-
-def _as_pillow_reads(image: Image.Image) -> np.ndarray:
-    """Decode as uint8, or as uint16 for grey of more than 8 bits, (h, w, 1 to 4), with alpha if it has transparency."""
-    if image.mode[0] in "IF":
-        grey = np.nan_to_num(np.asarray(image).astype(np.float64))
-        grey = rounded(grey * (65535 / white_level(image.mode, grey)), np.uint16)
-        return with_key(grey[..., None], image.info.get("transparency"))
-    if image.mode == "CMYK":
-        image = _cmyk_to_rgb(image)
-    is_grey = image.mode in ("1", "L", "LA", "La") and image.format != "GIF"
-    mode = "L" if is_grey else "RGB"
-    if image.has_transparency_data:
-        mode += "A"
-    bands = np.asarray(image.convert(mode))
-    return bands if bands.ndim == 3 else bands[..., None]
-
-
-def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
-    """Convert CMYK to RGB, by its colour profile if it has a valid one."""
-    try:
-        profile = ImageCms.ImageCmsProfile(BytesIO(image.info.get("icc_profile", b"")))
-        converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (*DAMAGED, ImageCms.PyCMSError):
-        converted = None
-    return converted or image.convert("RGB")

@@ -7,47 +7,19 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from pictures import rounded, scaled_length
 from upscaling.photo.metadata import IPTC_TAG, held, iptc_segment, read_entries
-from upscaling.photo.reader import PHOTO_FORMATS, Format, Photo
+from upscaling.photo.reader import PHOTO_FORMATS, Format, Photo, Strips
 from utils import UserError, atomic_write
 
-STRIP_BYTES = 2**20  # size of a strip in files that are written strip by strip
 # {Pillow's mode: its name} of pictures that become RGB or grey in every format
 MODES_LOST = {"CMYK": "CMYK", "LAB": "LAB", "P": "a palette", "PA": "a palette", "1": "1 bit per pixel"}
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "F")  # Pillow's modes for which a GIF's 256 colours suffice
-
-
-class Strips(NamedTuple):
-    """A picture whose rows come once, from top to bottom, so that it need not be in memory as a whole."""
-
-    shape: tuple[int, int, int]  # height, width, channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
-    dtype: np.dtype  # uint8 or uint16
-    rows: Iterable[np.ndarray]  # (rows, width, channels) each
-    info: dict[str, Any]  # metadata, as in Frame
-
-    def whole(self) -> np.ndarray:
-        """Return the picture as one array (height, width, channels)."""
-        picture, top = np.empty(self.shape, self.dtype), 0
-        for rows in self.rows:
-            picture[top : top + len(rows)] = rows
-            top += len(rows)
-        return picture
-
-    def in_chunks(self, count: int) -> Iterator[np.ndarray]:
-        """Yield the picture in chunks of `count` rows; the last may have fewer."""
-        rest = np.empty((0, *self.shape[1:]), self.dtype)
-        for rows in self.rows:
-            rest = np.concatenate([rest, rows])
-            while len(rest) > count:
-                yield rest[:count]
-                rest = rest[count:]
-        yield rest
 
 
 def write_photo(
@@ -61,8 +33,6 @@ def write_photo(
     """
     path = Path(path)
     kind = format_of(path, photo, scale)
-    infos: list[dict[str, Any]] = []  # metadata of the frames
-    frames = _with_infos(frames, infos)
     with atomic_write(path) as temporary:
         if kind.name == "TIFF":
             _write_tiff(temporary, path, frames)
@@ -70,27 +40,23 @@ def write_photo(
             _write_png(temporary, *frames)
         else:
             _write_eight_bits(temporary, kind, frames, photo.lossless and quality is None, quality or 95)
-    lost = held(infos[0], kind.name)[1]
+    return [f"{path}: {line}" for line in _lost(kind, photo)]
+
+
+def _lost(kind: Format, photo: Photo) -> Iterator[str]:
+    """Yield what a file of `kind` does not hold of `photo`, in words."""
+    lost = held(photo.info, kind.name)[1]
     if photo.alpha and not kind.alpha:
         lost.append("transparency; it is white now")
     if photo.sixteen_bits and not kind.sixteen_bits:
         lost.append("16 bits per channel; it has 8 now")
     if kind.name == "GIF" and photo.suffix != ".gif" and photo.mode not in GREY:
         lost.append("more than 256 colours")
-    lines = [f"{path}: {kind.name} does not hold {what}" for what in lost]
+    yield from (f"{kind.name} does not hold {what}" for what in lost)
     if photo.mode in MODES_LOST and kind.name != "GIF":  # a GIF has a palette in any case
-        grey = photo.mode == "1"
-        lines.append(f"{path}: {'grey' if grey else 'RGB'} now; {photo.path} has {MODES_LOST[photo.mode]}")
+        yield f"{'grey' if photo.mode == '1' else 'RGB'} now; {photo.path} has {MODES_LOST[photo.mode]}"
     if photo.loses_bits:
-        lines.append(f"{path}: 8 bits per channel now; {photo.path} has more")
-    return lines
-
-
-def _with_infos(frames: Iterable[Strips], infos: list[dict[str, Any]]) -> Iterator[Strips]:
-    """Yield `frames`, and add the metadata of each to `infos`."""
-    for frame in frames:
-        infos.append(frame.info)
-        yield frame
+        yield f"8 bits per channel now; {photo.path} has more"
 
 
 def format_of(path: Path, photo: Photo, scale: float) -> Format:
@@ -116,19 +82,7 @@ def _write_eight_bits(path: Path, kind: Format, frames: Iterable[Strips], lossle
     for frame in frames:
         images.append(_image(frame, kind))
         infos.append(frame.info)
-    options = _save_options(kind, infos[0], lossless, quality)
-    if len(images) > 1:
-        options |= {"save_all": True, "append_images": images[1:]}
-        options["duration"] = [info.get("duration", 0) for info in infos]
-        # A GIF with transparency must clear each frame before the next, or the old one would show through.
-        transparent = any("transparency" in image.info for image in images)
-        options["disposal"] = 2 if kind.name == "GIF" and transparent else 0
-    images[0].save(path, kind.name, **options)
-
-
-def _save_options(kind: Format, info: dict[str, Any], lossless: bool, quality: int) -> dict[str, Any]:
-    """Return Pillow's options for saving a picture with the metadata `info` in the format `kind`."""
-    info, _ = held(info, kind.name)
+    info, _ = held(infos[0], kind.name)
     options = info | {"quality": quality, "subsampling": 0, "lossless": lossless, "exact": True, "optimize": False}
     if kind.name == "PNG":
         options["pnginfo"] = _png_text(info)
@@ -136,7 +90,13 @@ def _save_options(kind: Format, info: dict[str, Any], lossless: bool, quality: i
         options["extra"] = iptc_segment(info["iptc"])
     if kind.name != "GIF":
         options.setdefault("loop", 1)  # a GIF without "loop" plays once, so its result in another format should too
-    return options
+    if len(images) > 1:
+        options |= {"save_all": True, "append_images": images[1:]}
+        options["duration"] = [info.get("duration", 0) for info in infos]
+        # A GIF with transparency must clear each frame before the next, or the old one would show through.
+        transparent = any("transparency" in image.info for image in images)
+        options["disposal"] = 2 if kind.name == "GIF" and transparent else 0
+    images[0].save(path, kind.name, **options)
 
 
 def _image(frame: Strips, kind: Format) -> Image.Image:
@@ -203,7 +163,7 @@ def _deflated(frame: Strips) -> Iterator[bytes]:
     _, width, channels = frame.shape
     step, deflate = channels * frame.dtype.itemsize, zlib.compressobj(strategy=zlib.Z_FILTERED)
     last_row = np.zeros((1, step + step * width), np.uint8)
-    for chunk in frame.in_chunks(_rows_per_strip(frame)):
+    for chunk in frame.strips():
         rows = chunk.astype(frame.dtype.newbyteorder(">")).view(np.uint8).reshape(len(chunk), -1)
         padded = np.concatenate([last_row, np.pad(rows, ((0, 0), (step, 0)))])  # 0 outside the picture
         last_row = padded[-1:]
@@ -215,10 +175,6 @@ def _deflated(frame: Strips) -> Iterator[bytes]:
         filtered = np.insert(rows - predicted, 0, 4, axis=1)  # each row begins with the number of its filter
         yield deflate.compress(filtered.tobytes())
     yield deflate.flush()
-
-
-def _rows_per_strip(frame: Strips) -> int:
-    return max(1, STRIP_BYTES // (frame.shape[1] * frame.shape[2] * frame.dtype.itemsize))
 
 
 def _write_tiff(path: Path, target: Path, frames: Iterable[Strips]) -> None:
@@ -243,7 +199,7 @@ def _page(frame: Strips, file: IO[bytes], with_folders: bool) -> TiffImagePlugin
     """
     (height, width, channels), info = frame.shape, frame.info
     lengths = []
-    for rows in frame.in_chunks(_rows_per_strip(frame)):
+    for rows in frame.strips():
         differences = np.diff(rows, axis=1, prepend=np.zeros_like(rows[:, :1]))  # they compress better
         lengths.append(file.write(zlib.compress(differences.astype(frame.dtype.newbyteorder("<")).tobytes())))
     fields = TiffImagePlugin.ImageFileDirectory_v2()
@@ -260,7 +216,7 @@ def _page(frame: Strips, file: IO[bytes], with_folders: bool) -> TiffImagePlugin
     fields[258], fields[277] = (8 * frame.dtype.itemsize,) * channels, channels  # bits per sample, samples per pixel
     fields[259], fields[317] = 8, 2  # compression: deflate; predictor: differences
     fields[262] = 1 if channels < 3 else 2  # grey, RGB
-    fields[278], fields[273], fields[279] = _rows_per_strip(frame), starts, tuple(lengths)
+    fields[278], fields[273], fields[279] = frame.height, starts, tuple(lengths)
     if channels in (2, 4):
         fields[338] = 2  # alpha, not premultiplied
     if "dpi" in info:

@@ -42,7 +42,7 @@ def open_video(path: str | Path, limit: int = 50_000_000) -> Video:
         raise UserError(f"{path}: videos need PyAV; pip install 'av>=18,<19'")
     if not path.is_file():
         raise UserError(f"{path}: {'a folder or a device' if path.exists() else 'no such file'}; name a video")
-    with as_user_error(path, "unreadable video"), av.open(path, options=READ) as file:
+    with open_source(path) as file, as_user_error(path, "unreadable video"):
         stream = main_stream(file)
         if stream is None:
             raise UserError(f"{path}: holds no video")
@@ -82,12 +82,22 @@ def _depth(frame: "av.VideoFrame | None") -> tuple[int, tuple[str, ...]]:
 
 
 @contextlib.contextmanager
-def as_user_error(path: Path, what: str) -> Iterator[None]:
-    """Turn PyAV's exceptions into a UserError. what: the message, to which the reason is added."""
+def as_user_error(path: Path, what: str, errors: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn `errors`, by default all of PyAV's, into a UserError. what: the message, to which the reason is added."""
+    errors = errors or (av.FFmpegError, ValueError)
     try:
         yield
-    except (av.FFmpegError, ValueError) as error:
+    except errors as error:
         raise UserError(f"{path}: {what} ({reason(error)})") from error
+
+
+@contextlib.contextmanager
+def open_source(path: Path) -> Iterator["InputContainer"]:
+    """Open a video to read it. Raises UserError if its header is unreadable."""
+    with contextlib.ExitStack() as stack:
+        with as_user_error(path, "unreadable video"):
+            file = stack.enter_context(av.open(path, options=READ))
+        yield file
 
 
 def frames_of(path: Path, source: "InputContainer", stream: "av.VideoStream") -> Iterator["av.VideoFrame"]:

@@ -6,7 +6,6 @@ import heapq
 import importlib.util
 import itertools
 import operator
-import time
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +14,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from upscaling.earlier_runs import FinishedParts, FinishedStrips
-from upscaling.video.reader import READ, Video, as_user_error, frames_of, main_stream, packets_of, packets_of_pieces
+from upscaling.video.reader import (
+    Video,
+    as_user_error,
+    frames_of,
+    main_stream,
+    open_source,
+    packets_of,
+    packets_of_pieces,
+)
 from upscaling.video.tracks import add_tracks, check_sound
 from utils import UserError, atomic_write
 
@@ -30,7 +37,9 @@ Codec = tuple[Literal["libx264", "libvpx-vp9"], dict[str, str]]
 H264: Codec = ("libx264", {"crf": "16"})
 VP9: Codec = ("libvpx-vp9", {"crf": "20", "b:v": "0", "row-mt": "1"})
 DEEP = "yuv420p10le"
-SECONDS = 10  # of work in a piece, which is what a stopped run loses at most
+# Frames in a piece, which a stopped run loses at most; where each takes long, its strips are stored besides. A piece
+# begins with a frame that is not predicted from another, so that shorter ones would make a larger file.
+PIECE = 48
 CONTAINERS = {".mp4": H264, ".mov": H264, ".m4v": H264, ".mkv": H264, ".webm": VP9}
 MATRICES = {1: "ITU709", 7: "SMPTE240M", 9: "BT2020"}  # by H.273's numbers; all others count as ITU601
 COLOURS = ("colorspace", "color_range", "color_primaries", "color_trc")
@@ -43,7 +52,6 @@ def upscale_video(
     name: str = "",
     on_existing: Callable[[int], object] = lambda frames: None,
     strips: FinishedStrips | None = None,
-    clock: Callable[[], float] = time.monotonic,
 ) -> list[str]:
     """Upscale the frames of `video` with `network`, and write `out` (mp4, mov, m4v, mkv or webm) atomically.
 
@@ -55,8 +63,7 @@ def upscale_video(
     network: maps uint8 (h, w, 3) to uint8 (scale*h, scale*w, 3), or uint16 to uint16 if the video has more than 8 bits
     and the codec too. name: the hash of the result's identity; pieces of another one are made again. on_existing:
     called with the number of frames of each piece that exists already. strips: those of frames that are in no piece
-    yet, if `network` stores them; its time then does not count for a piece, since short pieces make large files. clock:
-    returns seconds. Raises UserError if `video` cannot be read or `out` written.
+    yet, if `network` stores them. Raises UserError if `video` cannot be read or `out` written.
     """
     out = Path(out)
     if out.suffix.lower() not in CONTAINERS:
@@ -64,7 +71,7 @@ def upscale_video(
     parts = FinishedParts(out, "pieces", f"{name}-{_pixel_format(out, video)}")
     try:
         with atomic_write(out) as temporary:
-            remarks = _join(temporary, out, video, _pieces(video, out, parts, network, on_existing, strips, clock))
+            remarks = _join(temporary, out, video, _pieces(video, out, parts, network, on_existing, strips))
         parts.clear()
     finally:
         with contextlib.suppress(OSError):
@@ -96,16 +103,14 @@ def _pieces(
     network: Callable[[np.ndarray], np.ndarray],
     on_existing: Callable[[int], object],
     strips: FinishedStrips | None,
-    clock: Callable[[], float],
 ) -> Iterator[tuple[Path, Fraction]]:
     """Yield (path, time of the first frame in seconds) of each piece in turn; missing ones are made."""
-    with contextlib.ExitStack() as stack:
-        with as_user_error(video.path, "unreadable video"):
-            source = stack.enter_context(av.open(video.path, options=READ))
-            in_stream = main_stream(source)
-        if in_stream is None:
+    upscaled = functools.partial(_upscaled, network=network, pixel_format=_pixel_format(out, video))
+    with open_source(video.path) as source:
+        stream = main_stream(source)
+        if stream is None:
             raise UserError(f"{video.path}: holds no video")
-        frames = frames_of(video.path, source, in_stream)
+        frames = frames_of(video.path, source, stream)
         for index in itertools.count():
             first = next(frames, None)
             if first is None:
@@ -115,8 +120,7 @@ def _pieces(
             if piece.exists():  # decode its frames all the same, to get to those after them
                 on_existing(sum(1 for _ in itertools.islice(chunk, _frame_count(piece))))
             else:
-                upscaled = functools.partial(_upscaled, network=network, pixel_format=_pixel_format(out, video))
-                _write_piece(piece, out, video, in_stream, _until_piece_is_full(chunk, upscaled, strips, clock))
+                _write_piece(piece, out, video, stream, map(upscaled, itertools.islice(chunk, PIECE)))
             if strips:
                 strips.clear()
             yield piece, first.time_base * first.pts  # type: ignore[operator, misc]  # frames_of's all have a time
@@ -127,85 +131,59 @@ def _frame_count(piece: Path) -> int:
         return sum(packet.size > 0 for packet in file.demux())
 
 
-def _until_piece_is_full(
-    frames: Iterable["av.VideoFrame"],
-    upscaled: Callable[["av.VideoFrame"], "av.VideoFrame"],
-    strips: FinishedStrips | None,
-    clock: Callable[[], float],
-) -> Iterator["av.VideoFrame"]:
-    """Yield upscaled frames until they have taken SECONDS, not counting the network's if it stores `strips`."""
-    began = clock()
-    for frame in frames:
-        start = clock()
-        large = upscaled(frame)
-        began += clock() - start if strips else 0
-        yield large
-        if clock() - began >= SECONDS:
-            return
-
-
 def _write_piece(
     path: Path, out: Path, video: Video, in_stream: "av.VideoStream", frames: Iterable["av.VideoFrame"]
 ) -> None:
     """Encode upscaled `frames`, which came from `in_stream`, to `path` atomically. out: the name for messages."""
     codec, options = CONTAINERS[out.suffix.lower()]
-    writing = f"cannot be written; {codec} holds 16384 pixels a side"
-    with atomic_write(path) as temporary, contextlib.ExitStack() as stack:
-        with as_user_error(out, writing):
-            file = av.open(str(temporary), "w")
-            stack.callback(_close_quietly, file)
-            out_stream = file.add_stream(codec, rate=video.rate or None, options=options)
+    with atomic_write(path) as temporary, _new_file(temporary, out, f"; {codec} holds 16384 pixels a side") as file:
+        out_stream = file.add_stream(codec, rate=video.rate or None, options=options)
         context = out_stream.codec_context
         for frame in frames:
-            with as_user_error(out, writing):
-                if not context.is_open:
-                    context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
-                    context.time_base = in_stream.time_base  # type: ignore[assignment]  # known: frames came
-                    context.sample_aspect_ratio = video.pixel  # type: ignore[misc]  # can be set, whatever PyAV's hints say
-                    for name in COLOURS:
-                        setattr(context, name, getattr(in_stream.codec_context, name))
-                file.mux(out_stream.encode(frame))
-        with as_user_error(out, writing):
-            file.mux(out_stream.encode())  # the frames that the encoder has held back
-            file.close()
+            if not context.is_open:
+                context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
+                context.time_base = in_stream.time_base  # type: ignore[assignment]  # known: frames came
+                context.sample_aspect_ratio = video.pixel  # type: ignore[misc]  # can be set, whatever PyAV's hints say
+                for name in COLOURS:
+                    setattr(context, name, getattr(in_stream.codec_context, name))
+            file.mux(out_stream.encode(frame))
+        file.mux(out_stream.encode())  # the frames that the encoder has held back
 
 
 def _join(temporary: Path, out: Path, video: Video, pieces: Iterator[tuple[Path, Fraction]]) -> list[str]:
     """Copy the packets of all pieces, and all else in `video`, into one file; return lines about what is missing."""
-    with contextlib.ExitStack() as stack:
-        with as_user_error(video.path, "unreadable video"):
-            source = stack.enter_context(av.open(video.path, options=READ))
-        writing = "cannot be written"
-        with as_user_error(out, writing):
-            target = av.open(str(temporary), "w")
-            stack.callback(_close_quietly, target)
-            target.metadata.update(source.metadata)
+    count = 0
+    with open_source(video.path) as source, _new_file(temporary, out) as target:
+        target.metadata.update(source.metadata)
         check_sound(out, source, target)  # before the first piece is made
         first = next(pieces, None)
         if first is None:
             raise UserError(f"{video.path}: none of its frames can be read")
-        with as_user_error(out, writing), av.open(str(first[0])) as piece:
+        with av.open(str(first[0])) as piece:
             out_stream = target.add_stream_from_template(piece.streams.video[0])
             out_stream.codec_context.framerate = video.rate
             tracks, remarks = add_tracks(source, target)
         pictures = packets_of_pieces(itertools.chain([first], pieces))
-        packets = heapq.merge(
-            pictures,
-            packets_of(video.path, source, [source.streams[index] for index in tracks]),
-            key=operator.itemgetter(0),
-        )
-        count = 0
-        for _, packet in packets:
-            with as_user_error(out, writing):
-                is_copy = packet.stream.container is source
-                packet.stream = tracks[packet.stream_index] if is_copy else out_stream
-                target.mux(packet)
-                count += not is_copy
-        with as_user_error(out, writing):
-            target.close()
+        copies = packets_of(video.path, source, [source.streams[index] for index in tracks])
+        for _, packet in heapq.merge(pictures, copies, key=operator.itemgetter(0)):
+            is_copy = packet.stream.container is source
+            packet.stream = tracks[packet.stream_index] if is_copy else out_stream
+            target.mux(packet)
+            count += not is_copy
     if count < 0.9 * video.frames:  # which is only about right in Matroska
         remarks.append(f"{count} frames; {video.path} has about {video.frames}, but no more can be read")
     return remarks
+
+
+@contextlib.contextmanager
+def _new_file(temporary: Path, out: Path, hint: str = "") -> Iterator["OutputContainer"]:
+    """Yield a file of PyAV, complete at the end. Its errors become UserErrors that name `out` and `hint`."""
+    errors = (av.FFmpegError, av.codec.codec.UnknownCodecError)  # not those of the network, which runs inside
+    with as_user_error(out, f"cannot be written{hint}", errors), contextlib.ExitStack() as stack:
+        file = av.open(str(temporary), "w")
+        stack.callback(_close_quietly, file)
+        yield file
+        file.close()
 
 
 def _close_quietly(target: "OutputContainer") -> None:

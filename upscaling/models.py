@@ -1,0 +1,80 @@
+"""The Upscaler that a command's options ask for: the Python interface, which upscale.py and demo.py use too.
+
+from upscale import load
+
+upscaler = load("srgan")  # or "srresnet", a filter such as "bicubic", or a file of your own
+sr = upscaler(lr)  # lr: uint8 (h, w, 3) -> sr: uint8 (4*h, 4*w, 3)
+"""
+
+import functools
+
+from methods.filters import FILTERS, enlarged_batch, with_back_projection
+from tiles import mean_over_turns
+from upscaling.interpolation import mixed
+from upscaling.network import ENGINES, Network, load_network
+from upscaling.upscaler import Upscaler
+from utils import UserError
+from weights import model_path, read_metadata
+
+FILTER_SCALE = 4  # the factor by which filters enlarge
+
+
+def load(
+    model: str = "srgan",
+    scale: float | None = None,
+    engine: str = "auto",
+    tile: int | None = None,
+    trust_pickle: bool = False,
+    self_ensemble: bool = False,
+    back_projections: int | None = None,
+    strength: float = 1.0,
+) -> Upscaler:
+    """Return the Upscaler of a trained network or of a filter.
+
+    model: "srgan" (sharp, invents), "srresnet" (soft, true), "srcnn" or "espcn" (small), the path of a weights file or
+    of a file that export.py wrote, or one of FILTERS.
+    scale: factor of the result, above 0, by default the network's. For another factor, its result is resampled.
+    engine: "auto", "openvino", "keras" or "onnxruntime", as for load_network.
+    tile: side of a tile in pixels, above 32; default: what free memory allows.
+    trust_pickle: read a pickled g_srgan.npz of TensorLayer 1 or 2.
+    self_ensemble: average the results for all flips and turns of a picture; better, but takes 8 times as long.
+    back_projections: how often the result is corrected so that reducing it gives the picture again. Default: once for
+    an SRGAN, whose white would otherwise be one level too dark, but not one trained with TRAIN.degradation=photo, and
+    never for others.
+    strength: how much of "srgan" is in the network, 0 to 1; the rest is "srresnet".
+    Raises UserError if the model is missing, damaged or no generator, and ValueError for other values.
+    """
+    if engine not in ENGINES or not 0 <= strength <= 1 or (back_projections or 0) < 0:
+        received = f"engine={engine!r}, strength={strength}, back_projections={back_projections}"
+        raise ValueError(
+            f"engine must be in {ENGINES}, strength in 0..1, back_projections 0 or more. Received: {received}"
+        )
+    if back_projections is None:
+        back_projections = default_back_projections(model)
+    network = network_of(model, engine, trust_pickle, strength)
+    if self_ensemble:
+        network = Network(mean_over_turns(network), network.scale)
+    if back_projections:
+        network = Network(with_back_projection(network, back_projections), network.scale)
+    return Upscaler(network, scale, tile)
+
+
+def network_of(model: str, engine: str, trust_pickle: bool, strength: float) -> Network:
+    """Return the network alone; arguments as for load. Raises UserError as load does."""
+    if model in FILTERS:
+        if strength < 1:
+            raise UserError(f"{model}: a filter has no strength; leave --strength out")
+        return Network(functools.partial(enlarged_batch, scale=FILTER_SCALE, name=model), FILTER_SCALE)
+    with mixed(model_path(model), strength) as path:
+        return load_network(path, engine, trust_pickle=trust_pickle)
+
+
+def default_back_projections(model: str) -> int:
+    """Return how often results of `model` are corrected by default. Raises UserError if the model is missing.
+
+    A network for photographs cleans its source; a correction would bring the blocks of a JPEG back.
+    """
+    if model in FILTERS:
+        return 0
+    metadata = read_metadata(model_path(model))
+    return int(metadata.get("stage") == "srgan" and metadata.get("degradation") != "photo")
