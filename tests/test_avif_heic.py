@@ -131,13 +131,6 @@ def test_a_damaged_file_is_one_line(tmp_path, capfd, suffix, share):
     assert not (tmp_path / "out.png").exists() and not any(capfd.readouterr())
 
 
-def test_what_is_too_large_is_refused_before_it_is_decoded(tmp_path):
-    for suffix in ("heic", "avif"):
-        save(CLEAR, tmp_path / f"x.{suffix}")
-        with pytest.raises(UserError, match="megapixels"):
-            open_photo(tmp_path / f"x.{suffix}", limit=599)
-
-
 def test_without_pillow_heif_it_says_what_to_install(tmp_path, monkeypatch):
     save(CLEAR, tmp_path / "x.heic")
     monkeypatch.setattr(photo_reader, "HEIC_IS_READ", False)
@@ -151,3 +144,10 @@ def test_results_are_png_unless_another_format_is_asked_for(tmp_path):
     for chosen, names in ((None, ["a.png", "b.png", "c.png", "d.jpg"]), ("webp", [f"{n}.webp" for n in "abcd"])):
         targets = choose_targets(find_files([str(tmp_path)]), tmp_path / "out", photo_format=chosen)
         assert [target.name for target in targets.values()] == names
+
+
+def test_what_is_too_large_is_refused_before_it_is_decoded(tmp_path):
+    for suffix in ("heic", "avif"):
+        save(CLEAR, tmp_path / f"x.{suffix}")
+        with pytest.raises(UserError, match="megapixels"):
+            open_photo(tmp_path / f"x.{suffix}", limit=599)

@@ -112,8 +112,8 @@ def choose_targets(
     for formats that are not written (AVIF, HEIC) and names without a format.
     Raises UserError if `output` does not fit the files, or a file would be overwritten by its own result.
     """
-    is_file_name = output and output.suffix.lower() in [*FILE_SUFFIXES, *FOREIGN] and not output.is_dir()
-    file = output if is_file_name else None
+    is_file = output and output.suffix.lower() in [*FILE_SUFFIXES, *FOREIGN] and not output.is_dir()
+    file = output if is_file else None
     if file and (len(inputs.files) > 1 or file.suffix.lower() not in RESULT_SUFFIXES):
         raise UserError(f"{output}: one file for one picture, of {' '.join(RESULT_SUFFIXES)}; else name a folder")
     targets = {

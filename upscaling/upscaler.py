@@ -129,10 +129,9 @@ class Upscaler:
         tiling = Tiling(0, self.tile, self.batch)
         rows_done = tiles_done = 0
         frame = finished.of_frame(lr) if finished else ""
-        if finished:
-            for strip, tiling in finished.read(frame, scale):  # noqa: B007  # the last tiling goes on
-                rows_done += len(strip) // scale
-                yield strip
+        for strip, tiling in finished.read(frame, scale) if finished else ():  # noqa: B007  # the last tiling goes on
+            rows_done += len(strip) // scale
+            yield strip
         if tiling.tile**2 * tiling.batch > self.tile**2 * self.batch:  # there is less memory than in the earlier run
             tiling = self._tiling_from(rows_done)
         tiles_in_all = tiles_left(lr, tiling, rows_done)

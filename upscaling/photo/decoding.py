@@ -7,15 +7,12 @@ import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.ImageFile import ImageFile
 
 from pictures import DAMAGED, rounded, white_level
-
-if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
 
 END_OF_JPEG = b"\xff\xd9"
 DAMAGE = "damage\0"  # the entry of a Pillow image's info that says what is missing; no text in a PNG has such a name
@@ -25,14 +22,14 @@ TWO_BYTES = re.compile("(LA|RGB|RGBX|RGBA);16([BLN])")
 DEEP_AVIF = re.compile(rb"av1C\x81.[\x40-\x7f\xc0-\xff]", re.DOTALL)
 
 
-def has_hidden_bits(image: "ImageFile") -> bool:
+def has_hidden_bits(image: ImageFile) -> bool:
     """Return whether Pillow would reduce the current frame of `image` to 8 bits, and read_bands reads all of them."""
     if image.format == "HEIF":
         return image.info["bit_depth"] > 8 and image.mode != "RGBa"
     return _layout(image) is not None and not _is_animated_png(image)
 
 
-def loses_bits(image: "ImageFile") -> bool:
+def loses_bits(image: ImageFile) -> bool:
     """Return whether `image` has more than 8 bits per channel but its result only 8; AVIF, HEIC or animated PNG."""
     if image.format == "AVIF":
         return DEEP_AVIF.search(Path(os.fsdecode(image.filename)).read_bytes()) is not None
@@ -41,17 +38,17 @@ def loses_bits(image: "ImageFile") -> bool:
     return _is_animated_png(image) and (image.mode[0] == "I" or _layout(image) is not None)
 
 
-def _is_animated_png(image: "ImageFile") -> bool:
+def _is_animated_png(image: ImageFile) -> bool:
     return image.format == "PNG" and getattr(image, "is_animated", False)
 
 
-def _layout(image: "ImageFile") -> re.Match[str] | None:
+def _layout(image: ImageFile) -> re.Match[str] | None:
     """Return the match of TWO_BYTES if Pillow would reduce the frame to 8 bits, else None."""
     args = image.tile[0].args if image.tile else ""
     return TWO_BYTES.fullmatch(str(args[0] if isinstance(args, tuple) else args))
 
 
-def read_bands(image: "ImageFile") -> np.ndarray:
+def read_bands(image: ImageFile) -> np.ndarray:
     """Decode the current frame of Pillow's `image` as (h, w, 1 to 4), with alpha if it has transparency.
 
     The dtype is uint16 if the file has more than 8 bits per channel and all of them can be read, else uint8.
@@ -72,7 +69,7 @@ def read_bands(image: "ImageFile") -> np.ndarray:
     return _with_key(high.astype(np.uint16) << 8 | low, image.info.get("transparency"))
 
 
-def _decoded_as(image: "ImageFile", rawmode: str) -> np.ndarray:
+def _decoded_as(image: ImageFile, rawmode: str) -> np.ndarray:
     """Decode the frame as uint8 (h, w, c), with the file's bytes taken as Pillow's `rawmode`."""
     for index, tile in enumerate(image.tile):
         args = (rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode
@@ -124,7 +121,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     return converted or image.convert("RGB")
 
 
-def decoded(image: "ImageFile") -> Image.Image:
+def decoded(image: ImageFile) -> Image.Image:
     """Return the current frame of `image` decoded; of a damaged picture what can be decoded, if it is a single one.
 
     What is missing is black, transparent, or in a JPEG grey, and image.info[DAMAGE] says how much that is. Raises one
@@ -155,7 +152,7 @@ def decoded(image: "ImageFile") -> Image.Image:
     return whole
 
 
-def _completed(image: "ImageFile") -> Image.Image:
+def _completed(image: ImageFile) -> Image.Image:
     """Decode a JPEG that ends too early as viewers do: what is missing is grey, or coarse if it is progressive."""
     data = Path(os.fsdecode(image.filename)).read_bytes()
     whole = Image.open(BytesIO(data + END_OF_JPEG), formats=["JPEG"])
@@ -170,7 +167,7 @@ def _is_picture(image: Image.Image) -> bool:
 
 
 @contextlib.contextmanager
-def silent_libtiff(image: "ImageFile") -> Iterator[None]:
+def silent_libtiff(image: ImageFile) -> Iterator[None]:
     """Silence the process's stderr while a TIFF is decoded, because libtiff prints a line there for each damaged strip.
 
     This is done for each page, not once per file, because the progress bar is drawn between two pages.

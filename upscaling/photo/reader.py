@@ -8,18 +8,16 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from pictures import DAMAGED
 from upscaling.photo.decoding import DAMAGE, has_hidden_bits, loses_bits, read_bands, silent_libtiff
 from upscaling.photo.metadata import lasting_info, read_exif
 from utils import UserError, reason
-
-if TYPE_CHECKING:
-    from PIL.ImageFile import ImageFile
 
 HEIC_IS_READ = importlib.util.find_spec("pillow_heif") is not None  # optional, 26 MB
 
@@ -158,7 +156,7 @@ def open_photo(path: str | Path, limit: int = 200_000_000) -> Photo:
             return _photo(path, image, limit)
 
 
-def _photo(path: Path, image: "ImageFile", limit: int) -> Photo:
+def _photo(path: Path, image: ImageFile, limit: int) -> Photo:
     """Return the Photo of an opened file. Raises DecompressionBombError if it exceeds `limit`."""
     suffix, first = SUFFIX_OF[str(image.format)], int(bool(image.info.get("default_image")))
     frames = 1 if suffix == ".jpg" else getattr(image, "n_frames", 1) - first
@@ -210,7 +208,7 @@ def _as_user_error(path: Path, limit: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _frame(image: "ImageFile", index: int, limit: int) -> Frame:
+def _frame(image: ImageFile, index: int, limit: int) -> Frame:
     """Decode frame `index` of an opened file, turned upright as its EXIF says."""
     with silent_libtiff(image):
         image.seek(index)

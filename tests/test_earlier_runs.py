@@ -12,11 +12,9 @@ import pytest
 from PIL import Image
 
 import upscale
-from upscaling.earlier_runs import RECORD, FinishedStrips
+from upscaling.earlier_runs import RECORD
 from upscaling.network import Network
-from upscaling.photo.reader import open_photo
 from upscaling.plan import Job
-from upscaling.upscale_file import upscale_file
 from upscaling.upscaler import Upscaler
 from upscaling.video.reader import Video
 from utils import remove_partial_files
@@ -156,22 +154,6 @@ def test_a_disk_too_full_for_strips_has_room_for_the_result(tmp_path, small_disk
     assert WHOLE["work"](source, straight) == WHOLE["work"](source, target)
     assert np.array_equal(pixels(target), pixels(straight))
     assert [path.name for path in target.parent.iterdir()] == [target.name]
-
-
-def test_strips_of_two_networks_lie_never_together(tmp_path):
-    lr = np.zeros((4, 4, 3), np.uint8)
-    first = FinishedStrips(tmp_path / "a.png", "one")
-    first.add(first.of_frame(lr), 0, lr, (0, 48, 1))
-    assert [len(strip) for strip, _ in first.read(first.of_frame(lr), 2)] == [4]
-    second = FinishedStrips(tmp_path / "a.png", "two")
-    assert list(second.read(second.of_frame(lr), 2)) == [] and not list(second.folder.iterdir())
-
-
-def test_a_quick_picture_keeps_nothing(tmp_path, monkeypatch):
-    make(tmp_path / "a.png")
-    monkeypatch.setattr(FinishedStrips, "add", lambda *arguments: pytest.fail("kept"))
-    upscaler = Upscaler(Network(lambda lr: lr.repeat(2, axis=1).repeat(2, axis=2), 2), tile=48)
-    upscale_file(open_photo(tmp_path / "a.png"), tmp_path / "out.png", upscaler)
 
 
 @pytest.mark.parametrize("seconds, kept", [(20, False), (90, True)])

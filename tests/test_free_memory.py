@@ -46,6 +46,7 @@ def test_version_2_counts_every_parent_and_what_can_be_dropped(root):
 def test_version_1_beside_an_empty_version_2(root, path):
     """In a container the mount is the group itself, and its path exists only outside."""
     (root / "proc/self/cgroup").write_text("5:cpu,cpuacct:/docker/2e\n4:memory:/docker/1f\n0::/\n")
+    group(root / "sys/fs/cgroup/memory/docker/2e", VERSION_1, 1 * MIB, 0)  # of another process
     group(root / "sys/fs/cgroup/memory" / path, VERSION_1, 64 * MIB, 50 * MIB, 6 * MIB)
     (root / "sys/fs/cgroup/unified").mkdir()
     assert free_memory(root) == 20 * MIB
