@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # {module or folder: what it may import of ours, beside the leaves}; inside a folder, each module may import each
-LEAVES = {"config", "utils", "generator", "losses", "degradation"}
+LEAVES = {"config", "utils", "generator", "losses", "degradation", "restoration"}
 ALLOWED = {
     "model": set(),
     "pictures": set(),

@@ -1,9 +1,9 @@
-"""SRGAN mixed with the SRResNet that it was trained from, so that it invents as much as one likes."""
+"""Networks between SRGAN and SRResNet, which invents nothing, and between both and those for compressed photographs."""
 
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -11,53 +11,84 @@ import h5py
 from utils import UserError, reason
 from weights import check_hdf5, metadata_path
 
-# {SRGAN's weights file: that of the SRResNet beside it}: the shipped ones, and those of a training
-SOURCES = {"srgan.weights.h5": "srresnet.weights.h5", "g_srgan.weights.h5": "g_srgan_init.weights.h5"}
+# {weights file: that of the SRResNet beside it, from which it was trained}: the shipped ones, and those of a training
+SRRESNETS = {
+    "srgan.weights.h5": "srresnet.weights.h5",
+    "photo.weights.h5": "photo_srresnet.weights.h5",
+    "g_srgan.weights.h5": "g_srgan_init.weights.h5",
+}
+# {weights file: that of the network beside it for compressed and noisy photographs}
+RESTORERS = {"srgan.weights.h5": "photo.weights.h5", "srresnet.weights.h5": "photo_srresnet.weights.h5"}
 
 
-def srresnet_of(path: Path) -> Path:
-    """Return the weights of the SRResNet that the SRGAN at `path` was trained from; `path` itself if it is no SRGAN."""
-    return path.with_name(SOURCES.get(path.name, path.name))
+def can_restore(path: Path) -> bool:
+    """Return whether there is a network for photographs beside the weights at `path`."""
+    return path.name in RESTORERS and path.with_name(RESTORERS[path.name]).is_file()
+
+
+def parts_of(path: Path, strength: float = 1.0, restore: float = 0.0) -> dict[Path, float]:
+    """Return {weights file: its part in the network that is asked for}; the parts add up to 1.
+
+    strength: how much the network at `path` has of itself, 0 (its SRResNet) to 1. restore: how much it has of the
+    network for photographs, 0 to 1. Raises UserError if a file beside `path` is needed and missing.
+    """
+    parts = {path: 1.0}
+    if restore:
+        parts = with_other(parts, RESTORERS, restore, "has no network for photographs beside it; leave --restore out")
+    if strength < 1:
+        hint = "has no strength; name srgan, or a g_srgan.weights.h5 beside its g_srgan_init.weights.h5"
+        parts = with_other(parts, SRRESNETS, 1 - strength, hint)
+    return parts
+
+
+def with_other(parts: Mapping[Path, float], others: Mapping[str, str], part: float, hint: str) -> dict[Path, float]:
+    """Give `part` of each file's part to the one beside it that `others` names. Raises UserError with `hint`."""
+    result = {}
+    for path, whole in parts.items():
+        other = path.with_name(others.get(path.name, ""))
+        if path.name not in others or not other.is_file():
+            raise UserError(f"{path}: {hint}")
+        result |= {path: whole * (1 - part), other: whole * part}
+    return {path: share for path, share in result.items() if share}
 
 
 @contextlib.contextmanager
-def mixed(path: Path, strength: float) -> Iterator[Path]:
-    """Yield the path of weights that are `strength` times those at `path` and the rest those of its SRResNet.
+def mixed(path: Path, strength: float = 1.0, restore: float = 0.0) -> Iterator[Path]:
+    """Yield the path of the weights that `parts_of` describes; a mixture is deleted at the end.
 
-    strength: 0 (SRResNet) to 1 (the weights at `path` themselves). The mixture is deleted at the end. Raises UserError
-    if there is no SRResNet beside `path`, or one of them is damaged. Source: network interpolation (ESRGAN, Wang et al.
-    2018, sec. 3.4).
+    Raises UserError as parts_of does, or if a file is damaged. Source: network interpolation (ESRGAN, Wang et al. 2018,
+    sec. 3.4).
     """
-    if strength == 1:
-        yield path
+    parts = parts_of(path, strength, restore)
+    if len(parts) == 1:
+        yield from parts
         return
-    soft = srresnet_of(path)
-    if soft == path or not soft.is_file():
-        raise UserError(
-            f"{path}: has no strength; name srgan, or a g_srgan.weights.h5 beside its g_srgan_init.weights.h5"
-        )
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, path.name)
         shutil.copy(path, target)
         if metadata_path(path).is_file():
             shutil.copy(metadata_path(path), folder)
         try:
-            mix(target, soft, strength)
+            mix(target, parts)
         except (OSError, LookupError, ValueError, TypeError) as error:
-            raise UserError(f"{path} or {soft}: damaged, or of another network ({reason(error)})") from error
+            files = " or ".join(map(str, parts))
+            raise UserError(f"{files}: damaged, or of another network ({reason(error)})") from error
         yield target
 
 
-def mix(path: Path, other: Path, part: float) -> None:
-    """Replace each array in the weights file `path` by `part` times itself plus (1 - part) times that in `other`."""
-    for source in (path, other):
+def mix(path: Path, parts: Mapping[Path, float]) -> None:
+    """Replace each array in the weights file `path` by the sum of those in `parts`, {weights file: its part}."""
+    for source in parts:
         check_hdf5(source)
-    with h5py.File(path, "r+") as file, h5py.File(other) as others:
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(h5py.File(path, "r+"))
+        files = [(stack.enter_context(h5py.File(source)), part) for source, part in parts.items()]
         names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        target.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
         for name in names:
-            array, counterpart = (source[name][()].astype("float32") for source in (file, others))
-            if array.shape != counterpart.shape:
-                raise ValueError(f"{name}: {array.shape} here and {counterpart.shape} there")
+            arrays = [(part, file[name][()].astype("float32")) for file, part in files]
+            shapes = {array.shape for _, array in arrays}
+            if len(shapes) > 1:
+                raise ValueError(f"{name}: shapes {shapes}")
             # Converted by NumPy: HDF5 before 2.0 rounds half floats below 6e-5 wrongly, by up to a half.
-            file[name][...] = (part * array + (1 - part) * counterpart).astype(file[name].dtype)
+            target[name][...] = sum(part * array for part, array in arrays).astype(target[name].dtype)

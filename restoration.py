@@ -1,0 +1,140 @@
+"""How much a picture needs to be restored: what its file and its pixels tell of compression and noise.
+
+Functions that need only NumPy, SciPy and Pillow, so that the file can be used alone.
+"""
+
+import functools
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from scipy.fft import dct, dctn
+
+BLOCK = 8  # side in pixels of JPEG's blocks
+WINDOW = 1024  # side in pixels of the middle of a picture, which is enough to tell
+FEWEST = 100  # blocks, of which the flattest twentieth tells the noise
+EDGE = 8.0  # levels; larger coefficients belong to edges, which survive compression
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+FINE = np.add.outer(np.arange(BLOCK), np.arange(BLOCK)) >= 5  # (8, 8): the coefficients that JPEG rounds most coarsely
+
+# Takes an even slope and the mean from 4x4 values: (n, 16) @ NO_SLOPE
+SLOPES = np.stack([np.ones((4, 4)), *np.mgrid[-1.5:2, -1.5:2]]).reshape(3, 16)
+NO_SLOPE = (np.eye(16) - np.linalg.pinv(SLOPES) @ SLOPES).astype(np.float32)
+
+
+@functools.cache
+def luma_table(quality: int) -> np.ndarray:
+    """Return the 64 steps, in levels, to which libjpeg rounds the coefficients of luma at `quality`, 1 to 100."""
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "JPEG", quality=quality)
+    return np.array(JpegImageFile(file).quantization[0], np.float64)
+
+
+def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> float:
+    """Return the quality, 1 to 100, of a JPEG. tables: {0: the steps of luma, ...}, Pillow's `image.quantization`.
+
+    It is libjpeg's. Of a camera with tables of its own it is the one whose table comes nearest (least squares).
+    """
+    steps, usual = np.array(tables[0], np.float64), luma_table(50)
+    percent = 100 * (steps @ usual) / (usual @ usual)
+    return float(np.clip(5000 / percent if percent > 100 else 100 - percent / 2, 1, 100))  # as libjpeg scales its table
+
+
+def middle(picture: np.ndarray) -> np.ndarray:
+    """Return the luma of the middle of a picture (h, w, 1 to 4), uint8 or uint16, as float32 in 0..255."""
+    top, left = (max(0, (length - WINDOW) // 2) for length in picture.shape[:2])
+    window = picture[top : top + WINDOW, left : left + WINDOW].astype(np.float32)
+    luma = window[..., :3] @ LUMA if picture.shape[2] > 2 else window[..., 0]
+    return luma * np.float32(255 / np.iinfo(picture.dtype).max)
+
+
+def lost_detail(luma: np.ndarray) -> float:
+    """Return which part of the fine detail is missing in blocks of JPEG, wherever their grid begins; 0 without a grid.
+
+    luma: (h, w) in 0..255. JPEG rounds fine detail to zero in its own blocks, but not in others, which overlap them. So
+    the grid is where it is smallest, and the loss is the difference from the blocks half-way between. Measured: below
+    0.03 for a clean picture, 0.15 for quality 95, 0.35 for 90, 0.5 for 85, 0.63 for 75, 0.75 for 50.
+    """
+    if min(luma.shape) < 3 * BLOCK:
+        return 0.0
+    left, top = (int(np.argmin([fine_in_rows(luma_or_turned[:, start:]) for start in range(BLOCK)]))
+                 for luma_or_turned in (luma, luma.T))  # fmt: skip
+    here = fine_in_blocks(luma[top:, left:])
+    between = fine_in_blocks(luma[(top + BLOCK // 2) % BLOCK :, (left + BLOCK // 2) % BLOCK :])
+    return max(0.0, 1 - here / between) if between > 0.1 else 0.0
+
+
+def fine_in_rows(luma: np.ndarray) -> float:
+    """Return the mean size of fine horizontal detail in blocks from the left edge of luma (h, w) on, in levels."""
+    height, width = luma.shape
+    pieces = luma[:, : width // BLOCK * BLOCK].reshape(height, -1, BLOCK)
+    return float(np.abs(dct(pieces, norm="ortho")[..., BLOCK // 2 :]).clip(0, EDGE).mean())
+
+
+def blocks(luma: np.ndarray) -> np.ndarray:
+    """Cut luma (h, w) into blocks (n, 8, 8) from the upper left corner; what is left over is dropped."""
+    down, across = (length // BLOCK for length in luma.shape)
+    cut = luma[: down * BLOCK, : across * BLOCK].reshape(down, BLOCK, across, BLOCK)
+    return cut.swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
+
+
+def fine_in_blocks(luma: np.ndarray) -> float:
+    """Return the mean size of fine detail in the blocks of luma (h, w), in levels."""
+    return float(np.abs(dctn(blocks(luma), axes=(1, 2), norm="ortho")[:, FINE]).clip(0, EDGE).mean())
+
+
+def noise(luma: np.ndarray) -> float:
+    """Estimate the standard deviation of noise, in levels, from the flattest blocks of luma (h, w) in 0..255.
+
+    It is 0 for a picture in which no place is flat, since texture hides noise, and for one too small to tell.
+    """
+    cells = blocks(luma)
+    cells = cells[(cells.min((1, 2)) > 2) & (cells.max((1, 2)) < 253)]  # black and white hide noise too
+    if len(cells) < FEWEST:
+        return 0.0
+    # Haar's wavelet, whose four bands have the noise's own deviation. Its finest band is noise and texture; the coarse
+    # one without an even slope, such as a sky's, is noise and everything else.
+    a, b, c, d = (cells[:, row::2, column::2] for row in (0, 1) for column in (0, 1))  # (n, 4, 4) each
+    fine = np.sqrt(np.square((a - b - c + d) / 2).mean((1, 2)))
+    coarse = (((a + b + c + d) / 2).reshape(len(cells), -1) @ NO_SLOPE).std(1)
+    flattest = np.argsort(coarse)[: len(cells) // 20]
+    deviation = float(np.median(fine[flattest]))
+    return deviation if np.median(coarse[flattest]) < 1.5 * deviation else 0.0
+
+
+# {what was measured: how much restoration was best for it}, by benchmarks/photographs.py on the validation pictures
+BY_QUALITY = {75.0: 1.0, 85.0: 0.75, 92.0: 0.5, 97.0: 0.25, 99.0: 0.0}
+BY_LOST_DETAIL = {0.14: 0.0, 0.15: 0.25, 0.35: 0.5, 0.5: 0.75, 0.6: 1.0}
+BY_NOISE = {0.9: 0.0, 1.0: 0.25, 3.0: 1.0}  # levels
+LOSSY = 0.75  # for files that are compressed in another way than JPEG, such as WebP, HEIC and videos
+STEPS = 4  # a network is made for each step that occurs
+
+
+def needed(
+    picture: np.ndarray, tables: Mapping[int, Sequence[int]] | None = None, lossy: bool = False
+) -> tuple[float, str]:
+    """Return how much a picture needs to be restored, 0 to 1 in quarters, and why, in a few words.
+
+    picture: (h, w, 1 to 4), uint8 or uint16. tables: those of a JPEG, as for jpeg_quality. lossy: whether the picture
+    comes from another kind of compressed file.
+    """
+    luma = middle(picture)
+    deviation = noise(luma)
+    reasons = [(0.0, "clean"), (looked_up(deviation, BY_NOISE), f"noise of {deviation:.1f} levels")]
+    if lossy:
+        reasons.append((LOSSY, "a compressed file"))
+    if tables:
+        quality = jpeg_quality(tables)
+        reasons.append((looked_up(quality, BY_QUALITY), f"JPEG quality {quality:.0f}"))
+    else:
+        lost = lost_detail(luma)
+        reasons.append((looked_up(lost, BY_LOST_DETAIL), f"JPEG before, {lost:.0%} of fine detail lost"))
+    restore, why = max(reasons, key=lambda reason: reason[0])
+    return round(STEPS * restore) / STEPS, why
+
+
+def looked_up(value: float, table: Mapping[float, float]) -> float:
+    """Interpolate between the entries of `table`; beyond them the nearest one counts."""
+    return float(np.interp(value, list(table), list(table.values())))
