@@ -37,6 +37,7 @@ def command_line(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--format", choices=EXPORT_SUFFIXES, required=True)
     parser.add_argument("--model", default="srgan", help="srgan, srresnet or a weights file (default: srgan)")
     parser.add_argument("--strength", type=float, default=1.0, help="of srgan, 0 to 1; the rest is srresnet")
+    parser.add_argument("--restore", type=float, default=0.0, help="how much of it is for compressed pictures, 0 to 1")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="default: the model's name, in this folder")
     parser.add_argument(
         "--lr-size",
@@ -49,6 +50,8 @@ def command_line(argv: Sequence[str] | None = None) -> Namespace:
     options = parser.parse_args(argv)
     if not 0 <= options.strength <= 1:
         parser.error(f"--strength {options.strength:g}: must be 0 to 1")
+    if not 0 <= options.restore <= 1:
+        parser.error(f"--restore {options.restore:g}: must be 0 to 1")
     if options.lr_size and options.format != "tflite":
         parser.error(f"--lr-size: only for --format tflite; {options.format} takes lr of any size")
     if options.lr_size and min(options.lr_size) < 1:
@@ -183,11 +186,14 @@ def export_model(options: Namespace) -> int:
     """Write the file that `options` ask for; return exit status 0. Raises UserError after a user's mistake."""
     import_keras()
     source = model_path(options.model)
-    with mixed(source, options.strength) as path:
+    with mixed(source, options.strength, options.restore) as path:
         generator = load_generator(path, options.trust_pickle)
     metadata = read_metadata(source) | {"model": network_of(source)}  # a TensorLayer archive has no metadata
     if options.strength < 1:
         metadata["strength"] = options.strength * metadata.get("strength", 1)  # the weights may be a mixture already
+    if options.restore:
+        metadata["restore"] = options.restore
+    if options.strength < 1 or options.restore:
         metadata.pop("measured", None)  # before they were mixed
     name = source.name.removesuffix(".weights.h5").removesuffix(".npz")
     target = options.output or Path(f"{name}_x{scale_of(metadata)}{EXPORT_SUFFIXES[options.format]}")

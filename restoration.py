@@ -29,6 +29,7 @@ def luma_table(quality: int) -> np.ndarray:
     """Return the 64 steps, in levels, to which libjpeg rounds the coefficients of luma at `quality`, 1 to 100."""
     file = io.BytesIO()
     Image.new("L", (1, 1)).save(file, "JPEG", quality=quality)
+    file.seek(0)
     return np.array(JpegImageFile(file).quantization[0], np.float64)
 
 
@@ -43,11 +44,11 @@ def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> float:
 
 
 def middle(picture: np.ndarray) -> np.ndarray:
-    """Return the luma of the middle of a picture (h, w, 1 to 4), uint8 or uint16, as float32 in 0..255."""
+    """Return the luma (h, w), 0..255, of the middle of a picture (h, w, 1 to 4): uint8, uint16, or floats in 0..1."""
     top, left = (max(0, (length - WINDOW) // 2) for length in picture.shape[:2])
     window = picture[top : top + WINDOW, left : left + WINDOW].astype(np.float32)
     luma = window[..., :3] @ LUMA if picture.shape[2] > 2 else window[..., 0]
-    return luma * np.float32(255 / np.iinfo(picture.dtype).max)
+    return luma * np.float32(255 / (np.iinfo(picture.dtype).max if picture.dtype.kind == "u" else 1))
 
 
 def lost_detail(luma: np.ndarray) -> float:
@@ -117,7 +118,7 @@ def needed(
 ) -> tuple[float, str]:
     """Return how much a picture needs to be restored, 0 to 1 in quarters, and why, in a few words.
 
-    picture: (h, w, 1 to 4), uint8 or uint16. tables: those of a JPEG, as for jpeg_quality. lossy: whether the picture
+    picture: (h, w, 1 to 4), as for middle. tables: those of a JPEG, as for jpeg_quality. lossy: whether the picture
     comes from another kind of compressed file.
     """
     luma = middle(picture)

@@ -50,6 +50,13 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"srgan (sharp, invents), srresnet (soft, true), srcnn, espcn, {', '.join(FILTERS)} or a file",
     )
     add("--strength", type=float, default=1.0, help="of srgan, 0 to 1; less is softer and invents less (default: 1)")
+    add(
+        "--restore",
+        "-dn",
+        type=restoration,
+        metavar="auto|0..1",
+        help="how much to remove blocks and noise (default: auto, what each file needs; 0 as if it were clean)",
+    )
     add("-s", "--outscale", type=float, help="factor of the result, resampled (default: the model's)")
     add("--size", type=size, help="3840x2160: fit into that; 3840: longest side; resampled")
     add("--suffix", help="for the names of results (default: _x4, or like --size)")
@@ -79,6 +86,19 @@ def size(text: str) -> tuple[int, int]:
     if not sides:
         raise argparse.ArgumentTypeError(f"{text}: must be like 3840x2160, or 3840 for the longest side")
     return int(sides[1]), int(sides[2] or sides[1])
+
+
+def restoration(text: str) -> float | None:
+    """Parse how much to restore, 0 to 1, or "auto", which is None."""
+    if text == "auto":
+        return None
+    try:
+        restore = float(text)
+    except ValueError:
+        restore = -1.0
+    if not 0 <= restore <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be auto, or 0 to 1")
+    return restore
 
 
 def wrong_option(options: argparse.Namespace) -> str | None:
@@ -113,6 +133,7 @@ def load_upscaler(options: argparse.Namespace) -> Upscaler:
         self_ensemble=options.self_ensemble,
         back_projections=options.back_project,
         strength=options.strength,
+        restore=options.restore,
     )
     factor = upscaler.network.scale
     if options.scale not in (None, factor):
@@ -177,7 +198,7 @@ def run(plan: Plan, options: argparse.Namespace, seconds: float) -> tuple[int, f
                 width, height = job.result_size()
                 failed.append(f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result")
             else:
-                say(str(job.target))
+                say(f"{job.target}{job.remark()}")
                 for line in lost:
                     say(line, sys.stderr)
                 if isinstance(job.opened, Photo):

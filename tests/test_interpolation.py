@@ -51,7 +51,7 @@ def test_a_mixture_of_half_floats_is_rounded_to_the_nearest(tmp_path, size):
     for name, array in zip("ab", arrays):
         with h5py.File(tmp_path / name, "w") as file:
             file["v"] = array
-    mix(tmp_path / "a", tmp_path / "b", 0.25)
+    mix(tmp_path / "a", {tmp_path / "a": 0.25, tmp_path / "b": 0.75})
     with h5py.File(tmp_path / "a") as file:
         exact = 0.25 * arrays[0].astype(np.float32) + 0.75 * arrays[1].astype(np.float32)
         assert np.array_equal(file["v"][()], exact.astype(np.float16))

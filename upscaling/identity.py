@@ -12,7 +12,7 @@ from typing import Any
 
 from methods.filters import FILTERS
 from upscaling.earlier_runs import fingerprint, is_unchanged
-from upscaling.interpolation import srresnet_of
+from upscaling.interpolation import can_restore, parts_of
 from upscaling.models import default_back_projections
 from weights import model_path
 
@@ -38,6 +38,8 @@ def of_command(options: Namespace) -> Identity:
         identity["back_projections"] = back_projections
     if options.strength < 1:
         identity["strength"] = options.strength
+    if options.restore or restores_by_itself(options):
+        identity["restore"] = options.restore or "auto"
     return identity
 
 
@@ -46,12 +48,17 @@ def model(options: Namespace) -> list[str]:
     if options.model in FILTERS:
         return [options.model]
     weights = model_path(options.model)
-    files = [weights]
     if weights.suffix == ".xml":  # OpenVINO's, whose arrays are in a file of their own
-        files.append(weights.with_suffix(".bin"))
-    elif options.strength < 1:
-        files.append(srresnet_of(weights))
+        files = [weights, weights.with_suffix(".bin")]
+    else:
+        restore = 0.5 if restores_by_itself(options) else options.restore or 0.0  # half of it is of all files
+        files = list(parts_of(weights, options.strength, restore))
     return [weights.name, *(str(state[2]) for state in map(fingerprint, files) if state)]
+
+
+def restores_by_itself(options: Namespace) -> bool:
+    """Return whether each source decides how much is restored."""
+    return options.restore is None and options.model not in FILTERS and can_restore(model_path(options.model))
 
 
 def of_result(common: Identity, source: Path) -> Identity:

@@ -43,10 +43,10 @@ def parts_of(path: Path, strength: float = 1.0, restore: float = 0.0) -> dict[Pa
 
 def with_other(parts: Mapping[Path, float], others: Mapping[str, str], part: float, hint: str) -> dict[Path, float]:
     """Give `part` of each file's part to the one beside it that `others` names. Raises UserError with `hint`."""
-    result = {}
+    result: dict[Path, float] = {}
     for path, whole in parts.items():
-        other = path.with_name(others.get(path.name, ""))
-        if path.name not in others or not other.is_file():
+        other = path.with_name(others.get(path.name, path.name))
+        if other == path or not other.is_file():
             raise UserError(f"{path}: {hint}")
         result |= {path: whole * (1 - part), other: whole * part}
     return {path: share for path, share in result.items() if share}

@@ -10,7 +10,7 @@ import functools
 
 from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from tiles import mean_over_turns
-from upscaling.interpolation import mixed
+from upscaling.interpolation import can_restore, mixed
 from upscaling.network import ENGINES, Network, load_network
 from upscaling.upscaler import Upscaler
 from utils import UserError
@@ -28,6 +28,7 @@ def load(
     self_ensemble: bool = False,
     back_projections: int | None = None,
     strength: float = 1.0,
+    restore: float | None = None,
 ) -> Upscaler:
     """Return the Upscaler of a trained network or of a filter.
 
@@ -39,42 +40,48 @@ def load(
     trust_pickle: read a pickled g_srgan.npz of TensorLayer 1 or 2.
     self_ensemble: average the results for all flips and turns of a picture; better, but takes 8 times as long.
     back_projections: how often the result is corrected so that reducing it gives the picture again. Default: once for
-    an SRGAN, whose white would otherwise be one level too dark, but not one trained with TRAIN.degradation=photo, and
-    never for others.
+    an SRGAN, whose white would otherwise be one level too dark, but not if it restores, and never for others.
     strength: how much of "srgan" is in the network, 0 to 1; the rest is "srresnet".
+    restore: how much of the network is trained for compressed and noisy pictures, 0 to 1. Default: what each picture
+    needs (restoration.py), or 0 for a network without such a one beside it.
     Raises UserError if the model is missing, damaged or no generator, and ValueError for other values.
     """
-    if engine not in ENGINES or not 0 <= strength <= 1 or (back_projections or 0) < 0:
-        received = f"engine={engine!r}, strength={strength}, back_projections={back_projections}"
+    if engine not in ENGINES or not 0 <= strength <= 1 or (back_projections or 0) < 0 or not 0 <= (restore or 0) <= 1:
+        received = f"Received: engine={engine!r}, {strength=}, {back_projections=}, {restore=}"
         raise ValueError(
-            f"engine must be in {ENGINES}, strength in 0..1, back_projections 0 or more. Received: {received}"
+            f"engine must be in {ENGINES}, strength and restore in 0..1, back_projections 0 or more. {received}"
         )
-    if back_projections is None:
-        back_projections = default_back_projections(model)
-    network = network_of(model, engine, trust_pickle, strength)
-    if self_ensemble:
-        network = Network(mean_over_turns(network), network.scale)
-    if back_projections:
-        network = Network(with_back_projection(network, back_projections), network.scale)
-    return Upscaler(network, scale, tile)
+
+    @functools.lru_cache(maxsize=1)  # each needs gigabytes for large tiles
+    def network_that_restores(restore: float) -> Network:
+        network = network_of(model, engine, trust_pickle, strength, restore)
+        if self_ensemble:
+            network = Network(mean_over_turns(network), network.scale)
+        corrections = default_back_projections(model, restore) if back_projections is None else back_projections
+        if corrections:
+            network = Network(with_back_projection(network, corrections), network.scale)
+        return network
+
+    automatic = restore is None and model not in FILTERS and can_restore(model_path(model))
+    return Upscaler(network_that_restores(restore or 0.0), scale, tile, network_that_restores if automatic else None)
 
 
-def network_of(model: str, engine: str, trust_pickle: bool, strength: float) -> Network:
+def network_of(model: str, engine: str, trust_pickle: bool, strength: float, restore: float) -> Network:
     """Return the network alone; arguments as for load. Raises UserError as load does."""
     if model in FILTERS:
-        if strength < 1:
-            raise UserError(f"{model}: a filter has no strength; leave --strength out")
+        if strength < 1 or restore:
+            raise UserError(f"{model}: a filter has no strength and restores nothing; leave the option out")
         return Network(functools.partial(enlarged_batch, scale=FILTER_SCALE, name=model), FILTER_SCALE)
-    with mixed(model_path(model), strength) as path:
+    with mixed(model_path(model), strength, restore) as path:
         return load_network(path, engine, trust_pickle=trust_pickle)
 
 
-def default_back_projections(model: str) -> int:
+def default_back_projections(model: str, restore: float = 0.0) -> int:
     """Return how often results of `model` are corrected by default. Raises UserError if the model is missing.
 
     A network for photographs cleans its source; a correction would bring the blocks of a JPEG back.
     """
-    if model in FILTERS:
+    if restore or model in FILTERS:
         return 0
     metadata = read_metadata(model_path(model))
     return int(metadata.get("stage") == "srgan" and metadata.get("degradation") != "photo")

@@ -12,7 +12,7 @@ from upscaling.earlier_runs import Records, stamp
 from upscaling.identity import Identity
 from upscaling.paths import choose_targets, counted, find_files, leave_out_results
 from upscaling.photo.reader import Photo
-from upscaling.upscale_file import open_file
+from upscaling.upscale_file import open_file, restored_upscaler
 from upscaling.upscaler import Upscaler
 from upscaling.video.reader import Video
 from utils import UserError, reason
@@ -29,6 +29,7 @@ class Job(NamedTuple):
     target: Path
     upscaler: Upscaler  # with the factor for this file
     before: tuple[int, int] | None = None  # the stamp of the file at `target` when the work was planned
+    restored: str = ""  # how much it is restored, and why; "" if not at all
 
     def network_pixels(self) -> int:
         """Return the number of pixels that the network sees, in all frames."""
@@ -60,7 +61,11 @@ class Job(NamedTuple):
     def line(self) -> str:
         """Return a line that names source and result, with width and height in pixels."""
         (width, height), (sr_width, sr_height) = self.opened.size, self.result_size()
-        return f"{self.opened.path} {width}x{height} -> {self.target} {sr_width}x{sr_height}"
+        return f"{self.opened.path} {width}x{height} -> {self.target} {sr_width}x{sr_height}{self.remark()}"
+
+    def remark(self) -> str:
+        """Return what is added to a line about this file: how much it is restored, and why."""
+        return f"  ({self.restored})" if self.restored else ""
 
 
 class Plan(NamedTuple):
@@ -99,6 +104,7 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
             jobs.append(open_job(path, target, before, options, upscaler))
         except UserError as error:
             inputs.failed.append(str(error))
+    jobs.sort(key=lambda job: job.restored)  # so that the network is seldom exchanged
     if not options.dry_run:
         jobs = drop_unwritable(jobs, inputs.failed)
     if taken:
@@ -125,10 +131,11 @@ def name_suffix(options: Namespace, upscaler: Upscaler) -> str:
 def open_job(path: Path, target: Path, before: tuple[int, int] | None, options: Namespace, upscaler: Upscaler) -> Job:
     """Return the Job of the file at `path`. Raises UserError if it is unreadable."""
     opened = open_file(path)
+    upscaler, restored = restored_upscaler(opened, upscaler)
     # Without --size shared, so that a tile size reduced for lack of memory holds for the other files too.
     if options.size:
         upscaler = upscaler.with_scale(min(most / length for most, length in zip(options.size, opened.size)))
-    return Job(opened, target, upscaler, before)
+    return Job(opened, target, upscaler, before, restored)
 
 
 def drop_unwritable(jobs: list[Job], failed: list[str]) -> list[Job]:

@@ -3,6 +3,7 @@
 import functools
 from pathlib import Path
 
+from restoration import LOSSY, needed
 from upscaling.earlier_runs import FinishedStrips
 from upscaling.photo.reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Frame, Photo, Strips, open_photo
 from upscaling.photo.writer import write_photo
@@ -17,6 +18,20 @@ RESULT_SUFFIXES = [*PHOTO_FORMATS, *CONTAINERS]  # of files that are written
 def open_file(path: Path) -> Photo | Video:
     """Read the header of the Video or Photo at `path`; the suffix tells which. Raises UserError if it is unreadable."""
     return open_video(path) if path.suffix.lower() in CONTAINERS else open_photo(path)
+
+
+def restored_upscaler(opened: Photo | Video, upscaler: Upscaler) -> tuple[Upscaler, str]:
+    """Return an automatic `upscaler` as the file needs it, and why in words; "" if nothing was chosen.
+
+    One frame decides for all. Raises UserError if the file is unreadable.
+    """
+    if not upscaler.network_that_restores:
+        return upscaler, ""
+    if isinstance(opened, Video):
+        restore, why = LOSSY, "a video"
+    else:
+        restore, why = needed(next(iter(opened)).picture, opened.jpeg_tables, opened.lossy)
+    return upscaler.restoring(restore), f"{why}: restore {restore:g}" if restore else ""
 
 
 def upscale_file(
@@ -38,6 +53,7 @@ def upscale_file(
     strips of a photo stay on the disk until it is complete, and those of a video's frames until they are in a piece, so
     that a stopped run can be resumed; strips of an earlier run are used in any case.
     """
+    upscaler, _ = restored_upscaler(opened, upscaler)
     frames = FramesProgress(progress, opened.frames, upscaler.tile_count(*opened.size))
     width, height = upscaler.result_size(*opened.size)
     # The result may need up to 8 bytes a pixel, a TIFF twice that, since it is written from a file beside it.

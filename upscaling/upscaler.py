@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from pictures import as_dtype, resize, scaled_length, to_float, to_uint8
+from restoration import needed
 from tiles import by_tiles, smallest_size, window_count, windows
 from upscaling.earlier_runs import FinishedStrips, Tiling
 from upscaling.free_memory import free_memory
@@ -41,13 +42,21 @@ class Upscaler:
 
     Threads may share an Upscaler of load(); the network takes their tiles in turn, since it uses all cores anyway.
 
-    scale, tile: as for load(). progress: called with (tiles done, tiles in all) at the start and after every few tiles,
-    without those of an earlier run. finished: strips of an earlier run, to which new ones are added.
+    scale, tile: as for load(). network_that_restores: returns the network for a picture that needs to be restored so
+    much, 0 to 1; without it `network` is for all. progress: called with (tiles done, tiles in all) at the start and
+    after every few tiles, without those of an earlier run. finished: strips of an earlier run, to which new ones are
+    added.
     Raises ValueError for other arrays, and UserError if memory is too small even for the smallest tiles.
     """
 
-    def __init__(self, network: Network, scale: float | None = None, tile: int | None = None) -> None:
-        self.network = network
+    def __init__(
+        self,
+        network: Network,
+        scale: float | None = None,
+        tile: int | None = None,
+        network_that_restores: Callable[[float], Network] | None = None,
+    ) -> None:
+        self.network, self.network_that_restores = network, network_that_restores
         self.scale = network.scale if scale is None else scale
         self.tile = largest_tile() if tile is None else tile
         if not self.scale > 0 or self.tile <= 2 * HALO:
@@ -75,6 +84,14 @@ class Upscaler:
         other.scale = scale
         return other
 
+    def restoring(self, restore: float) -> "Upscaler":
+        """Return a copy of this automatic Upscaler that restores each picture by `restore`, 0 to 1."""
+        other, network = copy.copy(self), self.network_that_restores
+        if network:  # loaded when it is needed: a plan can have many Upscalers, and memory room for one network
+            other.network = Network(lambda lr: network(restore).function(lr), self.network.scale, self.network.errors)
+        other.network_that_restores = None
+        return other
+
     def seconds(self, pixels: int) -> float:
         """Estimate the seconds that the network takes for `pixels`, see network_pixels, from the time of one tile."""
         side = min(self.tile, TRIAL)
@@ -98,6 +115,9 @@ class Upscaler:
         check_picture(lr)
         lr = lr.astype(lr.dtype.newbyteorder("="), copy=False)
         bands = lr if lr.ndim == 3 else lr[..., None]
+        if self.network_that_restores:
+            yield from self.restoring(needed(bands)[0]).strips(lr, progress, finished)
+            return
         alpha = None if bands.shape[2] % 2 else bands[..., -1]
         rgb = visible_colour(bands, alpha)
         grey = rgb.shape[2] == 1

@@ -118,6 +118,8 @@ class Photo:
     first: int  # index of the first frame; 1 if an animation is preceded by a still picture that viewers do not show
     limit: int  # as for open_photo
     mode: str = "RGB"  # Pillow's, of the first frame
+    jpeg_tables: dict[int, list[int]] | None = None  # of a JPEG: the steps to which it is rounded, Pillow's
+    lossy: bool = False  # whether it is compressed in another way that loses detail
     loses_bits: bool = False  # whether more than 8 bits per channel in the file become 8 in the result
     damage: list[str] = field(default_factory=list, compare=False)  # lines on what could not be decoded
     info: dict[str, Any] = field(default_factory=dict, compare=False)  # metadata of the first frame, once it is decoded
@@ -169,6 +171,7 @@ def _photo(path: Path, image: ImageFile, limit: int) -> Photo:
     # If a PNG has no EXIF before its pixels, Pillow would decode them all to look after them.
     has_exif = image.format != "PNG" or "exif" in image.info
     on_its_side = has_exif and read_exif(image).get(ORIENTATION) in ON_ITS_SIDE
+    lossless = suffix == ".webp" and _is_lossless_webp(path)
     return Photo(
         path,
         suffix,
@@ -176,7 +179,9 @@ def _photo(path: Path, image: ImageFile, limit: int) -> Photo:
         frames,
         alpha=image.has_transparency_data,
         sixteen_bits=not lost and (image.mode[0] in "IF" or has_hidden_bits(image)),
-        lossless=suffix == ".webp" and _is_lossless_webp(path),
+        lossless=lossless,
+        jpeg_tables=getattr(image, "quantization", None),
+        lossy=image.format in ("AVIF", "HEIF") or suffix == ".webp" and not lossless,
         first=first,
         limit=limit,
         mode=image.mode,
