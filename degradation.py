@@ -6,60 +6,40 @@ float in 0..255 unless a function says otherwise, and keeps its size. `random` i
 
 import io
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+# Sources: BSRGAN, Zhang et al. 2021; Real-ESRGAN, Wang et al. 2021; noise of sensors, Foi et al. 2008. What names none
+# was chosen by looking at files of telephones and messengers.
 
-class Strength(NamedTuple):
-    """A range from which a strength is drawn evenly, its unit, and where it comes from."""
-
-    low: float
-    high: float
-    unit: str
-    source: str
-
-
-class Chance(NamedTuple):
-    """How probable a step is, and where that comes from."""
-
-    probability: float
-    source: str
-
-
-BSRGAN = "BSRGAN, Zhang et al. 2021"
-REAL_ESRGAN = "Real-ESRGAN, Wang et al. 2021"
-SENSOR = "Poissonian-Gaussian noise of sensors, Foi et al. 2008"
-OURS = "chosen by looking at files of telephones and messengers"
-
-# Blur and noise are given in pixels and levels of the small picture, to which they are applied. Of a picture that is to
-# be enlarged four times, blur of 0.5 pixels is blur of 2 pixels in HR.
+# The ranges from which strengths are drawn evenly. Blur and noise are given in pixels and levels of the small picture,
+# to which they are applied. Of a picture that is to be enlarged four times, blur of 0.5 pixels is blur of 2 in HR.
 STRENGTHS = {
-    "blur": Strength(0.2, 1.1, "pixels, standard deviation along each axis", f"{BSRGAN}: 0.1 to 2.8 in HR for 4x"),
-    "angle": Strength(0.0, math.pi, "radians, direction of the longer axis", BSRGAN),
-    "shot": Strength(0.0, 0.25, "levels, variance of the noise divided by the level", SENSOR),
-    "read": Strength(0.0, 7.0, "levels, standard deviation at black", f"{SENSOR}; {REAL_ESRGAN}: 1 to 30 in HR"),
-    "grain": Strength(0.4, 0.8, "pixels, blur of noise that a sensor's colour filter or a denoiser leaves", OURS),
-    "sharpening": Strength(0.2, 1.5, "fraction of the difference from the blurred picture that is added", OURS),
-    "radius": Strength(0.5, 1.2, "pixels, standard deviation of sharpening's blur", OURS),
-    "factor": Strength(0.6, 1.6, "times the size, there and back", f"{REAL_ESRGAN}: 0.15 to 1.5, twice"),
-    "quality": Strength(35.0, 97.0, "libjpeg's quality, 1 to 100", f"{BSRGAN} and {REAL_ESRGAN}: 30 to 95"),
+    "blur": (0.2, 1.1),  # pixels, standard deviation along each axis; BSRGAN: 0.1 to 2.8 in HR for 4x
+    "angle": (0.0, math.pi),  # radians, direction of the longer axis; BSRGAN
+    "shot": (0.0, 0.25),  # levels, variance of the noise divided by the level; Foi et al.
+    "read": (0.0, 7.0),  # levels, standard deviation at black; Foi et al.; Real-ESRGAN: 1 to 30 in HR
+    "grain": (0.4, 0.8),  # pixels, blur of noise that a sensor's colour filter or a denoiser leaves
+    "sharpening": (0.2, 1.5),  # fraction of the difference from the blurred picture that is added
+    "radius": (0.5, 1.2),  # pixels, standard deviation of sharpening's blur
+    "factor": (0.6, 1.6),  # times the size, there and back; Real-ESRGAN: 0.15 to 1.5, twice
+    "quality": (35.0, 97.0),  # libjpeg's quality, 1 to 100; BSRGAN and Real-ESRGAN: 30 to 95
 }
+# How probable each step is
 CHANCES = {
-    "clean": Chance(0.15, OURS),
-    "blur": Chance(0.6, f"{OURS}; {REAL_ESRGAN}: 0.8 to 1"),
-    "isotropic": Chance(0.5, f"{REAL_ESRGAN}: 0.45 to 0.65"),
-    "noise": Chance(0.6, f"{OURS}; both papers: 1"),
-    "coloured": Chance(0.6, f"{REAL_ESRGAN}: 0.6, the rest grey"),
-    "grain": Chance(0.4, OURS),
-    "sharpening": Chance(0.25, OURS),
-    "resampling": Chance(0.3, OURS),
-    "jpeg": Chance(0.85, f"{OURS}; {REAL_ESRGAN}: 1"),
-    "chroma_halved": Chance(0.8, "telephones and messengers write 4:2:0, careful programs 4:4:4"),
-    "jpeg_again": Chance(0.25, f"{REAL_ESRGAN}: 1; messengers compress a telephone's JPEG again"),
+    "clean": 0.15,
+    "blur": 0.6,  # Real-ESRGAN: 0.8 to 1
+    "isotropic": 0.5,  # Real-ESRGAN: 0.45 to 0.65
+    "noise": 0.6,  # BSRGAN and Real-ESRGAN: 1
+    "coloured": 0.6,  # Real-ESRGAN: 0.6, the rest grey
+    "grain": 0.4,
+    "sharpening": 0.25,
+    "resampling": 0.3,
+    "jpeg": 0.85,  # Real-ESRGAN: 1
+    "chroma_halved": 0.8,  # telephones and messengers write 4:2:0, careful programs 4:4:4
+    "jpeg_again": 0.25,  # Real-ESRGAN: 1; messengers compress a telephone's JPEG again
 }
 FILTERS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX, Image.Resampling.LANCZOS)
 # libjpeg's chroma is a part of blocks of 16x16, so a crop needs this many more pixels on each side.
@@ -74,15 +54,8 @@ def photo(lr: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """
     if happens("clean", random):
         return lr
-    steps: list[Callable[[np.ndarray, np.random.Generator], np.ndarray]] = []
-    if happens("blur", random):
-        steps.append(random_blur)
-    if happens("noise", random):
-        steps.append(random_noise)
-    if happens("sharpening", random):
-        steps.append(random_sharpening)
-    if happens("jpeg", random):
-        steps.append(random_jpeg)
+    in_order = {"blur": random_blur, "noise": random_noise, "sharpening": random_sharpening, "jpeg": random_jpeg}
+    steps = [step for name, step in in_order.items() if happens(name, random)]
     if happens("resampling", random):
         steps.insert(random.integers(len(steps) + 1), random_resampling)
     if random_jpeg in steps and happens("jpeg_again", random):
@@ -95,12 +68,12 @@ def photo(lr: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def happens(step: str, random: np.random.Generator) -> bool:
     """Draw whether `step` of CHANCES is made."""
-    return random.random() < CHANCES[step].probability
+    return random.random() < CHANCES[step]
 
 
 def drawn(strength: str, random: np.random.Generator) -> float:
     """Draw a value from the range of `strength` in STRENGTHS."""
-    return random.uniform(STRENGTHS[strength].low, STRENGTHS[strength].high)
+    return random.uniform(*STRENGTHS[strength])
 
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:

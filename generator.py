@@ -135,17 +135,15 @@ class Trained:
 
     def activation(self, x: Tensor) -> Tensor:
         """PReLU, whose slopes are repeated for the four pixels if a depth_to_space waits; or ReLU."""
-        if isinstance(x, Shuffled):
-            return Shuffled(self.activated(x.x, copies=4))
-        return self.activated(x)
-
-    def activated(self, x: Tensor, copies: int = 1) -> Tensor:
-        """Apply the next PReLU, its slopes repeated `copies` times along the channels, or ReLU if there are none."""
-        if not self.has_slopes:
-            return self.operations.relu(x)
-        array = self.operations.array
-        slopes = array.tile(array.reshape(self.slopes.pop(0), (-1,)), copies)  # (c,)
-        return self.operations.prelu(x, slopes)
+        waits = isinstance(x, Shuffled)
+        y = x.x if waits else x
+        if self.has_slopes:
+            array = self.operations.array
+            slopes = array.tile(array.reshape(self.slopes.pop(0), (-1,)), 4 if waits else 1)  # (c,)
+            y = self.operations.prelu(y, slopes)
+        else:
+            y = self.operations.relu(y)
+        return Shuffled(y) if waits else y
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         """The sum of two tensors, for which no depth_to_space waits."""

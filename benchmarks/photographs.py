@@ -58,7 +58,6 @@ def old(hr, random):
 
 
 LEVELS = {"clean": clean, "jpeg85": jpeg(85), "jpeg50": jpeg(50), "phone": phone, "old": old}
-EXTRA = {"jpeg70": jpeg(70), "jpeg90": jpeg(90), "jpeg95": jpeg(95)}
 
 
 def hr_sets(config, wanted, remarks):
@@ -80,18 +79,15 @@ def timed(upscale, lr):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=["Set14", "BSD100", "valid"])
-    parser.add_argument("--levels", nargs="+", default=list(LEVELS), choices=[*LEVELS, *EXTRA])
+    parser.add_argument("--levels", nargs="+", default=list(LEVELS), choices=LEVELS)
     parser.add_argument("--model", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--rival", action="append", default=[], metavar="NAME=FILE")
-    parser.add_argument("--only", action="store_true", help="without the shipped networks")
     parser.add_argument("--grids", metavar="FOLDER")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     config = command_line(["--mode=evaluate", *(word for value in options.set for word in ("--set", value))])[2]
 
-    methods = {"bicubic": load("bicubic")}
-    if not options.only:
-        methods |= {"SRResNet": load("srresnet"), "SRGAN": load("srgan")}
+    methods = {"bicubic": load("bicubic"), "SRResNet": load("srresnet"), "SRGAN": load("srgan")}
     for name, _, path in (text.partition("=") for text in options.model):
         methods[name] = load(path, back_projections=0)
     methods |= {name: Teacher(path, SCALE) for name, _, path in (text.partition("=") for text in options.rival)}
@@ -102,7 +98,7 @@ def main():
         for level in options.levels:
             scores = {method: [] for method in methods}
             for index, (stem, hr) in enumerate(pictures):
-                lr = degradation.to_uint8((LEVELS | EXTRA)[level](hr, np.random.default_rng(index)))
+                lr = degradation.to_uint8(LEVELS[level](hr, np.random.default_rng(index)))
                 results = {method: timed(upscale, lr) for method, upscale in methods.items()}
                 srs = {method: sr for method, (sr, _) in results.items()}
                 values = measure_all(srs, hr, srs["bicubic"], SCALE, distances)

@@ -21,7 +21,7 @@ load_keras()
 import keras
 import numpy as np
 import torch
-from loader import Kept
+from loader import SameBatch
 from torch import nn
 from torch.nn import functional
 
@@ -97,7 +97,7 @@ def ours(stage, lr, hr):
     game(lr[:1])
     game.compile(optimizer=keras.optimizers.Adam(1e-4), jit_compile=JIT)
     game.fixed_statistics = fixed
-    return lambda: game.fit(Kept([(lr, hr)] * UPDATES), verbose=0, shuffle=False)
+    return lambda: game.fit(SameBatch([(lr, hr)] * UPDATES), verbose=0, shuffle=False)
 
 
 def pytorch(stage, lr, hr, half):

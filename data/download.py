@@ -4,21 +4,19 @@
 """
 
 import contextlib
-import functools
 import hashlib
 import http.client
 import os
 import re
 import shutil
-import stat
 import sys
 import tarfile
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -116,57 +114,27 @@ def fetch(source: Source, folder: Path) -> Path:
         os.replace(archive, part)  # verified like a new one, and completed if it is too short
     transfer(source, part)
     print(f"{archive}: checking", flush=True)
-    digest = hashlib.sha256()
     with open(part, "rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    if digest.hexdigest() != source.sha256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != source.sha256:
         part.unlink()  # resuming would not repair it
-        hashes = f"SHA-256 {digest.hexdigest()} instead of {source.sha256}"
+        hashes = f"SHA-256 {digest} instead of {source.sha256}"
         raise UserError(f"{source.url}: came with {hashes}; deleted, run the same command again")
     os.replace(part, archive)
     return archive
 
 
-def members(path: Path) -> Iterator[tuple[str, bool, Callable[[], Any]]]:
-    """Yield (name, whether it is a regular file, function that opens it) for all members of a zip or tar but folders.
-
-    The function returns a binary file, and works while the archive is being iterated over.
-    """
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                if not entry.is_dir():
-                    regular = not stat.S_ISLNK(entry.external_attr >> 16)
-                    yield entry.filename, regular, functools.partial(archive.open, entry)
-    else:
-        with tarfile.open(path) as tar:
-            for member in tar:
-                if not member.isdir():
-                    yield member.name, member.isfile(), functools.partial(tar.extractfile, member)
-
-
-def unpack(archive: Path, source: Source, folder: Path) -> int:
-    """Unpack the set's pictures into `folder` and return their number.
-
-    Raises UserError if the archive is damaged, has no such pictures, or would write outside `folder`.
-    """
-    count = 0
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a zip or tar into `folder`, and nothing outside it. Raises UserError if it is damaged or unsafe."""
     try:
-        for name, regular, opened in members(archive):
-            parts = name.replace("\\", "/").split("/")
-            if not regular or ".." in parts or parts[0] == "" or ":" in parts[0]:  # / or C:\
-                raise UserError(f"{archive}: {name!r} in it is a link or leads outside; not unpacked, delete it")
-            path = PurePosixPath(name)
-            if str(path.parent) == source.inside and path.suffix.lower() == ".png":
-                with opened() as picture, open(folder / path.name, "xb") as file:
-                    shutil.copyfileobj(picture, file, BLOCK)
-                count += 1
+        if archive.suffix == ".zip":
+            with zipfile.ZipFile(archive) as file:
+                file.extractall(folder)  # without .. and the root of any name, and links as plain files
+        else:
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, filter="data")  # refuses names and links that lead outside
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
         raise UserError(f"{archive}: damaged ({error}); delete it and run the same command again") from error
-    if not count:
-        raise UserError(f"{archive}: no pictures in its folder {source.inside}")
-    return count
 
 
 def download(source: Source, into: Path) -> str:
@@ -181,11 +149,16 @@ def download(source: Source, into: Path) -> str:
     unpacked = downloads / f"{target.name}.unpacking"  # where no training or evaluation looks for pictures
     shutil.rmtree(unpacked, ignore_errors=True)  # left over from a run that was killed
     try:
-        (unpacked / source.below).mkdir(parents=True)
-        count = unpack(archive, source, unpacked / source.below)
+        unpack(archive, unpacked)
+        count = len(list((unpacked / source.inside).glob("*.png")))
+        if not count:
+            raise UserError(f"{archive}: no pictures in its folder {source.inside}")
         target.mkdir(parents=True, exist_ok=True)
         target.rmdir()  # Windows cannot rename onto an existing folder, even if it is empty
-        unpacked.rename(target)
+        whole = unpacked / ".set"
+        (whole / source.below).parent.mkdir(parents=True, exist_ok=True)
+        (unpacked / source.inside).rename(whole / source.below)
+        whole.rename(target)  # so the set appears at once
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
     return f"{target}: {count} pictures; {archive} can be deleted"

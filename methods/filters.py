@@ -150,8 +150,6 @@ def predicted(around: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 # name: function that enlarges lr (h, w, c), floats in 0..1, by a factor
 FILTERS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    "nearest": partial(resize, kernel="nearest"),
-    "bicubic": partial(resize, kernel="bicubic"),
-    "lanczos": partial(resize, kernel="lanczos"),
+    **{kernel: partial(resize, kernel=kernel) for kernel in ("nearest", "bicubic", "lanczos")},
     "nedi": nedi,
 }

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from scipy import ndimage
 
 import degradation
@@ -94,19 +93,11 @@ def test_jpegs_blocks_begin_where_the_phase_says(face, left):
     assert blocks_begin_at(coarse) == (8 - left) % 8
 
 
-def test_without_a_phase_jpeg_is_libjpegs(face, tmp_path):
-    Image.fromarray(face).save(tmp_path / "face.jpg", quality=60, subsampling=2)
-    assert np.array_equal(degradation.jpeg(face, 60), np.asarray(Image.open(tmp_path / "face.jpg")))
-
-
 def test_halved_chroma_blurs_stripes_of_colour():
     red, green = (200, 60, 60), (60, 135, 60)  # of nearly the same luma
     stripes = np.array([red, green] * 16, np.float32)[None] * np.ones((32, 1, 1), np.float32)  # (32, 32, 3)
-    contrasts = [
-        np.abs(np.diff(degradation.jpeg(stripes, 95, chroma_halved)[..., 0], axis=1)).mean()
-        for chroma_halved in (False, True)
-    ]
-    assert contrasts[0] > 120 and contrasts[1] < 20
+    whole, halved = (degradation.jpeg(stripes, 95, chroma_halved)[..., 0] for chroma_halved in (False, True))
+    assert np.abs(np.diff(whole, axis=1)).mean() > 120 and np.abs(np.diff(halved, axis=1)).mean() < 20
 
 
 # All together
@@ -126,7 +117,7 @@ def test_as_many_pictures_stay_clean_as_the_table_says(face):
     lr = face[100:140, 100:140]
     clean = sum(np.array_equal(degradation.photo(lr, np.random.default_rng(seed)), lr) for seed in range(1000))
     # Three standard deviations of a binomial distribution; a few more have drawn no step at all.
-    p = degradation.CHANCES["clean"].probability
+    p = degradation.CHANCES["clean"]
     assert -34 <= clean - 1000 * p <= 34 + 1000 * 0.85 * 0.4 * 0.4 * 0.75 * 0.15 * 0.7
 
 

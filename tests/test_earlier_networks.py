@@ -26,10 +26,6 @@ PICTURE = ROOT / "data/benchmark/Set5/LRx4/img_005.png"
 SMALL = [name for name in NETWORKS if name != "drcn"]  # DRCN takes a hundred times as long
 
 
-def kernels(network):
-    return [weight for weight in network.weights if len(weight.shape) == 4]
-
-
 @pytest.mark.parametrize(
     "variant, published",
     [
@@ -40,7 +36,8 @@ def kernels(network):
     ],
 )
 def test_as_many_weights_as_published(variant, published):
-    assert sum(np.prod(kernel.shape) for kernel in kernels(build_generator(variant))) == published
+    kernels = [weight for weight in build_generator(variant).weights if len(weight.shape) == 4]
+    assert sum(np.prod(kernel.shape) for kernel in kernels) == published
 
 
 def test_every_network_has_its_name_in_the_options():

@@ -63,29 +63,10 @@ def test_nearest_repeats_pixels(random):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_scale_1_is_the_identity(random, kernel):
-    picture = random.integers(0, 256, (9, 6, 3), np.uint8)
-    assert apart(resize(picture, 1, kernel), picture) == 0
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("scale", [1 / 8, 1 / 4, 1 / 3, 2, 3, 8])
+@pytest.mark.parametrize("scale", [1 / 8, 1 / 3, 1, 2, 8])
 def test_one_colour_stays_that_colour(kernel, scale):
     picture = np.full((24, 48, 3), (3, 128, 255), np.uint8)
     assert (resize(picture, scale, kernel) == (3, 128, 255)).all()
-
-
-@pytest.mark.parametrize("scale", [1 / 4, 2])
-def test_mean_colour_is_kept(scale):
-    picture = read_picture(BENCHMARK / "Set5/HR/img_001.png")
-    means = resize(picture, scale).mean(axis=(0, 1)) - picture.mean(axis=(0, 1))
-    assert np.abs(means).max() < 0.25
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_enlarging_multiplies_the_size(scale):
-    assert resize(np.zeros((5, 7, 3), np.uint8), scale).shape == (5 * scale, 7 * scale, 3)
-    assert resize(np.zeros((5, 7), np.uint8), scale).shape == (5 * scale, 7 * scale)
 
 
 def test_a_reduction_rounds_the_size_up_as_matlab_does():
@@ -120,8 +101,7 @@ def test_grey_becomes_three_equal_channels_or_stays_grey(tmp_path, mode):
 
 
 def test_alpha_is_dropped_and_colour_kept_where_it_is_transparent(tmp_path):
-    alpha = (85 * INDICES).astype(np.uint8)
-    Image.fromarray(np.dstack([COLOURS[INDICES], alpha])).save(tmp_path / "a.png")
+    Image.fromarray(np.dstack([COLOURS[INDICES], 85 * INDICES]).astype(np.uint8)).save(tmp_path / "a.png")
     assert Image.open(tmp_path / "a.png").mode == "RGBA"
     assert apart(read_picture(tmp_path / "a.png"), COLOURS[INDICES]) == 0
 
@@ -137,16 +117,13 @@ def test_16_bit_grey_is_reduced_to_8_bits(tmp_path, suffix):
 
 
 def test_cmyk_is_converted(tmp_path):
-    inks = {
-        (255, 0, 0, 0): (0, 255, 255),
-        (0, 255, 255, 0): (255, 0, 0),
-        (0, 0, 0, 255): (0, 0, 0),
-        (0,) * 4: (255,) * 3,
-    }
-    stripes = np.repeat(np.array([list(inks)], np.uint8), 16, axis=0).repeat(16, axis=1)
+    inks = {(255, 0, 0, 0): (0, 255, 255), (0, 255, 255, 0): (255, 0, 0)}  # cyan, red
+    inks |= {(0, 0, 0, 255): (0, 0, 0), (0, 0, 0, 0): (255, 255, 255)}  # black, paper
+    stripes, expected = (
+        np.array([list(colours)], np.uint8).repeat(16, axis=0).repeat(16, axis=1) for colours in (inks, inks.values())
+    )
     Image.fromarray(stripes, "CMYK").save(tmp_path / "c.jpg", quality=100, subsampling=0)
     assert Image.open(tmp_path / "c.jpg").mode == "CMYK"
-    expected = np.repeat(np.array([list(inks.values())], np.uint8), 16, axis=0).repeat(16, axis=1)
     assert apart(read_picture(tmp_path / "c.jpg"), expected) <= 3
 
 
@@ -173,34 +150,9 @@ def test_a_jpeg_is_turned_as_its_exif_says(tmp_path, orientation, grey):
     assert apart(read_picture(tmp_path / "e.jpg", grey=True), UPRIGHT[orientation](stored)) <= 3
 
 
-def picture_bytes(path, suffix):
-    path = path.with_suffix(suffix)
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
-    data = path.read_bytes()
-    path.unlink()
-    return data
-
-
-UNREADABLE = {
-    "zero.png": lambda path: path.write_bytes(b""),
-    "half.png": lambda path: path.write_bytes(picture_bytes(path, ".png")[:5000]),
-    "half.jpg": lambda path: path.write_bytes(picture_bytes(path, ".jpg")[:2000]),
-    "half.webp": lambda path: path.write_bytes(picture_bytes(path, ".webp")[:2000]),
-    "half.tif": lambda path: path.write_bytes(picture_bytes(path, ".tif")[:5000]),
-    "half.bmp": lambda path: path.write_bytes(picture_bytes(path, ".bmp")[:5000]),
-    "head.png": lambda path: path.write_bytes(picture_bytes(path, ".png")[:20]),
-    "text.png": lambda path: path.write_text("no picture\n" * 20),
-    "folder.png": lambda path: path.mkdir(),
-    "missing.png": lambda path: None,
-}
-
-
-@pytest.mark.parametrize("name", UNREADABLE)
-def test_an_unreadable_picture_is_one_line_that_names_the_file(tmp_path, name):
-    UNREADABLE[name](tmp_path / name)
-    with pytest.raises(UserError) as refused:
-        read_picture(tmp_path / name)
-    assert str(refused.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(refused.value)
+def test_a_picture_that_has_gone_is_one_line_that_names_it(tmp_path):  # broken ones: tests/test_bad_data.py
+    with pytest.raises(UserError, match=rf"^{tmp_path}/a.png: .+$"):
+        read_picture(tmp_path / "a.png")
 
 
 def test_pictures_are_found_below_folders_sorted_and_whatever_the_case_of_their_suffix(tmp_path):
@@ -232,13 +184,11 @@ def test_a_folder_without_pictures_and_no_folder_are_said(tmp_path):
 
 
 def test_a_grid_has_white_gaps_and_white_where_nothing_is():
-    wide, high, small = (
-        np.full((*size, 3), level, np.uint8) for size, level in [((5, 9), 1), ((7, 4), 2), ((3, 6), 3)]
-    )
-    picture = grid([[wide, high], [small]], gap=2)
+    sizes = [(5, 9), (7, 4), (3, 6)]
+    wide, high, small = (np.full((*size, 3), level, np.uint8) for level, size in enumerate(sizes, 1))
     expected = np.full((7 + 2 + 3, 9 + 2 + 4, 3), 255, np.uint8)
     expected[:5, :9], expected[:7, 11:], expected[9:, :6] = 1, 2, 3
-    assert apart(picture, expected) == 0
+    assert apart(grid([[wide, high], [small]], gap=2), expected) == 0
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.bmp", "x.tif", "sub/folder/x.png"])
@@ -254,19 +204,13 @@ def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def test_where_the_folder_cannot_be_made_writing_says_so(tmp_path):
+@pytest.mark.parametrize("name", ["file/x.png", "file/sub/x.png", "taken.png"])
+def test_what_cannot_be_written_is_said_and_nothing_temporary_is_left(tmp_path, name):
     (tmp_path / "file").write_text("not a folder")
-    for name in ("file/x.png", "file/sub/x.png"):
-        with pytest.raises(UserError, match=str(tmp_path / "file")):
-            write_picture(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
-    assert files(tmp_path) == ["file"]
-
-
-def test_where_the_name_is_taken_by_a_folder_nothing_temporary_is_left(tmp_path):
-    (tmp_path / "x.png").mkdir()
-    with pytest.raises(UserError, match="x.png"):
-        write_picture(tmp_path / "x.png", np.zeros((4, 4, 3), np.uint8))
-    assert files(tmp_path) == ["x.png"]
+    (tmp_path / "taken.png").mkdir()
+    with pytest.raises(UserError, match=f"{tmp_path}/{name.partition('/')[0]}"):
+        write_picture(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+    assert files(tmp_path) == ["file", "taken.png"]
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_file_alone(tmp_path):
