@@ -129,7 +129,7 @@ def name_suffix(options: Namespace, upscaler: Upscaler) -> str:
 
 
 def open_job(path: Path, target: Path, before: tuple[int, int] | None, options: Namespace, upscaler: Upscaler) -> Job:
-    """Return the Job of the file at `path`. Raises UserError if it is unreadable."""
+    """Return the Job of the file at `path`, with the Upscaler that suits it. Raises UserError if it is unreadable."""
     opened = open_file(path)
     upscaler, restored = restored_upscaler(opened, upscaler)
     # Without --size shared, so that a tile size reduced for lack of memory holds for the other files too.

@@ -122,7 +122,6 @@ class Photo:
     lossy: bool = False  # whether it is compressed in another way that loses detail
     loses_bits: bool = False  # whether more than 8 bits per channel in the file become 8 in the result
     damage: list[str] = field(default_factory=list, compare=False)  # lines on what could not be decoded
-    info: dict[str, Any] = field(default_factory=dict, compare=False)  # metadata of the first frame, once it is decoded
 
     def __iter__(self) -> Iterator[Frame]:
         self.damage.clear()
@@ -132,8 +131,6 @@ class Photo:
             for index in range(self.first, self.first + self.frames):
                 with _as_user_error(self.path, self.limit):
                     frame = _frame(image, index, self.limit)
-                if index == self.first:
-                    self.info.update(frame.info)
                 if DAMAGE in image.info:
                     self.damage.append(f"{self.path}: damaged; {image.info[DAMAGE]}, the rest is upscaled")
                 yield frame

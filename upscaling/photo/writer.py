@@ -33,6 +33,8 @@ def write_photo(
     """
     path = Path(path)
     kind = format_of(path, photo, scale)
+    infos: list[dict[str, Any]] = []  # metadata of the frames
+    frames = _with_infos(frames, infos)
     with atomic_write(path) as temporary:
         if kind.name == "TIFF":
             _write_tiff(temporary, path, frames)
@@ -40,12 +42,19 @@ def write_photo(
             _write_png(temporary, *frames)
         else:
             _write_eight_bits(temporary, kind, frames, photo.lossless and quality is None, quality or 95)
-    return [f"{path}: {line}" for line in _lost(kind, photo)]
+    return [f"{path}: {line}" for line in _lost(kind, photo, infos[0])]
 
 
-def _lost(kind: Format, photo: Photo) -> Iterator[str]:
-    """Yield what a file of `kind` does not hold of `photo`, in words."""
-    lost = held(photo.info, kind.name)[1]
+def _with_infos(frames: Iterable[Strips], infos: list[dict[str, Any]]) -> Iterator[Strips]:
+    """Yield `frames`, and add the metadata of each to `infos`."""
+    for frame in frames:
+        infos.append(frame.info)
+        yield frame
+
+
+def _lost(kind: Format, photo: Photo, info: dict[str, Any]) -> Iterator[str]:
+    """Yield what a file of `kind` does not hold of `photo`, whose first frame has the metadata `info`, in words."""
+    lost = held(info, kind.name)[1]
     if photo.alpha and not kind.alpha:
         lost.append("transparency; it is white now")
     if photo.sixteen_bits and not kind.sixteen_bits:
