@@ -1,15 +1,18 @@
 """How methods fare on pictures as people have them: five levels, from clean to old, made from HR with fixed seeds.
 
-    python benchmarks/photographs.py [--sets Set14 BSD100 valid] [--levels clean jpeg50] [--model NAME=FILE]
-                                     [--rival NAME=FILE.onnx] [--grids FOLDER] [--set VGG.weights=FILE]
+    python benchmarks/photographs.py [--sets Set14 BSD100 valid] [--levels clean jpeg50] [--methods SRGAN photo auto]
+                                     [--model NAME=FILE] [--rival NAME=FILE.onnx] [--grids FOLDER]
+                                     [--set VGG.weights=FILE]
 
-Prints PSNR, SSIM, NIQE, the distance of VGG19's features from HR's, and seconds a picture: means over a set. --model: a
-weights file beside the shipped ones. --rival: a network in an ONNX file, lr (N, h, w, 3) RGB in 0..255 to sr four times
-as large, such as Real-ESRGAN x4plus; it is run by OpenVINO like ours.
+Prints PSNR, SSIM, NIQE, the distance of VGG19's features from HR's, and seconds a picture: means over a set. --methods:
+see METHODS; a number is `upscale.py --restore NUMBER`, auto its default, which looks at the file. --model: a weights
+file of one's own. --rival: a network in an ONNX file, lr (N, h, w, 3) RGB in 0..255 to sr four times as large, such as
+Real-ESRGAN x4plus; it is run by OpenVINO like ours.
 """
 
 import argparse
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,6 +24,7 @@ prepare_environment()
 load_keras()
 
 import numpy as np
+from PIL import Image
 
 import degradation
 from dataset import validation_pictures
@@ -32,6 +36,9 @@ from evaluation.tables import as_markdown, table_row
 from pictures import as_colour, resize, write_picture
 from training.teacher import Teacher
 from upscaling.models import load
+from upscaling.photo.reader import open_photo
+from upscaling.upscale_file import restored_upscaler
+from upscaling.upscaler import Upscaler
 
 SCALE = 4
 COLUMNS = ("psnr", "ssim", "niqe", "vgg19", "seconds")
@@ -41,23 +48,55 @@ def clean(hr, random):
     return resize(hr, 1 / SCALE)
 
 
-def jpeg(quality):
-    return lambda hr, random: degradation.jpeg(clean(hr, random), quality)
-
-
 def phone(hr, random):
-    """Blur of 2 pixels of HR, a little noise, JPEG 75."""
+    """Blur of 2 pixels of HR, a little noise."""
     lr = resize(degradation.blur(hr.astype(np.float32), 2.0), 1 / SCALE)
-    return degradation.jpeg(degradation.noise(lr, random, shot=0.08, read=2.0), 75)
+    return degradation.noise(lr, random, shot=0.08, read=2.0)
 
 
 def old(hr, random):
-    """Blur of 3 and 2.2 pixels of HR, reduced bilinearly, noise, JPEG 60."""
+    """Blur of 3 and 2.2 pixels of HR, reduced bilinearly, noise."""
     lr = resize(degradation.blur(hr.astype(np.float32), 3.0, 2.2), 1 / SCALE, "bilinear")
-    return degradation.jpeg(degradation.noise(lr, random, shot=0.2, read=6.0), 60)
+    return degradation.noise(lr, random, shot=0.2, read=6.0)
 
 
-LEVELS = {"clean": clean, "jpeg85": jpeg(85), "jpeg50": jpeg(50), "phone": phone, "old": old}
+# {level: (function of hr and a random generator, quality of the JPEG that is made of its result; None: PNG)}
+LEVELS = {"clean": (clean, None), "jpeg85": (clean, 85), "jpeg50": (clean, 50), "phone": (phone, 75), "old": (old, 60)}
+MORE_LEVELS = {f"jpeg{quality}": (clean, quality) for quality in (70, 90, 95)}
+METHODS = {
+    "bicubic": {"model": "bicubic"},
+    "SRResNet": {"model": "srresnet", "restore": 0.0},
+    "SRGAN": {"model": "srgan", "restore": 0.0},
+    "photo": {"model": "srgan", "restore": 1.0},
+    "auto": {"model": "srgan"},
+}
+
+
+def load_methods(options):
+    """Return {name: Upscaler or Teacher}, bicubic first."""
+    methods = {"bicubic": load("bicubic")}
+    for name in options.methods:
+        methods[name] = load(**METHODS[name]) if name in METHODS else load("srgan", restore=float(name))
+    for name, _, path in (text.partition("=") for text in options.model):
+        methods[name] = load(path, back_projections=0)
+    return methods | {name: Teacher(path, SCALE) for name, _, path in (text.partition("=") for text in options.rival)}
+
+
+def write_lr(hr, level, seed, folder):
+    """Write the small picture of a level as a file, as somebody would have it, and return its path."""
+    degrade, quality = (LEVELS | MORE_LEVELS)[level]
+    lr = Image.fromarray(degradation.to_uint8(degrade(hr, np.random.default_rng(seed))))
+    path = Path(folder, "lr.png" if quality is None else "lr.jpg")
+    lr.save(path, **({} if quality is None else {"quality": quality, "subsampling": "4:2:0"}))
+    return path
+
+
+def timed(upscale, photo, lr):
+    """Return (sr of lr, seconds). photo: the file, from which an automatic method chooses."""
+    start = time.perf_counter()
+    if isinstance(upscale, Upscaler):
+        upscale, _ = restored_upscaler(photo, upscale)
+    return upscale(lr), time.perf_counter() - start
 
 
 def hr_sets(config, wanted, remarks):
@@ -71,15 +110,11 @@ def hr_sets(config, wanted, remarks):
         yield "valid", [(str(index), hr) for index, (_, hr) in enumerate(pairs)]
 
 
-def timed(upscale, lr):
-    start = time.perf_counter()
-    return upscale(lr), time.perf_counter() - start
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=["Set14", "BSD100", "valid"])
-    parser.add_argument("--levels", nargs="+", default=list(LEVELS), choices=LEVELS)
+    parser.add_argument("--levels", nargs="+", default=list(LEVELS), choices=[*LEVELS, *MORE_LEVELS])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), metavar="NAME")
     parser.add_argument("--model", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--rival", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--grids", metavar="FOLDER")
@@ -87,19 +122,17 @@ def main():
     options = parser.parse_args()
     config = command_line(["--mode=evaluate", *(word for value in options.set for word in ("--set", value))])[2]
 
-    methods = {"bicubic": load("bicubic"), "SRResNet": load("srresnet"), "SRGAN": load("srgan")}
-    for name, _, path in (text.partition("=") for text in options.model):
-        methods[name] = load(path, back_projections=0)
-    methods |= {name: Teacher(path, SCALE) for name, _, path in (text.partition("=") for text in options.rival)}
-
+    methods = load_methods(options)
     remarks, rows = [], []
     distances = perceptual_distances(config.VGG.weights, remarks)
     for name, pictures in hr_sets(config, options.sets, remarks):
         for level in options.levels:
             scores = {method: [] for method in methods}
             for index, (stem, hr) in enumerate(pictures):
-                lr = degradation.to_uint8(LEVELS[level](hr, np.random.default_rng(index)))
-                results = {method: timed(upscale, lr) for method, upscale in methods.items()}
+                with tempfile.TemporaryDirectory() as folder:
+                    photo = open_photo(write_lr(hr, level, index, folder))
+                    lr = next(iter(photo)).picture
+                    results = {method: timed(upscale, photo, lr) for method, upscale in methods.items()}
                 srs = {method: sr for method, (sr, _) in results.items()}
                 values = measure_all(srs, hr, srs["bicubic"], SCALE, distances)
                 for method, (_, seconds) in results.items():
