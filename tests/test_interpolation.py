@@ -9,12 +9,13 @@ import numerics
 import numpy as np
 import pytest
 from numerics import CLOSE_IN_FLOAT32
+from PIL import Image
 
 import export
 import upscale
 from model import SRGAN_g
 from pictures import read_picture, write_picture
-from upscaling.interpolation import mix
+from upscaling.interpolation import mix, mixed
 from upscaling.models import load
 from upscaling.network import load_network
 from utils import UserError
@@ -126,3 +127,70 @@ def test_a_strength_is_0_to_1(command_line, capsys):
     with pytest.raises(SystemExit, match="2"):
         command_line([*words, "--strength=1.5"])
     assert "--strength 1.5: must be 0 to 1" in capsys.readouterr().err
+
+
+@pytest.fixture
+def four_networks(tmp_path):
+    """SRGAN, SRResNet and both for photographs, trained by nobody, under the names of the shipped ones."""
+    arrays = {}
+    for factor, name in enumerate(("srgan", "srresnet", "photo", "photo_srresnet"), start=1):
+        network = SRGAN_g(**MODEL)
+        numerics.leave_start(network)
+        network.set_weights([factor / 4 * array for array in network.get_weights()])
+        save_weights(network, tmp_path / f"{name}.weights.h5", {"model": MODEL})
+        arrays[name] = network.get_weights()
+    return arrays
+
+
+@pytest.mark.parametrize(("strength", "restore"), [(1, 0.25), (0.5, 1), (0.25, 0.75)])
+def test_what_restores_is_mixed_of_up_to_four_networks(four_networks, tmp_path, strength, restore):
+    parts = strength * (1 - restore), (1 - strength) * (1 - restore), strength * restore, (1 - strength) * restore
+    mixture = SRGAN_g(**MODEL)
+    with mixed(tmp_path / "srgan.weights.h5", strength, restore) as path:
+        mixture.load_weights(path)
+    for arrays in zip(mixture.get_weights(), *four_networks.values(), strict=True):
+        assert np.allclose(arrays[0], sum(part * array for part, array in zip(parts, arrays[1:])), atol=1e-6)
+
+
+def test_each_file_is_restored_as_it_needs(four_networks, tmp_path, monkeypatch, capsys):
+    """A clean picture as with --restore 0, a coarse JPEG as with 1; results say why, and are made once."""
+    monkeypatch.chdir(tmp_path)
+    ramp = np.linspace(30, 220, 96).astype(np.uint8)[:, None, None].repeat(96, 1).repeat(3, 2)
+    write_picture("clean.png", ramp)
+    Image.fromarray(ramp).save("coarse.jpg", quality=50)
+    by_hand = {}
+    for restore, name in (("0", "clean.png"), ("1", "coarse.jpg")):
+        words = [name, "--model=srgan.weights.h5", f"--restore={restore}", "--output=by_hand.png", "--overwrite"]
+        assert upscale.main(upscale.command_line(words)) == 0
+        by_hand[name] = read_picture("by_hand.png")
+    words = ["clean.png", "coarse.jpg", "--model=srgan.weights.h5", "--format=png", "--output=out"]
+    assert upscale.main(upscale.command_line([*words, "--dry-run"])) == 0
+    assert "coarse.png 192x192  (JPEG quality 50: restore 1)" in capsys.readouterr().out
+    assert upscale.main(upscale.command_line(words)) == 0
+    printed = capsys.readouterr().out
+    assert "(JPEG quality 50: restore 1)" in printed and printed.count("restore") == 1
+    assert np.array_equal(read_picture("out/clean.png"), by_hand["clean.png"])
+    assert np.array_equal(read_picture("out/coarse.png"), by_hand["coarse.jpg"])
+    assert not np.array_equal(by_hand["coarse.jpg"], by_hand["clean.png"])
+    assert upscale.main(upscale.command_line(words)) == 0
+    assert "2 there already" in capsys.readouterr().out
+    assert upscale.main(upscale.command_line([*words, "-dn=0.5"])) == 0
+    assert "2 made of something else before" in capsys.readouterr().out
+
+
+def test_an_array_is_restored_as_it_needs(four_networks, tmp_path):
+    path, random = str(tmp_path / "srgan.weights.h5"), np.random.default_rng(0)
+    noisy = random.normal(128, 6, (96, 96, 3)).clip(0, 255).astype(np.uint8)
+    flat = np.full((96, 96, 3), 128, np.uint8)
+    automatic, never, always = load(path), load(path, restore=0.0), load(path, restore=1.0)
+    assert np.array_equal(automatic(noisy), always(noisy)) and not np.array_equal(always(noisy), never(noisy))
+    assert np.array_equal(automatic(flat), never(flat))
+
+
+def test_what_cannot_restore_is_said(networks, tmp_path):
+    for model in ("bicubic", str(tmp_path / "g_srgan.weights.h5")):
+        with pytest.raises(UserError, match="--restore|restores nothing"):
+            load(model, restore=0.5)
+    with pytest.raises(SystemExit) as stopped:
+        upscale.command_line(["a.png", "--restore=much"])
+    assert stopped.value.code == 2
