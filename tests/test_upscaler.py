@@ -1,7 +1,11 @@
 """The Upscaler of arrays: every kind of array, tiles that leave no trace, progress, too little memory."""
 
 import json
+import os
+import pickle
 import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -259,3 +263,24 @@ def test_a_border_of_one_colour_is_as_its_middle(path):
         middle = wide[40:56, 40:56].mean((0, 1))
         assert np.abs(wide - middle).max() <= 6 and np.abs(single - middle).max() <= 6  # a mesh of srgan's own
         assert np.abs(middle - colour).max() <= 8
+
+
+def unpickled_elsewhere(upscaler, lr, folder):
+    """What the pickled `upscaler` makes of lr in another process, which starts in `folder`."""
+    (folder / "pickled").write_bytes(pickle.dumps((upscaler, lr)))
+    assert (folder / "pickled").stat().st_size < lr.nbytes + 2000  # no weights
+    program = "import pickle; upscaler, lr = pickle.load(open('pickled', 'rb')); upscaler(lr).tofile('sr')"
+    subprocess.run([sys.executable, "-c", program], cwd=folder, env=os.environ | {"PYTHONPATH": f"{ROOT}"}, check=True)
+    return np.fromfile(folder / "sr", lr.dtype)
+
+
+def test_an_upscaler_can_be_pickled_for_another_process(tmp_path, monkeypatch):
+    lr = read_picture(PICTURE)
+    automatic = load("srgan", tile=48)
+    automatic.batch = 3  # tiles at a time do not change results, but copies have what the original has
+    for upscaler in (automatic, automatic.with_scale(2.5), automatic.restoring(0.5), load("srresnet", restore=1)):
+        assert np.array_equal(unpickled_elsewhere(upscaler, lr, tmp_path), upscaler(lr).ravel())
+    monkeypatch.chdir(PRETRAINED)
+    of_a_path = load("srresnet.weights.h5", self_ensemble=True, back_projections=2)
+    for upscaler in (of_a_path, pickle.loads(pickle.dumps(of_a_path)), load("bicubic")):
+        assert np.array_equal(unpickled_elsewhere(upscaler, lr, tmp_path), upscaler(lr).ravel())

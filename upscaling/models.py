@@ -7,12 +7,14 @@ sr = upscaler(lr)  # lr: uint8 (h, w, 3) -> sr: uint8 (4*h, 4*w, 3)
 """
 
 import functools
+from pathlib import Path
+from typing import Any
 
 from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from tiles import mean_over_turns
 from upscaling.interpolation import can_restore, mixed
 from upscaling.network import ENGINES, Network, load_network
-from upscaling.upscaler import Upscaler
+from upscaling.upscaler import Upscaler, restoring
 from utils import UserError
 from weights import model_path, read_metadata
 
@@ -44,6 +46,7 @@ def load(
     strength: how much of "srgan" is in the network, 0 to 1; the rest is "srresnet".
     restore: how much of the network is trained for compressed and noisy pictures, 0 to 1. Default: what each picture
     needs (restoration.py), or 0 for a network without such a one beside it.
+    It can be pickled, for other processes and machines; these read the weights themselves.
     Raises UserError if the model is missing, damaged or no generator, and ValueError for other values.
     """
     if engine not in ENGINES or not 0 <= strength <= 1 or (back_projections or 0) < 0 or not 0 <= (restore or 0) <= 1:
@@ -52,18 +55,54 @@ def load(
             f"engine must be in {ENGINES}, strength and restore in 0..1, back_projections 0 or more. {received}"
         )
 
-    @functools.lru_cache(maxsize=1)  # each needs gigabytes for large tiles
-    def network_that_restores(restore: float) -> Network:
-        network = network_of(model, engine, trust_pickle, strength, restore)
-        if self_ensemble:
+    networks = Networks(model, engine, trust_pickle, self_ensemble, back_projections, strength)
+    automatic = restore is None and model not in FILTERS and can_restore(model_path(model))
+    return Upscaler(restoring(networks, restore or 0.0), scale, tile, networks if automatic else None)
+
+
+class Networks:
+    """The networks for load()'s arguments: call it with how much to restore, 0 to 1.
+
+    Only its arguments are pickled; the weights are read where it is unpickled and called.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        engine: str,
+        trust_pickle: bool,
+        self_ensemble: bool,
+        back_projections: int | None,
+        strength: float,
+    ) -> None:
+        self.model, self.engine, self.trust_pickle, self.strength = model, engine, trust_pickle, strength
+        self.self_ensemble, self.back_projections = self_ensemble, back_projections
+        self.newest: tuple[float, Network] | None = None  # no more, since each needs gigabytes for large tiles
+
+    def __call__(self, restore: float) -> Network:
+        """Return the network, loaded unless it is the newest one. Raises UserError as load does."""
+        newest = self.newest
+        if newest is None or newest[0] != restore:
+            newest = self.newest = restore, self._loaded(restore)
+        return newest[1]
+
+    def _loaded(self, restore: float) -> Network:
+        network = network_of(self.model, self.engine, self.trust_pickle, self.strength, restore)
+        if self.self_ensemble:
             network = Network(mean_over_turns(network), network.scale)
-        corrections = default_back_projections(model, restore) if back_projections is None else back_projections
+        corrections = self.back_projections
+        if corrections is None:
+            corrections = default_back_projections(self.model, restore)
         if corrections:
             network = Network(with_back_projection(network, corrections), network.scale)
         return network
 
-    automatic = restore is None and model not in FILTERS and can_restore(model_path(model))
-    return Upscaler(network_that_restores(restore or 0.0), scale, tile, network_that_restores if automatic else None)
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the arguments; a path of one's own is made absolute, so that it holds in another folder too."""
+        state = vars(self) | {"newest": None}
+        if self.model not in FILTERS and model_path(self.model) == Path(self.model):
+            state["model"] = str(Path(self.model).absolute())
+        return state
 
 
 def network_of(model: str, engine: str, trust_pickle: bool, strength: float, restore: float) -> Network:

@@ -1,6 +1,7 @@
 """Upscale arrays with a network, tile by tile in the memory that there is."""
 
 import copy
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -86,9 +87,9 @@ class Upscaler:
 
     def restoring(self, restore: float) -> "Upscaler":
         """Return a copy of this automatic Upscaler that restores each picture by `restore`, 0 to 1."""
-        other, network = copy.copy(self), self.network_that_restores
-        if network:  # loaded when it is needed: a plan can have many Upscalers, and memory room for one network
-            other.network = Network(lambda lr: network(restore).function(lr), self.network.scale, self.network.errors)
+        other = copy.copy(self)
+        if self.network_that_restores:
+            other.network = restoring(self.network_that_restores, restore, self.network.scale)
         other.network_that_restores = None
         return other
 
@@ -202,6 +203,19 @@ class Upscaler:
         last = int(bottom / self.scale) + REACH + 1
         resized = as_dtype(resize(alpha[first:last], self.scale), alpha.dtype)
         return resized[round(top - self.scale * first) :][: bottom - top]
+
+
+def restoring(networks: Callable[[float], Network], restore: float, scale: int | None = None) -> Network:
+    """Return networks(restore), loaded when it is needed: a plan can have many, and memory room for one.
+
+    scale: its factor, if it is known. It can be pickled if `networks` can.
+    """
+    scale = networks(restore).scale if scale is None else scale
+    return Network(functools.partial(_restored, networks, restore), scale)
+
+
+def _restored(networks: Callable[[float], Network], restore: float, lr: np.ndarray) -> np.ndarray:
+    return networks(restore)(lr)
 
 
 def tile_size(width: int, height: int, tile: int) -> tuple[int, int]:
