@@ -6,6 +6,7 @@ python upscale.py "scans/*.tif" --outscale 2.5 --format png
 """
 
 import argparse
+import contextlib
 import functools
 import re
 import signal
@@ -22,13 +23,12 @@ from tqdm import tqdm
 
 from config import Parser
 from methods.filters import FILTERS
-from upscaling import identity
+from upscaling import cluster
 from upscaling.earlier_runs import claimed
 from upscaling.models import load
 from upscaling.network import ENGINES
 from upscaling.photo.reader import PHOTO_FORMATS, Photo
 from upscaling.plan import LONG, Job, Plan, make_plan, summary
-from upscaling.upscale_file import upscale_file
 from upscaling.upscaler import HALO, Progress, Upscaler
 from utils import UserError, exit_status, printable, reason, sigterm_interrupts
 
@@ -69,6 +69,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--dry-run", action="store_true", help="only say what would be made, how large, and in what time")
     add("-t", "--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
     add("--engine", choices=ENGINES, default="auto", help="default: OpenVINO on a CPU, else Keras")
+    add("--ray", metavar="ADDRESS", help="on a Ray cluster; auto: the one that runs here (docs/CLUSTER.md)")
     add("--scale", type=int, help="refuse a model with another factor")
     add("--trust-pickle", action="store_true", help="read a pickled g_srgan.npz of TensorLayer 1 or 2")
     options = parser.parse_args(argv)
@@ -159,37 +160,41 @@ def say(line: str, file: TextIO | None = None) -> None:
     file.flush()
 
 
-def make(job: Job, plan: Plan, options: argparse.Namespace, progress: Progress, resumable: bool) -> list[str]:
-    """Make and record the result of `job`; return lines about what was lost. Raises UserError and OSError.
+def make(job: Job, plan: Plan, options: argparse.Namespace, seconds: float, progress: Progress) -> list[str] | None:
+    """Make and record the result of `job`; return lines about what was lost, or None if it is left to another process.
 
-    resumable: as for upscale_file.
+    Raises UserError and OSError. seconds: an estimate for each pixel of the network.
     """
-    made_of = identity.of_result(plan.identity, job.opened.path)
-    name = identity.hashed(made_of | {"engine": options.engine})  # results of engines differ by roundings alone
-    lost = upscale_file(job.opened, job.target, job.upscaler, progress, name, options.quality, resumable)
-    plan.records.add(job.target, job.opened.path, made_of)
-    return lost
+    with claimed(job.target) as ours:
+        if not ours or job.is_made():
+            return None
+        lost, made_of = job.make(plan.identity, options, progress, job.is_resumable(seconds * job.network_pixels()))
+        plan.records.add(job.target, job.opened.path, made_of)
+        return lost
 
 
-def run(plan: Plan, options: argparse.Namespace, seconds: float) -> tuple[int, float]:
+def run(plan: Plan, options: argparse.Namespace, upscaler: Upscaler, seconds: float) -> tuple[int, float]:
     """Upscale the files of `plan`; return how many were upscaled, and the megapixels of their results.
 
     A line is added to plan.failed for each file that failed or is damaged, and one to plan.skipped if other processes
     have made some or are making them. seconds: an estimate of the time for all of them.
     """
     jobs, failed = plan.jobs, plan.failed
-    pixels = max(1, sum(job.network_pixels() for job in jobs))
+    seconds /= max(1, sum(job.network_pixels() for job in jobs))
     done, elsewhere, megapixels = 0, 0, 0.0
-    with tqdm(total=sum(job.tiles() for job in jobs), unit="tile", disable=None if jobs else True) as bar:
-        for job in jobs:
+    if options.ray:
+        attempts = cluster.attempts(plan, options, upscaler, seconds)
+    else:
+        attempts = ((job, functools.partial(make, job, plan, options, seconds)) for job in jobs)
+    bar = tqdm(total=sum(job.tiles() for job in jobs), unit="tile", disable=None if jobs else True)
+    with bar, contextlib.closing(attempts):
+        for job, attempt in attempts:
             progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
-            resumable = job.is_resumable(seconds * job.network_pixels() / pixels)
             try:
-                with claimed(job.target) as ours:
-                    if not ours or job.is_made():
-                        elsewhere += 1
-                        continue
-                    lost = make(job, plan, options, progress, resumable)
+                lost = attempt(progress)
+                if lost is None:
+                    elsewhere += 1
+                    continue
             except UserError as error:
                 failed.append(str(error))
             except OSError as error:
@@ -213,16 +218,20 @@ def run(plan: Plan, options: argparse.Namespace, seconds: float) -> tuple[int, f
 def upscale(options: argparse.Namespace) -> int:
     """Upscale what `options` name; return the exit status, 0, or 1 if some of it failed. Raises UserError."""
     upscaler = load_upscaler(options)
-    plan = make_plan(options, upscaler)
+    if options.ray and not options.dry_run:
+        cluster.connect(options.ray)
+        plan = make_plan(options, upscaler.restoring(0.0))  # a worker sees what its file needs
+    else:
+        plan = make_plan(options, upscaler)
     text, seconds = summary(plan.jobs, upscaler)
     if options.dry_run:
         for job in plan.jobs:
             say(job.line())
     else:
         if seconds > LONG:
-            say(text, sys.stderr)
+            say(f"{text} on this machine alone" if options.ray else text, sys.stderr)
         began = time.perf_counter()
-        done, megapixels = run(plan, options, seconds)
+        done, megapixels = run(plan, options, upscaler, seconds)
         seconds = time.perf_counter() - began
         text = f"{done} upscaled"
         if done:

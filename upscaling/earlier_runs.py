@@ -85,10 +85,11 @@ class Records:
 
     def add(self, path: Path, source: Path, identity: dict[str, Any]) -> None:
         """Record that the result at `path` was just made from `source`."""
-        source, folder = source.absolute(), path.parent.resolve()
-        # A relative path stays right when pictures and results are moved together; between drives there is none.
-        relative = os.path.relpath(source, folder) if source.drive == folder.drive else str(source)
-        line = {"result": path.name, "state": fingerprint(path), "source_path": relative, "made_of": identity}
+        self.append(path, record_line(path, source, identity))
+
+    def append(self, path: Path, line: dict[str, Any]) -> None:
+        """Record `line`, see record_line, of the result at `path`."""
+        folder = path.parent.resolve()
         self._folder(folder)[path.name] = line
         with contextlib.suppress(OSError), open(folder / RECORD, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -104,6 +105,14 @@ class Records:
                         line = json.loads(text)
                         lines[line["result"]] = {"state": line["state"], "made_of": dict(line["made_of"])} | line
         return self.folders[folder]
+
+
+def record_line(path: Path, source: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """Return the line for Records on the result at `path`, which was just made from `source`."""
+    source, folder = source.absolute(), path.parent.resolve()
+    # A relative path stays right when pictures and results are moved together; between drives there is none.
+    relative = os.path.relpath(source, folder) if source.drive == folder.drive else str(source)
+    return {"result": path.name, "state": fingerprint(path), "source_path": relative, "made_of": identity}
 
 
 class FinishedParts:
@@ -190,7 +199,7 @@ def claimed(target: Path) -> Iterator[bool]:
 
     A claim is a locked file beside `target`, which is removed at the end. Where none can be made, each process may.
     """
-    path = target.with_name(f".{target.name}.lock")
+    path = lock_path(target)
     with contextlib.ExitStack() as stack:
         ours = True
         with contextlib.suppress(OSError):  # for example a name that is too long
@@ -202,6 +211,11 @@ def claimed(target: Path) -> Iterator[bool]:
                     stack.callback(_remove, path)
                     break
         yield ours
+
+
+def lock_path(target: Path) -> Path:
+    """Return the path of the file that is locked while `target` is made."""
+    return target.with_name(f".{target.name}.lock")
 
 
 def _remove(path: Path) -> None:

@@ -4,6 +4,7 @@ For OpenVINO, graph.py builds the graph from the weights file in a tenth of a se
 """
 
 import importlib.util
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -66,7 +67,7 @@ def load_network(
     """
     if precision == "auto":  # left to itself, OpenVINO takes bfloat16 even if that is slower
         precision = "bfloat16" if bfloat16_is_fast() else "float32"
-    path, options = Path(path), PRECISIONS[precision] | SHARING
+    path, options = Path(path), PRECISIONS[precision] | SHARING | threads()
     engine = choose_engine(path, engine)
     if engine == "keras":
         return one_at_a_time(keras_network(path, trust_pickle))
@@ -79,6 +80,12 @@ def load_network(
         # OpenVINO's messages begin with lines of its own source code; the last words say what is wrong.
         last_words = " ".join(str(error).split())[-120:] or reason(error)
         raise UserError(f"{path}: damaged, or no generator ({last_words}); move it away") from error
+
+
+def threads() -> dict[str, int]:
+    """Return OpenVINO's option for as many threads as OMP_NUM_THREADS says, which Ray and Slurm scripts set."""
+    number = os.environ.get("OMP_NUM_THREADS", "")
+    return {"INFERENCE_NUM_THREADS": int(number)} if number.isdigit() else {}
 
 
 def one_at_a_time(network: Network) -> Network:
@@ -133,7 +140,7 @@ def keras_network(path: Path, trust_pickle: bool) -> Network:
     return Network(lambda lr: keras.ops.convert_to_numpy(generator.predict_on_batch(lr)), scale, errors)
 
 
-def exported_network(path: Path, options: dict[str, str | bool]) -> Network:
+def exported_network(path: Path, options: dict[str, str | int]) -> Network:
     """Load a *.onnx or *.xml file into OpenVINO, unchanged. options: of OpenVINO's compile_model."""
     openvino = import_openvino()
     core = openvino.Core()
@@ -159,7 +166,7 @@ def onnx_network(path: Path) -> Network:
     return Network(lambda lr: network.run(None, {input_name: lr})[0], small.shape[1] // 8, (Fail, RuntimeException))
 
 
-def openvino_network(path: Path, options: dict[str, str | bool]) -> Network:
+def openvino_network(path: Path, options: dict[str, str | int]) -> Network:
     """Load a weights file into OpenVINO. options: of OpenVINO's compile_model.
 
     The residual blocks take all of lr at once. What follows them works on `scale` times the width and height and needs

@@ -12,8 +12,8 @@ from upscaling.earlier_runs import Records, stamp
 from upscaling.identity import Identity
 from upscaling.paths import choose_targets, counted, find_files, leave_out_results
 from upscaling.photo.reader import Photo
-from upscaling.upscale_file import open_file, restored_upscaler
-from upscaling.upscaler import Upscaler
+from upscaling.upscale_file import open_file, restored_upscaler, upscale_file
+from upscaling.upscaler import Progress, Upscaler
 from upscaling.video.reader import Video
 from utils import UserError, reason
 
@@ -49,6 +49,18 @@ class Job(NamedTuple):
         if isinstance(self.opened, Video):  # quick frames are soon written in pieces anyway
             return seconds > SLOW * self.opened.frames
         return seconds > LONG
+
+    def make(
+        self, common: Identity, options: Namespace, progress: Progress | None, resumable: bool
+    ) -> tuple[list[str], Identity]:
+        """Make the result; return (lines about what was lost, its identity). Raises UserError and OSError.
+
+        common: Plan.identity. progress, resumable: as for upscale_file.
+        """
+        made_of = identity.of_result(common, self.opened.path)
+        name = identity.hashed(made_of | {"engine": options.engine})  # results of engines differ by roundings alone
+        lost = upscale_file(self.opened, self.target, self.upscaler, progress, name, options.quality, resumable)
+        return lost, made_of
 
     def is_made(self) -> bool:
         """Return whether another process has made the result since the work was planned."""
