@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,14 +31,23 @@ def wait_for(condition):
     end = time.monotonic() + WAIT
     while not (result := condition()):
         assert time.monotonic() < end
-        time.sleep(0.02)
+        time.sleep(0.1)
     return result
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 @contextlib.contextmanager
 def node(*words, inside=()):
     """A node of a cluster as a process, with one core. words: for `ray start`. inside: what starts it."""
     options = ["--num-cpus=1", "--disable-usage-stats", "--object-store-memory=80000000", "--block"]
+    # Ray gives up a node whose helpers take 15 seconds to choose ports, as on a busy machine.
+    names = ("dashboard-agent-grpc", "dashboard-agent-listen", "runtime-env-agent", "metrics-export")
+    options += [f"--{name}-port={free_port()}" for name in names]
     command = [*inside, sys.executable, "-m", "ray.scripts.scripts", "start", *options, *words]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -59,32 +69,34 @@ def kill(process):
 
 def workers(*nodes):
     """The processes that make a picture now."""
-    family = [child for process in nodes for child in psutil.Process(process.pid).children(recursive=True)]
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return [process for process in family if "ray::make" in process.cmdline()]
-    return []
+    makers = []
+    for process in nodes:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                makers += [child] if " ".join(child.cmdline()).startswith("ray::upscale") else []
+    return makers
 
 
-def raylets(process):
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return [child for child in psutil.Process(process.pid).children(recursive=True) if child.name() == "raylet"]
-    return []
+def has_started(process):
+    assert process.poll() is None
+    return any(child.name() == "raylet" for child in psutil.Process(process.pid).children(recursive=True))
 
 
 class Cluster:
     """A head, and nodes that join it."""
 
-    def __init__(self, stack, port):
+    def __init__(self, stack):
+        port = free_port()
         self.stack, self.address = stack, f"127.0.0.1:{port}"
         self.temporary = tempfile.mkdtemp(prefix="ray")  # a short path, for its sockets
         stack.callback(shutil.rmtree, self.temporary, ignore_errors=True)
         words = [f"--port={port}", f"--temp-dir={self.temporary}", "--include-dashboard=false"]
         self.head = stack.enter_context(node("--head", *words))
-        wait_for(lambda: raylets(self.head))
+        wait_for(lambda: has_started(self.head))
 
     def join(self, **options):
         process = self.stack.enter_context(node(f"--address={self.address}", **options))
-        wait_for(lambda: raylets(process))
+        wait_for(lambda: has_started(process))
         return process
 
     def start(self, *words):
@@ -96,7 +108,7 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster():
     with contextlib.ExitStack() as stack:
-        yield Cluster(stack, 20_000 + os.getpid() % 10_000)
+        yield Cluster(stack)
 
 
 def picture(path, width, height):

@@ -98,7 +98,15 @@ SMALL = [word for key, value in SMALL.items() for word in ("--set", f"{key}={val
 def chosen():
     """The commands that are run: of trainings that differ only in what SMALL overrides, one."""
     runs = {}  # those that have tests of their own are not run here
-    elsewhere = {"--help", "--preset=quick", "TRAIN.content_loss=johnson", "TRAIN.devices=all", "serve", "report"}
+    elsewhere = {
+        "--help",
+        "--ray",
+        "--preset=quick",
+        "TRAIN.content_loss=johnson",
+        "TRAIN.devices=all",
+        "serve",
+        "report",
+    }
     for command in COMMANDS:
         environment, program, words = split(command)
         if environment or elsewhere & set(words):
@@ -194,6 +202,8 @@ def test_command_runs(command, copy):
 def test_python_in_a_document_runs(document, copy):
     for language, content in BLOCK.findall(document.read_text()):
         if language == "python":
+            if "import ray" in content:
+                pytest.importorskip("ray.data")
             if "onnxruntime" in content:
                 pytest.importorskip("onnxruntime")
                 words = ["--format=onnx", "--model=checkpoints/g_srgan.weights.h5", "-o", "srgan_x4.onnx"]
@@ -235,7 +245,7 @@ def test_command_is_parsed(command):
         subprocess.run([sys.executable, program, *words], cwd=ROOT, check=True, capture_output=True)
     elif program == "make":
         subprocess.run(["make", "--dry-run", *words], cwd=ROOT, check=True, capture_output=True)
-    elif program in ("train.py", "study.py", "demo.py"):
+    elif program in ("train.py", "study.py", "demo.py", "upscale.py"):
         importlib.import_module(program.removesuffix(".py")).command_line(words)
     elif program.startswith("benchmarks/"):
         check_benchmark(ROOT / program, words)

@@ -162,4 +162,4 @@ def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler) -> Any:
 
     gpu = options.engine in ("auto", "keras") and ray.cluster_resources().get("GPU", 0) >= 1
     # GPUs would lose their worker after each task, but for max_calls.
-    return ray.remote(num_cpus=1, num_gpus=int(gpu), max_calls=0, max_retries=TRIES - 1)(make)
+    return ray.remote(name="upscale", num_cpus=1, num_gpus=int(gpu), max_calls=0, max_retries=TRIES - 1)(make)
