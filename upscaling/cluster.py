@@ -10,7 +10,7 @@ import os
 import platform
 import signal
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -58,67 +58,102 @@ def connect(address: str) -> None:
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray has set its own
 
 
-def attempts(plan: Plan, options: Namespace, upscaler: Upscaler, seconds: float) -> Iterator[tuple[Job, Attempt]]:
+def attempts(
+    plan: Plan, options: Namespace, upscaler: Upscaler, seconds: float
+) -> Generator[tuple[Job, Attempt], None, None]:
     """Yield (job, its Attempt) in the order in which they end, on the cluster that this process is connected to.
 
     An Attempt returns or raises what `make` in upscale.py does. seconds: an estimate for each pixel of the network.
+    Raises UserError if workers cannot import this program.
     """
     import ray
 
-    running: dict[Any, tuple[Job, contextlib.ExitStack, bool]] = {}  # {reference: (job, its claim, whether again)}
-    task = task_for(ray, options, upscaler)
-    nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
-    most = max(resources.get("memory", 0) for resources in nodes.values())
-
-    def start(job: Job, claim: contextlib.ExitStack, but: str = "") -> None:
-        where = {"label_selector": {"ray.io/node-id": f"!{but}"}} if but else {}
-        resumable = job.is_resumable(seconds * job.network_pixels())
-        shared = lock_path(job.target) if lock_path(job.target).exists() else None
-        arguments = job.opened.path, job.target, job.before, resumable, shared
-        reference = task.options(memory=min(most, memory(job)), **where).remote(*arguments)
-        running[reference] = job, claim, bool(but)
-
+    tasks = Tasks(ray, task_for(ray, options, upscaler), plan, seconds)
     # The largest first, so that no worker is left alone with one at the end.
     waiting = sorted(plan.jobs, key=Job.network_pixels)
     try:
-        while waiting or running:
-            while waiting and len(running) < 2 * ray.cluster_resources().get("CPU", 1):
+        while waiting or tasks.running:
+            room = 2 * int(ray.cluster_resources().get("CPU", 1)) - len(tasks.running)
+            while waiting and room > 0:
                 job, claim = waiting.pop(), contextlib.ExitStack()
                 if claim.enter_context(claimed(job.target)) and not job.is_made():
-                    start(job, claim)
+                    tasks.start(job, claim)
+                    room -= 1
                 else:
                     claim.close()
                     yield job, lambda progress: None
-            ready, _ = ray.wait(list(running), num_returns=1)
-            ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0)
-            for reference in ready:
-                job, claim, again = running.pop(reference)
-                try:
-                    outcome = ray.get(reference)
-                except (
-                    ray.exceptions.WorkerCrashedError,
-                    ray.exceptions.OutOfMemoryError,
-                    ray.exceptions.NodeDiedError,
-                ):
-                    dead = UserError(
-                        f"{job.opened.path}: {TRIES} workers died of it; a smaller --tile needs less memory"
-                    )
-                    outcome = Outcome("", dead)
-                others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] != outcome.node]
-                if outcome.error and outcome.node and others and not again:
-                    start(job, claim, outcome.node)  # perhaps it is the node's fault: a full disk, a missing mount
-                    continue
-                claim.close()
-                if outcome.record:
-                    plan.records.append(job.target, outcome.record)
+            for job, outcome in tasks.ended():
                 yield job._replace(restored=outcome.restored), functools.partial(finish, job, outcome)
     finally:
-        for reference in running:
-            ray.cancel(reference)
-        ray.wait(list(running), num_returns=len(running), timeout=CLEAN_UP) if running else None
-        for _, claim, _ in running.values():
-            claim.close()
+        tasks.cancel()
         ray.shutdown()
+
+
+class Tasks:
+    """The tasks that wait or run. seconds: as for attempts."""
+
+    def __init__(self, ray: ModuleType, function: Any, plan: Plan, seconds: float) -> None:
+        self.ray, self.function, self.records, self.seconds = ray, function, plan.records, seconds
+        self.most = max(node["Resources"].get("memory", 0) for node in ray.nodes())  # bytes of a node for workers
+        # {reference: (job, its claim, whether it has failed on another node)}
+        self.running: dict[Any, tuple[Job, contextlib.ExitStack, bool]] = {}
+
+    def start(self, job: Job, claim: contextlib.ExitStack, but: str = "") -> None:
+        """Start the task of a job. claim: closed when it ends. but: ID of a node that shall not take it."""
+        resumable = job.is_resumable(self.seconds * job.network_pixels())
+        shared = lock_path(job.target) if lock_path(job.target).exists() else None
+        where = {"label_selector": {"ray.io/node-id": f"!{but}"}} if but else {}
+        function = self.function.options(memory=min(self.most, memory(job)), **where)
+        reference = function.remote(job.opened.path, job.target, job.before, resumable, shared)
+        self.running[reference] = job, claim, bool(but)
+
+    def ended(self) -> Iterator[tuple[Job, Outcome]]:
+        """Wait for a task, and yield (job, Outcome) of those that have ended; what failed is tried on another node."""
+        if not self.running:
+            return
+        self.ray.wait(list(self.running), num_returns=1)
+        ready, _ = self.ray.wait(list(self.running), num_returns=len(self.running), timeout=0)
+        for reference in ready:
+            job, claim, again = self.running.pop(reference)
+            outcome = self.outcome(reference, job)
+            if outcome.error and outcome.node and not again and self.others(outcome.node):
+                self.start(job, claim, outcome.node)  # perhaps it is the node's fault: a full disk, a missing mount
+                continue
+            claim.close()
+            yield job, outcome
+
+    def outcome(self, reference: Any, job: Job) -> Outcome:
+        """Return what a task that has ended says of its job, and record its result."""
+        errors = self.ray.exceptions
+        try:
+            outcome = self.ray.get(reference)
+        except (errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError):
+            died = f"{job.opened.path}: {TRIES} workers died of it; a smaller --tile needs less memory"
+            return Outcome("", UserError(died))
+        except errors.RayTaskError as error:
+            if "failed to import" not in str(error):
+                raise
+            why = str(error).strip().splitlines()[-1]
+            raise UserError(f"--ray: a worker cannot import this program ({why}); install it there too") from error
+        if outcome.record:
+            self.records.append(job.target, outcome.record)
+        return outcome
+
+    def others(self, node: str) -> bool:
+        """Return whether there is a node beside that with the ID `node`."""
+        return any(other["Alive"] and other["NodeID"] != node for other in self.ray.nodes())
+
+    def cancel(self) -> None:
+        """End the tasks that are left; those that end by themselves meanwhile are recorded."""
+        for reference in self.running:
+            self.ray.cancel(reference)
+        if self.running:
+            self.ray.wait(list(self.running), num_returns=len(self.running), timeout=CLEAN_UP)
+        for reference, (job, claim, _) in self.running.items():
+            with contextlib.suppress(self.ray.exceptions.RayError):
+                if self.ray.wait([reference], timeout=0)[0]:
+                    self.outcome(reference, job)
+            claim.close()
 
 
 def finish(job: Job, outcome: Outcome, progress: Progress) -> list[str]:
