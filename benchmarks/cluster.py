@@ -64,7 +64,7 @@ def main(pictures=100, width=60, height=40, model="srresnet"):
         cluster = Cluster(stack)
         nodes = [cluster.head]
         for count in (1, 2, 4):
-            nodes += [cluster.join() for _ in range(count - len(nodes))]
+            nodes += [stack.enter_context(cluster.joined()) for _ in range(count - len(nodes))]
             measure([*command, "-o", f"out{count}", "--ray", cluster.address], int(pictures), nodes)
 
 

@@ -87,17 +87,19 @@ class Cluster:
 
     def __init__(self, stack):
         port = free_port()
-        self.stack, self.address = stack, f"127.0.0.1:{port}"
-        self.temporary = tempfile.mkdtemp(prefix="ray")  # a short path, for its sockets
-        stack.callback(shutil.rmtree, self.temporary, ignore_errors=True)
-        words = [f"--port={port}", f"--temp-dir={self.temporary}", "--include-dashboard=false"]
+        self.address = f"127.0.0.1:{port}"
+        temporary = tempfile.mkdtemp(prefix="ray")  # a short path, for its sockets
+        stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+        words = [f"--port={port}", f"--temp-dir={temporary}", "--include-dashboard=false"]
         self.head = stack.enter_context(node("--head", *words))
         wait_for(lambda: has_started(self.head))
 
-    def join(self, **options):
-        process = self.stack.enter_context(node(f"--address={self.address}", **options))
-        wait_for(lambda: has_started(process))
-        return process
+    @contextlib.contextmanager
+    def joined(self, **options):
+        """A further node, for as long as the block takes."""
+        with node(f"--address={self.address}", **options) as process:
+            wait_for(lambda: has_started(process))
+            yield process
 
     def start(self, *words):
         """upscale.py in as a process; each core belongs to one worker."""
@@ -155,14 +157,14 @@ def ended(process):
 
 @pytest.mark.parametrize("what", ["worker", "node"])
 def test_a_killed_worker_or_node_costs_no_picture(cluster, folder, what):
-    other = cluster.join()
-    process = cluster.start()
-    wait_for(lambda: len(results()) > 5)
-    if what == "worker":
-        wait_for(lambda: workers(cluster.head, other))[0].kill()
-    else:
-        kill(other)
-    status, said, errors = ended(process)
+    with cluster.joined() as other:
+        process = cluster.start()
+        wait_for(lambda: len(results()) > 5)
+        if what == "worker":
+            wait_for(lambda: workers(cluster.head, other))[0].kill()
+        else:
+            kill(other)
+        status, said, errors = ended(process)
     assert (status, errors) == (0, "") and "40 upscaled" in said
     assert_whole(folder)
 
@@ -218,10 +220,10 @@ def test_what_one_node_cannot_read_or_write_another_one_makes(cluster, folder, w
     inside = ["unshare", "--mount", "sh", "-c", mount, "sh"]
     if not shutil.which("unshare") or subprocess.run([*inside, "mountpoint", "-q", folder / where]).returncode:
         pytest.skip("no file system may be mounted here")
-    process = cluster.join(inside=inside)
-    command = cluster.start()
-    wait_for(lambda: workers(process))  # it has taken some
-    status, said, errors = ended(command)
+    with cluster.joined(inside=inside) as process:
+        command = cluster.start()
+        wait_for(lambda: workers(process))  # it has taken some
+        status, said, errors = ended(command)
     assert (status, errors) == (0, "") and "40 upscaled" in said
     assert_whole(folder)
 
