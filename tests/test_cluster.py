@@ -67,13 +67,13 @@ def kill(process):
     process.wait()
 
 
-def workers(*nodes):
-    """The processes that make a picture now."""
+def workers(*nodes, states=("ray::upscale",)):
+    """The processes that make a picture now, or are in another of these states."""
     makers = []
     for process in nodes:
         for child in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
-                makers += [child] if " ".join(child.cmdline()).startswith("ray::upscale") else []
+                makers += [child] if " ".join(child.cmdline()).startswith(states) else []
     return makers
 
 
@@ -222,7 +222,7 @@ def test_what_one_node_cannot_read_or_write_another_one_makes(cluster, folder, w
         pytest.skip("no file system may be mounted here")
     with cluster.joined(inside=inside) as process:
         command = cluster.start()
-        wait_for(lambda: workers(process))  # it has taken some
+        wait_for(lambda: workers(process, states=("ray::upscale", "ray::IDLE")))  # it takes part
         status, said, errors = ended(command)
     assert (status, errors) == (0, "") and "40 upscaled" in said
     assert_whole(folder)
