@@ -175,7 +175,7 @@ def test_a_command_that_was_ended_goes_on_after_what_is_done(cluster, folder, nu
     wait_for(lambda: len(results()) > 5)
     process.send_signal(number)
     ended_with, _, errors = ended(process)
-    assert ended_with == status and errors.count("\n") == (status > 0)
+    assert (ended_with, errors.count("\n")) == (status, status > 0), errors
     wait_for(lambda: not workers(cluster.head))
     assert 5 < len(results()) < 40
     status, said, errors = ended(cluster.start())
