@@ -9,9 +9,8 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from config import Parser
 from upscaling.upscaler import Upscaler, load
-from utils import UserError, exit_status, sigterm_interrupts
+from utils import Parser, UserError, exit_status, sigterm_interrupts
 from weights import PRETRAINED
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from keras import ops
 
 import pictures
-from config import EARLIER, jit_compile
+from config import EARLIER
+from engines import jit_compile
 from losses import Tensor, d_loss, g_gan_loss, luma, mse_loss, vgg_loss
 from tiles import by_tiles, mean_over_turns
 from training.devices import replicas

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from config import command_line, load_keras, prepare_environment
+from config import command_line
+from engines import load_keras, prepare_environment
 
 if __name__ == "__main__":  # before Keras is imported, so that --help and errors appear at once
     COMMAND = command_line()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from config import load_keras, prepare_environment
+from engines import load_keras, prepare_environment
 
 prepare_environment()
 load_keras()
@@ -21,12 +21,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from engines import processor
 from model import SRGAN_g
 from srgan import JIT, SRGAN, to_float
 from training.devices import precision
 from training.fast_forward import fast_forward
 from training.optimizers import Muon
-from utils import processor
 
 BATCH, SIDE, ROUNDS = 16, 24, 15
 

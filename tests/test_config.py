@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import config
+import engines
 
 ROOT = Path(__file__).parents[1]
 
@@ -90,7 +91,7 @@ def test_a_backend_that_cannot_be_used_is_one_line_and_no_exit_of_a_library(monk
     said = capsys.readouterr().err
     assert stop.value.code == 2 and "KERAS_BACKEND=torch" in said and said.count("\n") == 1
     with pytest.raises(ValueError, match="KERAS_BACKEND=torch"):
-        config.prepare_environment()
+        engines.prepare_environment()
 
 
 def test_help_lists_every_value_and_imports_no_framework():

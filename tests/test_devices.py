@@ -20,9 +20,10 @@ from numerics import CLOSE, SEED, float64
 
 from config import command_line
 from dataset import Crops, Pictures
+from engines import GPU
 from pictures import find_pictures
 from training import devices
-from utils import GPU, UserError
+from utils import UserError
 
 ROOT = Path(__file__).parents[1]
 JAX = keras.backend.backend() == "jax"
@@ -179,7 +180,7 @@ def test_several_processes_need_the_option(monkeypatch):
 )
 def test_the_precision_is_chosen_by_the_processor(monkeypatch, tmp_path, words, precision):
     """In training, where a GPU decides first, and in upscaling."""
-    monkeypatch.setattr("utils.CPU", tmp_path / "cpuinfo")
+    monkeypatch.setattr("engines.CPU", tmp_path / "cpuinfo")
     if words:
         (tmp_path / "cpuinfo").write_text(words)
     monkeypatch.setattr(devices, "gpu", lambda: False)
