@@ -43,7 +43,7 @@ def as_matrix(kernel):
 
 @pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("shape", [(3, 3, 16, 32), (3, 3, 8, 96), (1, 1, 16, 16)])
+@pytest.mark.parametrize("shape", [(3, 3, 16, 32), (3, 3, 8, 96)])
 def test_on_a_kernel_it_is_keras_muon_of_its_matrix(shape):
     start, gradients = random(*shape), random(UPDATES, *shape)
     ours = trained(Muon(1e-2), start, gradients)
@@ -94,7 +94,7 @@ def test_a_longer_stable_run_has_the_same_rate_until_the_shorter_one_decays():
 
 @pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("ratio, head_start", [(0.1, 0), (1.0, 3), (0.1, 50)])
+@pytest.mark.parametrize("ratio, head_start", [(0.1, 0), (0.1, 3)])
 def test_two_players_learn_as_by_two_adams(ratio, head_start):
     """Each at its own rate, the generator from the head start on, in which it has no gradient."""
     players = [keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)]) for _ in range(2)]
