@@ -53,7 +53,7 @@ def generator_settings(config: Config) -> dict[str, Any]:
 class Checkpoints:
     """The networks and states of one stage of training in `folder`.
 
-    keep: number of states that are kept. config: the whole configuration, which is recorded in the files and compared
+    keep: number of states that stay. config: the whole configuration, which is recorded in the files and compared
     with that of earlier ones.
     """
 
@@ -92,7 +92,7 @@ class Checkpoints:
     def save_state(self, game: keras.Model) -> None:
         """Write everything needed to resume (weights, average, optimizer, updates), and delete old states.
 
-        The newest one from before the decay of the learning rate, from which a longer run can resume, is kept too.
+        The newest one from before the decay of the learning rate, from which a longer run can resume, stays too.
         game: an SRGAN. Raises UserError if the state cannot be written.
         """
         updates, decay_at = game.updates_done(), self.plan.decay_at

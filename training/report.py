@@ -139,9 +139,7 @@ class Report:
         warning = warning_for([*self.lines, line])
         if warning:
             self.say(f"warning: {warning}")
-            self.lines.append(line | {"warning": warning})
-        else:
-            self.lines.append(line)
+        self.lines.append(line | ({"warning": warning} if warning else {}))
         self.write_log()
         return line
 
