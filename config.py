@@ -4,16 +4,16 @@
 group of them.
 """
 
-import argparse
 import ast
-import importlib.util
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from easydict import EasyDict
+
+from engines import prepare_environment
+from utils import Parser
 
 MODES = {
     "srgan": "train both stages: MSE warm-up (SRResNet), then the adversarial game",
@@ -265,18 +265,6 @@ def check_together(values: dict[str, Any]) -> None:
         raise ValueError(f"--set TRAIN.crop={crop}: the tensorlayer discriminator needs a multiple of 64, such as 384")
 
 
-class Parser(argparse.ArgumentParser):
-    """An argparse.ArgumentParser that reports a mistake in one line, exits with 2, and accepts no abbreviations."""
-
-    def __init__(self, **options: Any) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(**{"allow_abbrev": False} | options)
-
-    def error(self, message: str) -> NoReturn:
-        """Print `message` in one line, without the usage, and exit with 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
 def command_line(argv: Sequence[str] | None = None) -> tuple[str, str | None, EasyDict]:
     """Parse train.py's command line into (mode, input, configuration), and prepare the environment for Keras.
 
@@ -315,60 +303,3 @@ def command_line(argv: Sequence[str] | None = None) -> tuple[str, str | None, Ea
         return options.mode, options.input, config
     except ValueError as error:
         parser.error(str(error))
-
-
-def jit_compile() -> str | bool:
-    """Return the jit_compile argument for Keras' compile().
-
-    XLA makes training with TensorFlow twice as slow on a CPU but faster on a GPU; JAX always needs it.
-    """
-    import keras
-
-    return "auto" if keras.backend.backend() == "jax" or gpu() else False
-
-
-def gpu() -> bool:
-    """Return whether Keras can use a GPU."""
-    import keras
-
-    # Asked for its GPUs, JAX (0.10) raises RuntimeError if there is none.
-    return any(name.startswith("gpu") for name in keras.distribution.list_devices())
-
-
-def prepare_environment() -> None:
-    """Choose Keras' backend unless KERAS_BACKEND is set: TensorFlow, or JAX if only that is installed.
-
-    Call this before Keras is imported. Raises ValueError with one line if there is no such backend.
-    """
-    installed = [name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)]
-    backend = os.environ.get("KERAS_BACKEND") or next(iter(installed), "tensorflow")
-    if backend not in installed:
-        raise ValueError(f"KERAS_BACKEND={backend}: must be tensorflow or jax, and installed")
-    os.environ["KERAS_BACKEND"] = backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-def load_keras() -> None:
-    """Import Keras and its backend, and hide the messages that TensorFlow prints during its import.
-
-    The messages, about the processor and missing GPU drivers, are shown after all if the import fails with ImportError.
-    """
-    # C++ writes them (TensorFlow 2.21) before it reads any setting, so the file descriptor itself is redirected.
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as notices:
-        os.dup2(notices.fileno(), 2)
-        try:
-            import keras
-
-            if keras.backend.backend() == "tensorflow":
-                import tensorflow as tf
-
-                tf.config.list_physical_devices()  # searches for GPUs now, while its messages are hidden
-                tf.get_logger().setLevel("ERROR")
-        except ImportError:
-            notices.seek(0)
-            os.write(stderr, notices.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)

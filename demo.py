@@ -9,10 +9,9 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from config import Parser
 from upscaling.models import load
 from upscaling.upscaler import Upscaler
-from utils import UserError, exit_status, sigterm_interrupts
+from utils import Parser, UserError, exit_status, sigterm_interrupts
 from weights import PRETRAINED
 
 

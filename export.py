@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from config import Parser
 from engines import import_keras, import_openvino
 from upscaling.interpolation import mixed
-from utils import UserError, exit_status, make_folder, reason
+from utils import Parser, UserError, exit_status, make_folder, reason
 from weights import load_generator, metadata_path, model_path, network_of, read_metadata
 
 if TYPE_CHECKING:

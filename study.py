@@ -15,11 +15,11 @@ from pathlib import Path
 
 from easydict import EasyDict
 
-from config import Parser, configuration
+from config import configuration
 from engines import import_keras
 from rating.make import Scene, check_new, drawn, make_study, scenes_of_examples, scenes_of_folders
 from rating.manifest import KINDS, sha256
-from utils import UserError, exit_status
+from utils import Parser, UserError, exit_status
 
 EXAMPLES = Path(__file__).parent / "data/valid"
 

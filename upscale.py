@@ -20,7 +20,6 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 
 from tqdm import tqdm
 
-from config import Parser
 from methods.filters import FILTERS
 from upscaling import identity
 from upscaling.earlier_runs import claimed
@@ -30,7 +29,7 @@ from upscaling.photo.reader import PHOTO_FORMATS, Photo
 from upscaling.plan import LONG, Job, Plan, make_plan, summary
 from upscaling.upscale_file import upscale_file
 from upscaling.upscaler import HALO, Progress, Upscaler
-from utils import UserError, exit_status, printable, reason, sigterm_interrupts
+from utils import Parser, UserError, exit_status, printable, reason, sigterm_interrupts
 
 __all__ = ["load"]  # the Python interface: upscaling/models.py
 

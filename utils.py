@@ -1,5 +1,6 @@
-"""Errors that a user sees as one line, and files that are written atomically."""
+"""Mistakes that a user sees as one line, and files that are written atomically."""
 
+import argparse
 import contextlib
 import functools
 import io
@@ -10,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NoReturn
 
 import psutil
 
@@ -19,8 +20,6 @@ try:
 except ImportError:  # on Windows two processes may do the same work
     fcntl = None  # type: ignore[assignment]  # a module that may be missing has no other type
 
-CPU = Path("/proc/cpuinfo")  # where Linux describes the processor
-GPU = Path("/dev/nvidia0")  # exists if the machine has one
 PARTIAL = f".half-{platform.node()[:30]}-"  # prefix of the name of a file that is still being written
 
 
@@ -47,6 +46,18 @@ class Diverged(UserError):
 
 class Terminated(KeyboardInterrupt):
     """Raised on SIGTERM, which ends the work like Ctrl-C, so that partial files are removed."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse.ArgumentParser that reports a mistake in one line, exits with 2, and accepts no abbreviations."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**{"allow_abbrev": False} | options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print `message` in one line, without the usage, and exit with 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def reason(error: BaseException) -> str:
@@ -192,23 +203,3 @@ def sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-# The processor
-
-
-def processor() -> str:
-    """Return the processor's name, "?" if it is unknown, followed by its instruction sets for bfloat16."""
-    text = CPU.read_text() if CPU.exists() else ""
-    name = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), "?")
-    return " ".join([name, *(flag for flag in ("avx512_bf16", "amx_bf16") if flag in text.split())])
-
-
-def bfloat16_is_fast() -> bool:
-    """Return whether this processor computes faster in bfloat16 than in float32.
-
-    Measured (docs/BENCHMARKS.md): Intel's with AMX and AMD's with AVX512_BF16 are faster, Intel's with AVX512_BF16 but
-    without AMX slower.
-    """
-    words = set(CPU.read_text().split()) if CPU.exists() else set()
-    return "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= words

@@ -22,8 +22,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from config import Parser
-from utils import UserError, exit_status, reason
+from utils import Parser, UserError, exit_status, reason
 
 BLOCK = 1 << 18  # bytes that are read at a time
 AGAIN = "run the same command again to resume"

@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from easydict import EasyDict
 from tqdm import tqdm
 
 from evaluation.grids import grid, labelled
@@ -18,7 +17,7 @@ from evaluation.metrics import colour_shift, luma, mesh, psnr
 from pictures import Pair, resize, write_picture
 from training import devices
 from training.health import warning_for
-from training.stages import Stage, network_name
+from training.stages import Stage
 from utils import UserError, write_text
 
 ROWS_IN_GRID = 4  # number of validation pictures in a grid
@@ -30,7 +29,8 @@ class Report:
     If there are several processes, each of them measures, and only the first one writes files.
 
     game: an SRGAN. total: number of updates of the stage. valid: {suffix of the names in the log: [(lr, hr)]}, uint8
-    (h, w, 3) and (scale*h, scale*w, 3); "" is the set that decides.
+    (h, w, 3) and (scale*h, scale*w, 3); "" is the set that decides. network: its name in the grids.
+    samples, checkpoints: the folders of the grids and of the log.
     """
 
     def __init__(
@@ -39,13 +39,16 @@ class Report:
         game: keras.Model,
         total: int,
         valid: Mapping[str, Sequence[Pair]],
-        config: EasyDict,
+        scale: int,
+        network: str,
+        samples: str | Path,
+        checkpoints: str | Path,
     ) -> None:
-        self.stage, self.game, self.total, self.valid, self.scale = stage, game, total, valid, config.MODEL.scale
-        self.network = network_name(stage, config.MODEL.variant)
-        self.samples = Path(config.TRAIN.samples_dir, stage.grids)
-        self.log = Path(config.TRAIN.checkpoint_dir, f"log_{stage.name}.jsonl")
-        self.board = Path(config.TRAIN.checkpoint_dir, "tensorboard", stage.name)
+        self.stage, self.game, self.total, self.valid = stage, game, total, valid
+        self.scale, self.network = scale, network
+        self.samples = Path(samples, stage.grids)
+        self.log = Path(checkpoints, f"log_{stage.name}.jsonl")
+        self.board = Path(checkpoints, "tensorboard", stage.name)
         self.writes = devices.is_first()
         self.bicubics = {name: [resize(lr, self.scale) for lr, _ in pairs] for name, pairs in valid.items()}
         self.lines: list[dict[str, Any]] = []
@@ -105,15 +108,12 @@ class Report:
         tqdm.write(f"{self.stage.name}: {text}")
         sys.stdout.flush()
 
-    def end(self) -> None:
-        """Finish the progress bar, and leave it on the screen. Call this after the last period."""
+    def end(self, stopped: bool) -> None:
+        """Finish the progress bar, and leave it on the screen. stopped: whether the user did; it then says where."""
         self.bar.close()
-
-    def stop(self) -> None:
-        """Finish the progress bar of a stage that the user stopped, and say where it did."""
-        self.end()
-        done = self.game.updates_done()
-        self.say(f"stopped at update {done} of {self.total}; the same command resumes from there")
+        if stopped:
+            done = self.game.updates_done()
+            self.say(f"stopped at update {done} of {self.total}; the same command resumes from there")
 
     def begin_period(self) -> None:
         """Start the clock of `updates_per_second`. Call this directly before the updates."""
@@ -139,9 +139,7 @@ class Report:
         warning = warning_for([*self.lines, line])
         if warning:
             self.say(f"warning: {warning}")
-            self.lines.append(line | {"warning": warning})
-        else:
-            self.lines.append(line)
+        self.lines.append(line | ({"warning": warning} if warning else {}))
         self.write_log()
         return line
 

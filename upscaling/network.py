@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from config import EARLIER, jit_compile
-from engines import gpu_in_keras, import_keras, import_openvino
+from config import EARLIER
+from engines import bfloat16_is_fast, gpu_in_keras, import_keras, import_openvino, jit_compile
 from tiles import smallest_size, windows
 from upscaling.graph import graphs, read_weights
-from utils import UserError, bfloat16_is_fast, reason
+from utils import UserError, reason
 from weights import load_generator, read_metadata
 
 ENGINES = ("auto", "openvino", "keras", "onnxruntime")
