@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import functools
 import json
+import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -57,52 +59,34 @@ async def save_body(request: Request, path: Path) -> None:
         raise HTTPException(400, "no picture came; send one, as curl -T picture.png does")
 
 
-async def drop_body(request: Request) -> None:
-    """Read the request's body and drop it, because a client reads no answer while it is sending."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SECONDS):
-            async for _ in request.stream():
-                pass
-
-
-def choice(request: Request, name: str, allowed: list[str], default: str) -> str:
-    """Return the query parameter `name`. Raises HTTPException 400 if it is not one of `allowed`."""
-    value = request.query_params.get(name, default)
-    if value not in allowed:
-        raise HTTPException(400, f"{name}={value}: must be one of {', '.join(allowed)}")
-    return value
-
-
-def slider_values(request: Request, model: str) -> dict[str, float]:
-    """Return the query's {slider: value} without defaults. Raises HTTPException 400 if one does not fit the model."""
-    values = {}
+def parameters(request: Request, models: list[str]) -> tuple[str, str, dict[str, float]]:
+    """Return the query's (model, format, {slider: value} without defaults). Raises HTTPException 400 for others."""
+    values: dict[str, float] = {}
+    known = {"model": models, "format": list(FORMATS), "job": None, "name": None} | dict.fromkeys(SLIDERS)
+    for name, text in request.query_params.items():
+        if name not in known:
+            raise HTTPException(
+                400, f"{name}: no such parameter; there are model, format, {', '.join(SLIDERS)} and job"
+            )
+        allowed = known[name]
+        if allowed and text not in allowed:
+            raise HTTPException(400, f"{name}={text}: must be one of {', '.join(allowed)}")
+    model = request.query_params.get("model", models[-1])
     for name, slider in SLIDERS.items():
         text = request.query_params.get(name, str(slider["default"]))
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1
-        if not 0 <= value <= 1:
+        if not re.fullmatch(r"0?\.\d+|[01]|[01]\.0*", text):
             raise HTTPException(400, f"{name}={text}: must be a number from 0 to 1")
-        if value != slider["default"] and model not in slider["models"]:
-            raise HTTPException(400, f"{name}={text}: only for model={' or '.join(slider['models'])}")
-        if value != slider["default"]:
-            values[name] = value
-    return values
-
-
-def refuse_unknown(request: Request) -> None:
-    """Raise HTTPException 400 if the address has an unknown parameter, such as scale=2."""
-    known = ["model", "format", *SLIDERS, "job"]
-    for name in request.query_params:
-        if name not in (*known, "name"):
-            raise HTTPException(400, f"{name}: no such parameter; there are {', '.join(known)}")
+        if float(text) != slider["default"]:
+            values[name] = float(text)
+            if model not in slider["models"]:
+                raise HTTPException(400, f"{name}={text}: only for model={' or '.join(slider['models'])}")
+    return model, request.query_params.get("format", "png"), values
 
 
 def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlette:
     """Return the Starlette application. methods: {name: Upscaler}. root: a folder for sources and results."""
     results = Results()
-    mixture = functools.lru_cache(maxsize=4)(lambda model, values: load(model, **dict(values)))
+    mixture = functools.lru_cache(maxsize=4)(load)  # of the values that are not the default
 
     async def upscale(request: Request) -> Response:
         """Answer PUT /upscale with the result, and PUT /results with what the page needs to ask for it later."""
@@ -112,19 +96,18 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
         try:
             jobs.require_place()
         except HTTPException:
-            await drop_body(request)
+            with contextlib.suppress(HTTPException):
+                await save_body(request, Path(os.devnull))
             raise
         with contextlib.ExitStack() as stack:
             stack.enter_context(jobs.place(name, job))
             folder = Path(tempfile.mkdtemp(dir=root))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             await save_body(request, folder / "picture")
-            refuse_unknown(request)
-            model = choice(request, "model", list(methods), list(methods)[-1])
-            values = tuple(slider_values(request, model).items())
-            ending = "png" if stays else choice(request, "format", list(FORMATS), "png")
+            model, ending, values = parameters(request, list(methods))
+            ending = "png" if stays else ending
             target = folder / f"result.{ending}"
-            upscaler = functools.partial(mixture, model, values) if values else lambda: methods[model]
+            upscaler = functools.partial(mixture, model, **values) if values else lambda: methods[model]
             async with jobs.turn(job):
                 facts = await run_in_threadpool(jobs.upscale, job, folder / "picture", target, upscaler)
             job.finished = True
@@ -144,7 +127,9 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
         return FileResponse(path, headers=HEADERS, media_type=FORMATS[ending], filename=f"{title}.{ending}")
 
     def archive(request: Request) -> Response:
-        ending = choice(request, "format", list(FORMATS), "png")
+        ending = request.query_params.get("format", "png")
+        if ending not in FORMATS:
+            raise HTTPException(400, f"format={ending}: must be one of {', '.join(FORMATS)}")
         pieces = results.archive(request.query_params.getlist("id"), ending)
         headers = HEADERS | {"Content-Disposition": 'attachment; filename="upscaled.zip"'}
         return StreamingResponse(pieces, headers=headers, media_type="application/zip")
