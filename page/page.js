@@ -89,6 +89,7 @@ function add(files) {
       picture.refusal = refusal(picture);
       picture.ready = !picture.refusal;
       if (picture === shown) fit();
+      update();
       work();
     };
     preview.src = picture.url;
@@ -114,6 +115,7 @@ function show(picture) {
   for (const [address, made] of picture.results) if (made.error) picture.results.delete(address);  // try again
   shown = picture;
   fit();
+  update();
   work();
 }
 
@@ -145,18 +147,16 @@ function updateView() {
     find(`${side}-label`).textContent = own?.id ? model : own?.error ? `no ${model}` : `${model}: ${shown.progress || "waiting"}`;
   }
   find("alert").textContent = error ? `${shown.file.name}: ${error}` : "";
-  const {source, result: size} = made.find(each => each?.id) || {};
   find("sizes").textContent = made.every(each => each?.id) ?
-    `${sides.left} | ${sides.right}: ${shown.file.name}, ${source} -> ${size}` : "";
-  if (size && shown.size !== size) {
-    shown.size = size;
-    fit();
-  }
+    `${sides.left} | ${sides.right}: ${shown.file.name}, ${made[1].source} -> ${made[1].result}` : "";
+  const before = size().join("x");
+  shown.size ||= made.find(each => each?.id)?.result;
+  if (before !== size().join("x")) fit();
 }
 
 // The view: `zoom` is CSS pixels per pixel of the result, x and y its corner
 
-let split = 50, zoom = 1, x = 0, y = 0;
+let split = 50, zoom = 1, x = 0, y = 0, fitted = true;
 const box = () => find("view").getBoundingClientRect();
 const size = () => shown?.size ? shown.size.split("x").map(Number) : [4 * (shown?.width || 1), 4 * (shown?.height || 1)];
 const smallest = () => Math.min(box().width / size()[0], box().height / size()[1]);
@@ -179,12 +179,12 @@ function zoomTo(wanted, atX = box().width / 2, atY = box().height / 2) {
   const before = zoom, low = Math.min(smallest(), 1 / devicePixelRatio);
   zoom = Math.min(16, Math.max(low, wanted));
   [x, y] = [atX - (atX - x) * zoom / before, atY - (atY - y) * zoom / before];
+  fitted = zoom === smallest();
   draw();
 }
 
 function fit() {
   zoomTo(smallest());
-  update();
 }
 
 function divide(percent) {
@@ -238,7 +238,7 @@ find("photo").onchange = event => { add(event.target.files); event.target.value 
 document.addEventListener("dragover", event => event.preventDefault());
 document.addEventListener("drop", event => { event.preventDefault(); add(event.dataTransfer.files); });
 document.addEventListener("paste", event => add(event.clipboardData.files));
-addEventListener("resize", () => shown && fit());
+addEventListener("resize", () => fitted ? zoomTo(smallest()) : draw());
 addEventListener("pagehide", event => {
   const ids = pictures.flatMap(picture => [...picture.results.values()].map(made => made.id || ""));
   if (!event.persisted) navigator.sendBeacon("forget", ids.join(" "));
