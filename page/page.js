@@ -107,6 +107,10 @@ async function download(picture, model, format) {
   picture.state.textContent = `writing ${format}`;
   const answer = await fetch(`results/${result(picture, model).id}.${format}`).catch(error => error);
   update();
+  if (answer.status === 404) {  // the server has deleted it; it is made again
+    picture.results.delete(query(picture, model));
+    return work();
+  }
   if (!answer.ok) picture.state.textContent = answer.text ? await answer.text() : "the server does not answer";
   else saveAs(URL.createObjectURL(await answer.blob()), `${picture.file.name.replace(/\.[^.]*$/, "")}_${model}_x4.${format}`);
 }

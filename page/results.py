@@ -79,7 +79,7 @@ class Results:
         return target, result.title
 
     def archive(self, names: Sequence[str], ending: str) -> Iterator[bytes]:
-        """Yield a ZIP of results piece by piece; one that has been deleted or does not fit the format is left out."""
+        """Yield a ZIP of results piece by piece; missing.txt says which were deleted or do not fit the format."""
         pieces: list[bytes] = []
 
         def write(piece: bytes) -> int:
@@ -89,10 +89,12 @@ class Results:
         # All that ZipFile needs of a file; without tell() it writes what can be read without going back.
         stream: Any = SimpleNamespace(write=write, flush=lambda: None)
         with zipfile.ZipFile(stream, "w") as archive:  # stored, since pictures hardly shrink
-            for name in names:
+            missing = ""
+            for number, name in enumerate(names, 1):
                 try:
                     path, title = self.encoded(name, ending)
-                except HTTPException:
+                except HTTPException as error:
+                    missing += f"picture {number}: {error.detail}\n"
                     continue
                 same = sum(member.startswith(title) for member in archive.namelist())
                 inside = f"{title} ({same + 1}).{ending}" if same else f"{title}.{ending}"
@@ -101,4 +103,6 @@ class Results:
                         member.write(piece)
                         yield b"".join(pieces)
                         pieces.clear()
+            if missing:
+                archive.writestr("missing.txt", missing)
         yield b"".join(pieces)

@@ -213,7 +213,8 @@ def test_all_results_come_as_one_archive_until_the_page_forgets_them(address, tm
     status, content = curl(f"{address}/results.zip?format=webp&{query}")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert status == 200 and archive.testzip() is None
-        assert archive.namelist() == ["lr_bicubic_x4.webp", "lr_bicubic_x4 (2).webp"]
+        assert archive.namelist() == ["lr_bicubic_x4.webp", "lr_bicubic_x4 (2).webp", "missing.txt"]
+        assert archive.read("missing.txt").startswith(b"picture 3: no such result")
         assert archive.read("lr_bicubic_x4.webp") == curl(f"{address}/results/{ids[0]}.webp")[1]
     assert curl("--data", " ".join(ids), f"{address}/forget")[0] == 200
     assert curl(f"{address}/results/{ids[0]}.webp")[0] == 404
