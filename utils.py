@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import functools
+import importlib.util
 import io
 import os
 import platform
@@ -68,6 +69,13 @@ def reason(error: BaseException) -> str:
     """
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def need(*packages: str, file: str) -> None:
+    """Raise UserError if one of `packages` is not installed. file: the requirements that have them."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(f"needs {', '.join(missing)}; pip install -r {file}")
 
 
 def make_folder(path: str | os.PathLike) -> None:
