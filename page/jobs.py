@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from upscaling.photo.reader import open_photo
-from upscaling.upscale_file import upscale_file
+from upscaling.upscale_file import restored_upscaler, upscale_file
 from upscaling.upscaler import Upscaler
 from utils import UserError
 
@@ -92,7 +92,9 @@ class Jobs:
                 size = f"{width}x{height} are more than {MEGAPIXELS} megapixels, the limit of this page"
                 raise HTTPException(422, f"{size}; on your computer, python upscale.py FILE takes it")
             photo = open_photo(source, MEGAPIXELS * 10**6)  # which holds for all frames of an animation together
-            notes = upscale_file(photo, target, load(), progress) + photo.damage
+            upscaler, restored = restored_upscaler(photo, load())
+            notes = upscale_file(photo, target, upscaler, progress) + photo.damage
+            notes = [restored, *notes] if restored else notes
         except UserError as error:
             raise HTTPException(422, str(error).replace(f"{source.parent}/", "")) from error
         facts = {"source": f"{width}x{height}", "result": "{}x{}".format(*open_photo(target, 10**9).size)}

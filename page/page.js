@@ -8,7 +8,7 @@ let limits, shown = null, working = false;
 function query(picture, model) {
   const words = new URLSearchParams({model, name: picture.file.name});
   for (const [name, slider] of Object.entries(limits.sliders)) {
-    if (slider.models.includes(model)) words.set(name, find(name).value);
+    if (slider.models.includes(model)) words.set(name, chosen(find(name)));
   }
   return words.toString();
 }
@@ -261,10 +261,15 @@ function select(name, values, value) {
   find(name).onchange = () => { update(); work(); };
 }
 
+function chosen({value}) {
+  return value < 0 ? "auto" : Number(value).toFixed(1);
+}
+
 function slider(name, {hint, default: value}) {
   const label = document.createElement("label"), input = document.createElement("input");
-  Object.assign(input, {id: name, type: "range", min: 0, max: 1, step: 0.1, value});
-  const text = () => { label.firstChild.textContent = `${name} ${Number(input.value).toFixed(1)}: ${hint}`; };
+  const auto = value === "auto";  // then it is the place left of 0
+  Object.assign(input, {id: name, type: "range", min: auto ? -0.1 : 0, max: 1, step: 0.1, value: auto ? -0.1 : value});
+  const text = () => { label.firstChild.textContent = `${name} ${chosen(input)}: ${hint}`; };
   label.append("", input);
   text();
   input.oninput = text;

@@ -31,9 +31,10 @@ ROOT = Path(__file__).parents[1]
 MEGABYTES = 20  # limit of a picture that is sent
 SECONDS = 60  # within which it must arrive
 FORMATS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif": "image/tiff"}
-# {argument of load(): its slider in the page, and the models that have it}, each from 0 to 1
+# {argument of load(): its slider in the page, and the models that have it}, each from 0 to 1, or "auto" by default
 SLIDERS: dict[str, dict[str, Any]] = {
     "strength": {"default": 1, "models": ["srgan"], "hint": "less is softer and invents less"},
+    "restore": {"default": "auto", "models": ["srgan", "srresnet"], "hint": "more removes more blocks and noise"},
 }
 NAMES = ("Set5/LRx4/img_003", "Set14/LRx4/img_005", "Set5/LRx4/img_005", "Set14/LRx4/img_014", "Set14/LRx4/img_010")
 EXAMPLES = [path for name in NAMES if (path := ROOT / f"data/benchmark/{name}.png").is_file()]
@@ -75,6 +76,8 @@ def parameters(request: Request, models: list[str]) -> tuple[str, str, dict[str,
     model = request.query_params.get("model", models[-1])
     for name, slider in SLIDERS.items():
         text = request.query_params.get(name, str(slider["default"]))
+        if text == slider["default"]:  # "auto"
+            continue
         if not re.fullmatch(r"0?\.\d+|[01]|[01]\.0*", text):
             raise HTTPException(400, f"{name}={text}: must be a number from 0 to 1")
         if float(text) != slider["default"]:

@@ -107,7 +107,7 @@ def test_every_format_offered_is_one_that_is_written():
         (None, "", 422, "more than 4 megapixels, the limit of this page; on your computer, python upscale.py FILE"),
         (b"x", "?model=esrgan", 400, "model=esrgan: must be one of bicubic"),
         (b"x", "?format=gif", 400, "format=gif: must be one of png"),
-        (b"x", "?scale=2", 400, "scale: no such parameter; there are model, format, strength and job"),
+        (b"x", "?scale=2", 400, "scale: no such parameter; there are model, format, strength, restore and job"),
         (b"x", "?strength=2", 400, "strength=2: must be a number from 0 to 1"),
         (b"x", "?strength=nan", 400, "strength=nan: must be"),
         (b"x", "?model=bicubic&strength=0.5", 400, "strength=0.5: only for model=srgan"),
