@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from easydict import EasyDict
 
+VERSION = "1.0.dev0"  # of all programs; CHANGELOG.md's section "Unreleased" is about it
 MODES = {
     "srgan": "train both stages: MSE warm-up (SRResNet), then the adversarial game",
     "srresnet": "train only the warm-up",
@@ -266,11 +267,12 @@ def check_together(values: dict[str, Any]) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse.ArgumentParser that reports a mistake in one line, exits with 2, and accepts no abbreviations."""
+    """An argparse.ArgumentParser with --version that accepts no abbreviations; a mistake is one line and exit 2."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**{"allow_abbrev": False} | options)
+        self.add_argument("--version", action="version", version=f"SRGAN {VERSION}")
 
     def error(self, message: str) -> NoReturn:
         """Print `message` in one line, without the usage, and exit with 2."""

@@ -7,6 +7,7 @@ python upscale.py "scans/*.tif" --outscale 2.5 --format png
 
 import argparse
 import functools
+import json
 import re
 import signal
 import sys
@@ -67,6 +68,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--back-project", type=int, metavar="N", help="correct the result N times to match the input (srgan: 1)")
     add("--overwrite", action="store_true", help="make existing results again")
     add("--dry-run", action="store_true", help="only say what would be made, how large, and in what time")
+    add("--json", action="store_true", help="print a JSON object for each file instead, see docs/UPSCALING.md")
     add("-t", "--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
     add("--engine", choices=ENGINES, default="auto", help="default: OpenVINO on a CPU, else Keras")
     add("--scale", type=int, help="refuse a model with another factor")
@@ -159,6 +161,25 @@ def say(line: str, file: TextIO | None = None) -> None:
     file.flush()
 
 
+def say_json(path: Path, **facts: object) -> None:
+    """Print the object of --json for the file at `path`, a line with the same names each time. facts: what is known."""
+    unknown = dict.fromkeys(("output", "size", "seconds", "restore", "why", "skipped", "error"))
+    say(json.dumps({"input": path} | unknown | facts, default=str))
+
+
+def tell(job: Job, lost: list[str], options: argparse.Namespace, seconds: float) -> list[str]:
+    """Print that the result of `job` was made in `seconds`, and lines on what it `lost`; return those on damage."""
+    damage = job.opened.damage if isinstance(job.opened, Photo) else []
+    if options.json:
+        error = "; ".join(damage) or None
+        say_json(job.opened.path, **job.facts(), seconds=round(seconds, 3), error=error)
+    else:
+        say(f"{job.target}{job.remark()}")
+    for line in lost:
+        say(line, sys.stderr)
+    return damage
+
+
 def make(job: Job, plan: Plan, options: argparse.Namespace, progress: Progress, resumable: bool) -> list[str]:
     """Make and record the result of `job`; return lines about what was lost. Raises UserError and OSError.
 
@@ -182,27 +203,28 @@ def run(plan: Plan, options: argparse.Namespace, seconds: float) -> tuple[int, f
     done, elsewhere, megapixels = 0, 0, 0.0
     with tqdm(total=sum(job.tiles() for job in jobs), unit="tile", disable=None if jobs else True) as bar:
         for job in jobs:
+            began = time.perf_counter()
             progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
             resumable = job.is_resumable(seconds * job.network_pixels() / pixels)
             try:
                 with claimed(job.target) as ours:
                     if not ours or job.is_made():
                         elsewhere += 1
+                        if options.json:
+                            say_json(job.opened.path, output=job.target, skipped="left to another process")
                         continue
                     lost = make(job, plan, options, progress, resumable)
             except UserError as error:
-                failed.append(str(error))
+                failed[str(error)] = [job.opened.path]
             except OSError as error:
-                failed.append(f"{error.filename or job.target}: {reason(error)}")
+                failed[f"{error.filename or job.target}: {reason(error)}"] = [job.opened.path]
             except MemoryError:
                 width, height = job.result_size()
-                failed.append(f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result")
+                line = f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result"
+                failed[line] = [job.opened.path]
             else:
-                say(f"{job.target}{job.remark()}")
-                for line in lost:
-                    say(line, sys.stderr)
-                if isinstance(job.opened, Photo):
-                    failed += job.opened.damage
+                damage = tell(job, lost, options, time.perf_counter() - began)
+                failed |= dict.fromkeys(damage, [])  # its object of --json has told it
                 done += 1
                 megapixels += job.megapixels()
     if elsewhere:
@@ -214,10 +236,16 @@ def upscale(options: argparse.Namespace) -> int:
     """Upscale what `options` name; return the exit status, 0, or 1 if some of it failed. Raises UserError."""
     upscaler = load_upscaler(options)
     plan = make_plan(options, upscaler)
+    if options.json:
+        for path, target in plan.existing.items():
+            say_json(path, output=target, skipped="there already")
     text, seconds = summary(plan.jobs, upscaler)
     if options.dry_run:
         for job in plan.jobs:
-            say(job.line())
+            if options.json:
+                say_json(job.opened.path, **job.facts())
+            else:
+                say(job.line())
     else:
         if seconds > LONG:
             say(text, sys.stderr)
@@ -227,8 +255,10 @@ def upscale(options: argparse.Namespace) -> int:
         text = f"{done} upscaled"
         if done:
             text += f" in {seconds:.1f} s, {megapixels / seconds:.2f} MPixel/s of results"
-    print(", ".join([text, *plan.skipped]))
-    for line in plan.failed:
+    say(", ".join([text, *plan.skipped]), sys.stderr if options.json else sys.stdout)
+    for line, paths in plan.failed.items():
+        for path in paths if options.json else ():
+            say_json(path, error=line)
         say(f"upscale.py: {line}", sys.stderr)
     return 1 if plan.failed else 0
 
