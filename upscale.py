@@ -26,7 +26,7 @@ from methods.filters import FILTERS
 from upscaling import identity
 from upscaling.earlier_runs import claimed
 from upscaling.models import load
-from upscaling.network import ENGINES
+from upscaling.network import DEVICES, ENGINES
 from upscaling.photo.reader import PHOTO_FORMATS, Photo
 from upscaling.plan import LONG, Job, Plan, make_plan, summary
 from upscaling.upscale_file import upscale_file
@@ -71,6 +71,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--json", action="store_true", help="print a JSON object for each file instead, see docs/UPSCALING.md")
     add("-t", "--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
     add("--engine", choices=ENGINES, default="auto", help="default: OpenVINO on a CPU, else Keras")
+    add("--device", choices=DEVICES, help="of OpenVINO: Intel's GPU or NPU instead of the CPU; untested")
     add("--scale", type=int, help="refuse a model with another factor")
     add("--trust-pickle", action="store_true", help="read a pickled g_srgan.npz of TensorLayer 1 or 2")
     options = parser.parse_args(argv)
@@ -115,6 +116,8 @@ def wrong_option(options: argparse.Namespace) -> str | None:
         return f"--tile {options.tile}: must be above {2 * HALO}"
     if options.quality is not None and not 1 <= options.quality <= 100:
         return f"--quality {options.quality}: must be 1 to 100"
+    if options.device and options.engine not in ("auto", "openvino"):
+        return f"--device {options.device}: goes with --engine openvino"
     if options.back_project is not None and not 0 <= options.back_project <= 100:
         return f"--back-project {options.back_project}: must be 0 to 100"
     if not 0 <= options.strength <= 1:
@@ -136,6 +139,7 @@ def load_upscaler(options: argparse.Namespace) -> Upscaler:
         back_projections=options.back_project,
         strength=options.strength,
         restore=options.restore,
+        device=options.device,
     )
     factor = upscaler.network.scale
     if options.scale not in (None, factor):
@@ -186,7 +190,8 @@ def make(job: Job, plan: Plan, options: argparse.Namespace, progress: Progress, 
     resumable: as for upscale_file.
     """
     made_of = identity.of_result(plan.identity, job.opened.path)
-    name = identity.hashed(made_of | {"engine": options.engine})  # results of engines differ by roundings alone
+    engine = {"engine": options.engine if options.device in (None, "CPU") else options.device}
+    name = identity.hashed(made_of | engine)  # results of engines differ by roundings alone
     lost = upscale_file(job.opened, job.target, job.upscaler, progress, name, options.quality, resumable)
     plan.records.add(job.target, job.opened.path, made_of)
     return lost

@@ -452,6 +452,27 @@ def test_json_is_an_object_for_each_file_whatever_becomes_of_it(run, capsys):
     assert "there already" in json.loads(capsys.readouterr().out)["skipped"]
 
 
+@pytest.mark.parametrize("device", ["GPU", "NPU"])
+def test_a_device_that_is_missing_is_one_line_and_the_cpu_computes(run, capsys, device):
+    from engines import import_openvino
+
+    listed = import_openvino().Core().available_devices
+    if any(name.startswith(device) for name in listed):
+        pytest.skip("it is here")
+    picture("a.png")
+    assert run("a.png", f"--device={device}") == 0
+    assert capsys.readouterr().err == f"OpenVINO has no {device} here ({', '.join(listed)}); the CPU computes\n"
+    assert sizes(".")["a_x2.png"] == (40, 20)
+
+
+def test_a_device_is_openvinos(capsys):
+    with pytest.raises(SystemExit) as stop:
+        upscale.command_line(["a.png", "--device=GPU", "--engine=keras"])
+    assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(ValueError, match="device"):
+        upscale.load("srgan", device="TPU")
+
+
 # Size, quality, names
 
 
