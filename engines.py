@@ -53,6 +53,15 @@ def load_keras() -> None:
             os.close(stderr)
 
 
+def available_device(wanted: str) -> str:
+    """Return `wanted`, "CPU", "GPU" or "NPU", if OpenVINO lists one here; else say so in a line and return "CPU"."""
+    listed = import_openvino().Core().available_devices  # such as CPU, GPU.0 and GPU.1
+    if wanted in (name.partition(".")[0] for name in listed):
+        return wanted
+    print(f"OpenVINO has no {wanted} here ({', '.join(listed)}); the CPU computes", file=sys.stderr)
+    return "CPU"
+
+
 def import_keras() -> ModuleType:
     """Import Keras and its backend. Raises UserError if that is not possible."""
     try:

@@ -8,7 +8,9 @@ python study.py report study                        means with intervals, ranks 
 
 import argparse
 import functools
+import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,6 +50,7 @@ def commands_parser() -> Parser:
     add("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
     add("--port", type=int, default=8000, help="default: 8000; 0: any that is free")
     parsers[report].add_argument("--everyone", action="store_true", help="nobody is left out")
+    parsers[report].add_argument("--json", action="store_true", help="print a JSON object instead of a line")
     return parser
 
 
@@ -134,11 +137,22 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write the report of a study; return 0. Raises UserError if nobody has rated yet."""
-    need("choix", "matplotlib", "markdown", file="requirements-study.txt")
-    from rating.report import write_report
+    """Write the report of a study; return 0. Raises UserError if nobody has rated yet, which --json prints too."""
+    began, folder = time.perf_counter(), str(options.folder)
+    try:
+        need("choix", "matplotlib", "markdown", file="requirements-study.txt")
+        from rating.report import write_report
 
-    print(write_report(options.folder, options.everyone))
+        target, answers, raters = write_report(folder, options.everyone)
+    except UserError as error:
+        if options.json:
+            print(json.dumps({"input": folder, "output": None, "error": str(error)}))
+        raise
+    facts = {"output": str(target), "answers": answers, "raters": raters}
+    if options.json:
+        print(json.dumps({"input": folder} | facts | {"seconds": time.perf_counter() - began, "error": None}))
+    else:
+        print(f"{target}: {answers} answers of {raters} raters")
     return 0
 
 

@@ -7,6 +7,7 @@ python upscale.py "scans/*.tif" --outscale 2.5 --format png
 
 import argparse
 import functools
+import json
 import re
 import signal
 import sys
@@ -24,7 +25,7 @@ from methods.filters import FILTERS
 from upscaling import identity
 from upscaling.earlier_runs import claimed
 from upscaling.models import load
-from upscaling.network import ENGINES
+from upscaling.network import DEVICES, ENGINES
 from upscaling.photo.reader import PHOTO_FORMATS, Photo
 from upscaling.plan import LONG, Job, Plan, make_plan, summary
 from upscaling.upscale_file import upscale_file
@@ -66,8 +67,10 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--back-project", type=int, metavar="N", help="correct the result N times to match the input (srgan: 1)")
     add("--overwrite", action="store_true", help="make existing results again")
     add("--dry-run", action="store_true", help="only say what would be made, how large, and in what time")
+    add("--json", action="store_true", help="print a JSON object for each file instead, see docs/UPSCALING.md")
     add("-t", "--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
     add("--engine", choices=ENGINES, default="auto", help="default: OpenVINO on a CPU, else Keras")
+    add("--device", choices=DEVICES, help="of OpenVINO: Intel's GPU or NPU instead of the CPU; untested")
     add("--scale", type=int, help="refuse a model with another factor")
     add("--trust-pickle", action="store_true", help="read a pickled g_srgan.npz of TensorLayer 1 or 2")
     options = parser.parse_args(argv)
@@ -112,6 +115,8 @@ def wrong_option(options: argparse.Namespace) -> str | None:
         return f"--tile {options.tile}: must be above {2 * HALO}"
     if options.quality is not None and not 1 <= options.quality <= 100:
         return f"--quality {options.quality}: must be 1 to 100"
+    if options.device and options.engine not in ("auto", "openvino"):
+        return f"--device {options.device}: goes with --engine openvino"
     if options.back_project is not None and not 0 <= options.back_project <= 100:
         return f"--back-project {options.back_project}: must be 0 to 100"
     if not 0 <= options.strength <= 1:
@@ -133,6 +138,7 @@ def load_upscaler(options: argparse.Namespace) -> Upscaler:
         back_projections=options.back_project,
         strength=options.strength,
         restore=options.restore,
+        device=options.device,
     )
     factor = upscaler.network.scale
     if options.scale not in (None, factor):
@@ -158,13 +164,33 @@ def say(line: str, file: TextIO | None = None) -> None:
     file.flush()
 
 
+def say_json(path: Path, **facts: object) -> None:
+    """Print the object of --json for the file at `path`, a line with the same names each time. facts: what is known."""
+    unknown = dict.fromkeys(("output", "size", "seconds", "restore", "why", "skipped", "error"))
+    say(json.dumps({"input": path} | unknown | facts, default=str))
+
+
+def tell(job: Job, lost: list[str], options: argparse.Namespace, seconds: float) -> list[str]:
+    """Print that the result of `job` was made in `seconds`, and lines on what it `lost`; return those on damage."""
+    damage = job.opened.damage if isinstance(job.opened, Photo) else []
+    if options.json:
+        error = "; ".join(damage) or None
+        say_json(job.opened.path, **job.facts(), seconds=round(seconds, 3), error=error)
+    else:
+        say(f"{job.target}{job.remark()}")
+    for line in lost:
+        say(line, sys.stderr)
+    return damage
+
+
 def make(job: Job, plan: Plan, options: argparse.Namespace, progress: Progress, resumable: bool) -> list[str]:
     """Make and record the result of `job`; return lines about what was lost. Raises UserError and OSError.
 
     resumable: as for upscale_file.
     """
     made_of = identity.of_result(plan.identity, job.opened.path)
-    name = identity.hashed(made_of | {"engine": options.engine})  # results of engines differ by roundings alone
+    engine = {"engine": options.engine if options.device in (None, "CPU") else options.device}
+    name = identity.hashed(made_of | engine)  # results of engines differ by roundings alone
     lost = upscale_file(job.opened, job.target, job.upscaler, progress, name, options.quality, resumable)
     plan.records.add(job.target, job.opened.path, made_of)
     return lost
@@ -181,27 +207,28 @@ def run(plan: Plan, options: argparse.Namespace, seconds: float) -> tuple[int, f
     done, elsewhere, megapixels = 0, 0, 0.0
     with tqdm(total=sum(job.tiles() for job in jobs), unit="tile", disable=None if jobs else True) as bar:
         for job in jobs:
+            began = time.perf_counter()
             progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
             resumable = job.is_resumable(seconds * job.network_pixels() / pixels)
             try:
                 with claimed(job.target) as ours:
                     if not ours or job.is_made():
                         elsewhere += 1
+                        if options.json:
+                            say_json(job.opened.path, output=job.target, skipped="left to another process")
                         continue
                     lost = make(job, plan, options, progress, resumable)
             except UserError as error:
-                failed.append(str(error))
+                failed[str(error)] = [job.opened.path]
             except OSError as error:
-                failed.append(f"{error.filename or job.target}: {reason(error)}")
+                failed[f"{error.filename or job.target}: {reason(error)}"] = [job.opened.path]
             except MemoryError:
                 width, height = job.result_size()
-                failed.append(f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result")
+                line = f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result"
+                failed[line] = [job.opened.path]
             else:
-                say(f"{job.target}{job.remark()}")
-                for line in lost:
-                    say(line, sys.stderr)
-                if isinstance(job.opened, Photo):
-                    failed += job.opened.damage
+                damage = tell(job, lost, options, time.perf_counter() - began)
+                failed |= dict.fromkeys(damage, [])  # its object of --json has told it
                 done += 1
                 megapixels += job.megapixels()
     if elsewhere:
@@ -213,10 +240,16 @@ def upscale(options: argparse.Namespace) -> int:
     """Upscale what `options` name; return the exit status, 0, or 1 if some of it failed. Raises UserError."""
     upscaler = load_upscaler(options)
     plan = make_plan(options, upscaler)
+    if options.json:
+        for path, target in plan.existing.items():
+            say_json(path, output=target, skipped="there already")
     text, seconds = summary(plan.jobs, upscaler)
     if options.dry_run:
         for job in plan.jobs:
-            say(job.line())
+            if options.json:
+                say_json(job.opened.path, **job.facts())
+            else:
+                say(job.line())
     else:
         if seconds > LONG:
             say(text, sys.stderr)
@@ -226,8 +259,10 @@ def upscale(options: argparse.Namespace) -> int:
         text = f"{done} upscaled"
         if done:
             text += f" in {seconds:.1f} s, {megapixels / seconds:.2f} MPixel/s of results"
-    print(", ".join([text, *plan.skipped]))
-    for line in plan.failed:
+    say(", ".join([text, *plan.skipped]), sys.stderr if options.json else sys.stdout)
+    for line, paths in plan.failed.items():
+        for path in paths if options.json else ():
+            say_json(path, error=line)
         say(f"upscale.py: {line}", sys.stderr)
     return 1 if plan.failed else 0
 

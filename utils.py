@@ -21,6 +21,7 @@ try:
 except ImportError:  # on Windows two processes may do the same work
     fcntl = None  # type: ignore[assignment]  # a module that may be missing has no other type
 
+VERSION = "1.0.dev0"  # of all programs; CHANGELOG.md's section "Unreleased" is about it
 PARTIAL = f".half-{platform.node()[:30]}-"  # prefix of the name of a file that is still being written
 
 
@@ -50,11 +51,12 @@ class Terminated(KeyboardInterrupt):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse.ArgumentParser that reports a mistake in one line, exits with 2, and accepts no abbreviations."""
+    """An argparse.ArgumentParser with --version that accepts no abbreviations; a mistake is one line and exit 2."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**{"allow_abbrev": False} | options)
+        self.add_argument("--version", action="version", version=f"SRGAN {VERSION}")
 
     def error(self, message: str) -> NoReturn:
         """Print `message` in one line, without the usage, and exit with 2."""

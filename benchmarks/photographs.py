@@ -96,7 +96,7 @@ def timed(upscale, photo, lr):
     """Return (sr of lr, seconds). photo: the file, from which an automatic method chooses."""
     start = time.perf_counter()
     if isinstance(upscale, Upscaler):
-        upscale, _ = restored_upscaler(photo, upscale)
+        upscale, _, _ = restored_upscaler(photo, upscale)
     return upscale(lr), time.perf_counter() - start
 
 

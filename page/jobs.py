@@ -92,9 +92,10 @@ class Jobs:
                 size = f"{width}x{height} are more than {MEGAPIXELS} megapixels, the limit of this page"
                 raise HTTPException(422, f"{size}; on your computer, python upscale.py FILE takes it")
             photo = open_photo(source, MEGAPIXELS * 10**6)  # which holds for all frames of an animation together
-            upscaler, restored = restored_upscaler(photo, load())
+            upscaler, restore, why = restored_upscaler(photo, load())
             notes = upscale_file(photo, target, upscaler, progress) + photo.damage
-            notes = [restored, *notes] if restored else notes
+            if restore:
+                notes.insert(0, f"{why}: restore {restore:g}")
         except UserError as error:
             raise HTTPException(422, str(error).replace(f"{source.parent}/", "")) from error
         facts = {"source": f"{width}x{height}", "result": "{}x{}".format(*open_photo(target, 10**9).size)}

@@ -40,10 +40,10 @@ NOTE = {  # of one kind of study
 }
 
 
-def write_report(folder: str | Path, everyone: bool = False) -> str:
-    """Write FOLDER/report from the ratings so far, and return a line for the user. Raises UserError without ratings.
+def write_report(folder: str | Path, everyone: bool = False) -> tuple[Path, int, int]:
+    """Write FOLDER/report from the ratings so far, and return (report.html, the numbers of answers and of raters).
 
-    everyone: nobody is left out.
+    everyone: nobody is left out. Raises UserError without ratings.
     """
     study = read_study(folder)
     if not study.database.is_file():
@@ -69,7 +69,7 @@ def write_report(folder: str | Path, everyone: bool = False) -> str:
     write_text(target / "report.json", json.dumps(results, indent=1) + "\n")
     write_text(target / "methods.csv", as_csv(methods_table(results)))
     write_text(target / "ratings.csv", as_csv(ratings_table(study, rows)))
-    return f"{target}/report.html: {results['answers']} answers of {results['raters']} raters"
+    return target / "report.html", results["answers"], results["raters"]
 
 
 def number(value: float | None) -> str:

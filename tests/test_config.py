@@ -1,5 +1,6 @@
 """The configuration: every value checked, every mistake one line and exit 2, help without a framework."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 import config
 import engines
+import utils
 
 ROOT = Path(__file__).parents[1]
 
@@ -79,6 +81,15 @@ def test_a_mistake_is_one_line_that_names_it(arguments, named, capsys):
     assert printed.out == "" and printed.err.count("\n") == 1
     for part in named:
         assert part in printed.err
+
+
+@pytest.mark.parametrize("words", ["upscale.py --version", "study.py report --version"])
+def test_the_version_is_the_changelogs(words):
+    command = [sys.executable, *words.split()]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed == f"SRGAN {utils.VERSION}\n"
+    (newest,) = re.findall(r"\A# Changelog\n\n## (.+)\n", (ROOT / "CHANGELOG.md").read_text())
+    assert newest == ("Unreleased" if ".dev" in utils.VERSION else utils.VERSION)
 
 
 def test_a_backend_that_cannot_be_used_is_one_line_and_no_exit_of_a_library(monkeypatch, capsys):

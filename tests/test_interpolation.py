@@ -166,6 +166,9 @@ def test_each_file_is_restored_as_it_needs(four_networks, tmp_path, monkeypatch,
     words = ["clean.png", "coarse.jpg", "--model=srgan.weights.h5", "--format=png", "--output=out"]
     assert upscale.main(upscale.command_line([*words, "--dry-run"])) == 0
     assert "coarse.png 192x192  (JPEG quality 50: restore 1)" in capsys.readouterr().out
+    assert upscale.main(upscale.command_line([*words, "--dry-run", "--json"])) == 0
+    entries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(entry["restore"], entry["why"]) for entry in entries] == [(0.0, "clean"), (1.0, "JPEG quality 50")]
     assert upscale.main(upscale.command_line(words)) == 0
     printed = capsys.readouterr().out
     assert "(JPEG quality 50: restore 1)" in printed and printed.count("restore") == 1

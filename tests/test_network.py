@@ -173,6 +173,23 @@ def test_a_wrong_file_is_one_line(kind, tmp_path):
     assert "\n" not in str(error.value) and ("damaged" in str(error.value)) == (kind in list(WRONG)[:6])
 
 
+def test_a_device_is_passed_on_to_openvino_and_one_that_fails_is_one_line():
+    sr = load_network(SHIPPED, precision="float32")(pictures(1, 9, 11, 3))
+    elsewhere = load_network(SHIPPED, device="HETERO:CPU")(pictures(1, 9, 11, 3))  # a device that is here, like others
+    assert np.abs(sr - elsewhere).max() < 2**-5  # it may choose bfloat16
+    with pytest.raises(UserError, match=r"cannot be run on NPU \(.*\); leave --device out$"):
+        load_network(SHIPPED, device="NPU")
+
+
+def test_onnxruntime_takes_the_best_provider_that_it_lists():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    assert network_module.known_providers(onnxruntime.get_available_providers())[-1] == "CPUExecutionProvider"
+    assert set(network_module.PROVIDERS) <= set(onnxruntime.get_all_providers())
+    for best in ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExecutionProvider"):
+        installed = ["TensorrtExecutionProvider", best, "AzureExecutionProvider", "CPUExecutionProvider"]
+        assert network_module.known_providers(installed) == [best, "CPUExecutionProvider"]
+
+
 def test_an_exception_without_a_message_is_one_line_too(monkeypatch):
     monkeypatch.setattr(network_module, "openvino_network", lambda *arguments: (_ for _ in ()).throw(RuntimeError()))
     with pytest.raises(UserError, match=r"damaged, or no generator \(RuntimeError\); move it away$"):

@@ -203,9 +203,35 @@ def test_python_in_a_document_runs(document, copy):
             assert np.shape(names["sr"])[-3:] in ((24, 32, 3), (96, 128, 3))
 
 
+def test_python_of_the_readme_runs_in_another_folder_by_pythonpath(tmp_path):
+    (code,) = [content for language, content in BLOCK.findall((ROOT / "README.md").read_text()) if language == "python"]
+    program = f"import numpy\nlr = numpy.zeros((6, 8, 3), 'uint8')\n{code}\nprint(sr.shape)"
+    command = ["bash", "-c", f'cd "{ROOT}" && export PYTHONPATH=$PWD && cd "{tmp_path}" && exec "$0" -c "$1"']
+    ended = subprocess.run([*command, sys.executable, program], capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("(24, 32, 3)\n", "")
+
+
+@pytest.mark.parametrize("words", [["."], ["-e", "."]])
+def test_pip_install_says_in_a_line_what_to_do_instead(words, tmp_path):
+    if importlib.util.find_spec("pip") is None:
+        pytest.skip("needs pip")
+    for name in ("pyproject.toml", ".ci/no_package.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--target", tmp_path / "there", *words]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    (line,) = [line.strip() for line in ended.stderr.splitlines() if "PYTHONPATH" in line]
+    assert ended.returncode == 1 and "[1 lines of output]" in ended.stderr and "README.md" in line
+    for named in re.findall(r"\S+\.txt", line):
+        assert (ROOT / named.rstrip(",")).is_file()
+
+
 # Parsed
 
 KNOWN = {
+    "git": [["clone", "ADDRESS", "srgan"]],
+    "cd": [["srgan"]],
+    "export": [["PYTHONPATH=$PWD"]],  # run below, in another folder
     "python3": [["-m", "venv", ".venv"], ["-m", "venv", ".venv-upscale"]],
     "source": [[".venv/bin/activate"], [".venv-upscale/bin/activate"]],
     "pre-commit": [["install"]],
@@ -247,6 +273,15 @@ def test_command_is_parsed(command):
         assert "http://127.0.0.1:7860/upscale?model=srresnet&format=jpg" in words
     else:
         assert words in KNOWN[program]
+
+
+def test_windows_commands_are_those_of_linux():
+    (block,) = [content for language, content in BLOCK.findall((ROOT / "README.md").read_text()) if language == "bat"]
+    translated = block.replace("py -m", "python3 -m").replace("\\Scripts\\activate", "/bin/activate").splitlines()
+    known = [*COMMANDS, "pip install -r requirements-upscale.txt"]
+    assert len(translated) == 6 and all(
+        line.replace(".venv-upscale/bin/act", "source .venv-upscale/bin/act") in known for line in translated
+    )
 
 
 def test_every_exception_is_needed():

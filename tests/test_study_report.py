@@ -37,6 +37,13 @@ def rated(folder, values, rng):
     return of_study
 
 
+def reported_as_json(folder, capsys):
+    """(Exit status, the object of report --json)."""
+    capsys.readouterr()
+    status = run("report", folder, "--json")
+    return status, json.loads(capsys.readouterr().out)
+
+
 def true_means(levels, spread=SPREAD):
     """The mean of all possible ratings of each method, (methods,), with ratings rounded to 1..5."""
     ends = np.array([-np.inf, 1.5, 2.5, 3.5, 4.5, np.inf])
@@ -55,6 +62,17 @@ def reported(tmp_path_factory):
 
 
 # Simulated raters
+
+
+def test_json_is_one_object_with_the_reports_path_and_numbers(reported, tmp_path, capsys):
+    found, results = reported
+    status, said = reported_as_json(found.folder, capsys)
+    assert status == 0 and said.pop("seconds") > 0
+    target = str(found.folder / "report/report.html")
+    numbers = {name: results[name] for name in ("answers", "raters")}
+    assert said == {"input": str(found.folder), "output": target, "error": None} | numbers
+    status, said = reported_as_json(tmp_path, capsys)
+    assert status == 2 and str(tmp_path) in said["error"] and said["output"] is None
 
 
 def test_the_report_has_the_order_and_the_means_that_26_raters_have(reported):

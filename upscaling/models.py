@@ -8,10 +8,11 @@ sr = upscaler(lr)  # lr: uint8 (h, w, 3) -> sr: uint8 (4*h, 4*w, 3)
 
 import functools
 
+from engines import available_device
 from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from tiles import mean_over_turns
 from upscaling.interpolation import can_restore, mixed
-from upscaling.network import ENGINES, Network, load_network
+from upscaling.network import DEVICES, ENGINES, Network, load_network
 from upscaling.upscaler import Upscaler
 from utils import UserError
 from weights import model_path, read_metadata
@@ -29,6 +30,7 @@ def load(
     back_projections: int | None = None,
     strength: float = 1.0,
     restore: float | None = None,
+    device: str | None = None,
 ) -> Upscaler:
     """Return the Upscaler of a trained network or of a filter.
 
@@ -44,6 +46,7 @@ def load(
     strength: how much of "srgan" is in the network, 0 to 1; the rest is "srresnet".
     restore: how much of the network is trained for compressed and noisy pictures, 0 to 1. Default: what each picture
     needs (restoration.py), or 0 for a network without such a one beside it.
+    device: of OpenVINO: "CPU", or Intel's "GPU" or "NPU"; a line is printed where there is none, and the CPU computes.
     Raises UserError if the model is missing, damaged or no generator, and ValueError for other values.
     """
     if engine not in ENGINES or not 0 <= strength <= 1 or (back_projections or 0) < 0 or not 0 <= (restore or 0) <= 1:
@@ -52,9 +55,13 @@ def load(
             f"engine must be in {ENGINES}, strength and restore in 0..1, back_projections 0 or more. {received}"
         )
 
+    if device not in (None, *DEVICES) or device and engine not in ("auto", "openvino"):
+        raise ValueError(f"device must be in {DEVICES}, for OpenVINO. Received: {device=}, {engine=}")
+    device = available_device(device) if device and model not in FILTERS else None
+
     @functools.lru_cache(maxsize=1)  # each needs gigabytes for large tiles
     def network_that_restores(restore: float) -> Network:
-        network = network_of(model, engine, trust_pickle, strength, restore)
+        network = network_of(model, engine, trust_pickle, strength, restore, device)
         if self_ensemble:
             network = Network(mean_over_turns(network), network.scale)
         corrections = default_back_projections(model, restore) if back_projections is None else back_projections
@@ -66,14 +73,16 @@ def load(
     return Upscaler(network_that_restores(restore or 0.0), scale, tile, network_that_restores if automatic else None)
 
 
-def network_of(model: str, engine: str, trust_pickle: bool, strength: float, restore: float) -> Network:
+def network_of(
+    model: str, engine: str, trust_pickle: bool, strength: float, restore: float, device: str | None
+) -> Network:
     """Return the network alone; arguments as for load. Raises UserError as load does."""
     if model in FILTERS:
         if strength < 1 or restore:
             raise UserError(f"{model}: a filter has no strength and restores nothing; leave the option out")
         return Network(functools.partial(enlarged_batch, scale=FILTER_SCALE, name=model), FILTER_SCALE)
     with mixed(model_path(model), strength, restore) as path:
-        return load_network(path, engine, trust_pickle=trust_pickle)
+        return load_network(path, engine, trust_pickle=trust_pickle, device=device)
 
 
 def default_back_projections(model: str, restore: float = 0.0) -> int:
