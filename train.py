@@ -36,7 +36,7 @@ from training import devices
 from training.checkpoints import Checkpoints, check_settings, generator_settings, lock_folder
 from training.health import require_finite
 from training.optimizers import adversarial_optimizer, adversarial_rate, warm_up_optimizer, warm_up_rate
-from training.report import Report
+from training.report import Report, commands_to_copy
 from training.stages import ADVERSARIAL, WARM_UP, Plan, Stage, end_of_period, network_name, part_of
 from training.teacher import Targets, Teacher
 from utils import UserError, exit_status, write_text
@@ -297,8 +297,12 @@ def run(mode: str, source: str | None, config: EasyDict) -> int:
     with devices.distributed(config.TRAIN.devices, config.TRAIN.batch_size):
         if not train(config, stages):
             return 130
+    if not devices.is_first():
+        return 0
     keras.config.set_dtype_policy("float32")  # --mode=evaluate measures in float32
-    return evaluate(config) if devices.is_first() else 0
+    status = evaluate(config)
+    print("", *commands_to_copy(config, stages[-1]), sep="\n")
+    return status
 
 
 def main(mode: str, source: str | None, config: EasyDict) -> int:
