@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from config import command_line
+from config import PRESETS, command_line
 from engines import load_keras, prepare_environment
 
 if __name__ == "__main__":  # before Keras is imported, so that --help and errors appear at once
@@ -93,6 +93,17 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
             if not train_stage(checkpoints[ADVERSARIAL], game, pictures, valid, config, signals_seen):
                 return False
     return True
+
+
+def leave_out_missing_teacher(config: EasyDict) -> None:
+    """Take the preset's teacher out of `config`, and say what that costs, if its file is not there."""
+    teacher = PRESETS[config.preset].get("TRAIN.teacher")
+    if teacher and config.TRAIN.teacher == teacher and not Path(teacher).exists():
+        config.TRAIN.teacher = ""
+        print(
+            f"{teacher} is not there: the warm-up learns from HR alone and gains about half as many dB in as many "
+            "updates; docs/TRAINING.md says what a teacher is"
+        )
 
 
 def plan_of(stage: Stage, settings: EasyDict) -> Plan:
@@ -294,6 +305,8 @@ def run(mode: str, source: str | None, config: EasyDict) -> int:
     stages = [WARM_UP] if mode == "srresnet" else [WARM_UP, ADVERSARIAL]
     if mode == "srgan" and config.TRAIN.initial_generator:
         stages = [ADVERSARIAL]
+    if WARM_UP in stages:
+        leave_out_missing_teacher(config)
     with devices.distributed(config.TRAIN.devices, config.TRAIN.batch_size):
         if not train(config, stages):
             return 130
