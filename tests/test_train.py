@@ -91,7 +91,7 @@ def test_a_run_says_how_far_it_is_and_ends_with_commands_to_copy(trained, capsys
     printed = capsys.readouterr().out
     terms = "".join(rf"  {name} [-+.e\d]+" for name in ("mse", "gan", "d_loss", "d_real", "d_fake"))
     told = re.findall(rf"^srgan: update (\d) of 8{terms}  [.e\d+-]+ updates a second  \d\d:\d\d left$", printed, re.M)
-    assert told == ["7", "8"]
+    assert told == ["8"]  # the clock starts at the first update, 7, which is late because it is compiled
     said = dict(
         re.findall(r"^(grids of bicubic, SR and HR|curves|this table again|a picture of yours): (.*)$", printed, re.M)
     )

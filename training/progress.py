@@ -21,7 +21,7 @@ class Progress:
         self.name, self.total, self.unit, self.silent = name, total, unit, silent
         # None: tqdm draws only on a terminal, so that a log file has no control characters in it.
         self.bar = tqdm(total=total, initial=done, desc=name, unit=unit, disable=True if silent else None)
-        self.done, self.time = done, time.monotonic()  # at the last line
+        self.done, self.time = done, 0.0  # at the last line; before it at the first update, which compiling precedes
 
     def update(self, done: int, terms: Mapping[str, float] | None = None) -> None:
         """Tell that `done` steps are done. terms: {name: value}, told beside them."""
@@ -30,6 +30,8 @@ class Progress:
             self.bar.set_postfix(written, refresh=False)
             self.bar.update(done - self.bar.n)
             return
+        if not self.time:
+            self.done, self.time = done, time.monotonic()
         seconds = time.monotonic() - self.time
         if self.silent or seconds < SECONDS_BETWEEN_LINES or done <= self.done:
             return
