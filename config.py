@@ -159,6 +159,9 @@ OPTIONS = {
     "EVALUATE.srgan": Option(
         "", PATH_OR_NONE, "weights of the SRGAN rows; empty: checkpoint_dir, else the shipped ones"
     ),
+    "EVALUATE.distances": Option(
+        True, YES_OR_NO, "columns of distances in features (VGG19, LPIPS), which take most of the time"
+    ),
     "EVALUATE.trust_pickle": Option(
         False,
         YES_OR_NO,
@@ -202,6 +205,41 @@ PRESETS: dict[str, dict[str, Any]] = {
         "TRAIN.checkpoint_dir": "checkpoints/quick",
         "TRAIN.samples_dir": "samples/quick",
         "VALID.crop": 256,
+    },
+    "texture": {  # what the game does: from the shipped SRResNet, with the slides' loss, five minutes on two cores
+        "TRAIN.initial_generator": "checkpoints/pretrained/srresnet.weights.h5",
+        "MODEL.discriminator_filters": 32,
+        "TRAIN.batch_size": 8,
+        "TRAIN.crop": 64,
+        "TRAIN.learning_rate": 2e-4,
+        "TRAIN.lr_decay": 1.0,
+        "TRAIN.n_updates": 300,
+        "TRAIN.d_head_start": 30,
+        "TRAIN.label_smoothing": 0.1,
+        "VGG.reduce": 0.75,
+        "TRAIN.ema": 0.98,
+        "TRAIN.report_every": 100,
+        "TRAIN.checkpoint_dir": "checkpoints/texture",
+        "TRAIN.samples_dir": "samples/texture",
+        "VALID.count": 4,
+        "VALID.crop": 256,
+        "EVALUATE.distances": False,
+    },
+    "shipped": {  # the recipe of the shipped weights in one run (checkpoints/pretrained/README.md)
+        "TRAIN.precision": "auto",
+        "TRAIN.optimizer": "muon",
+        "TRAIN.learning_rate_init": 1e-3,
+        "TRAIN.schedule_init": "stable",
+        "TRAIN.teacher": "teacher.onnx",
+        "TRAIN.n_updates_init": 15_000,
+        "TRAIN.n_updates": 5_000,
+        "TRAIN.lr_decay": 1.0,
+        "TRAIN.d_head_start": 250,
+        "TRAIN.label_smoothing": 0.1,
+        "VGG.reduce": 0.75,
+        "TRAIN.report_every": 250,
+        "TRAIN.checkpoint_dir": "checkpoints/shipped",
+        "TRAIN.samples_dir": "samples/shipped",
     },
 }
 

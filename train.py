@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from config import command_line
+from config import PRESETS, command_line
 from engines import load_keras, prepare_environment
 
 if __name__ == "__main__":  # before Keras is imported, so that --help and errors appear at once
@@ -36,7 +36,7 @@ from training import devices
 from training.checkpoints import Checkpoints, check_settings, generator_settings, lock_folder
 from training.health import require_finite
 from training.optimizers import adversarial_optimizer, adversarial_rate, warm_up_optimizer, warm_up_rate
-from training.report import Report
+from training.report import Report, commands_to_copy
 from training.stages import ADVERSARIAL, WARM_UP, Plan, Stage, end_of_period, network_name, part_of
 from training.teacher import Targets, Teacher
 from utils import UserError, exit_status, write_text
@@ -93,6 +93,17 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
             if not train_stage(checkpoints[ADVERSARIAL], game, pictures, valid, config, signals_seen):
                 return False
     return True
+
+
+def leave_out_missing_teacher(config: EasyDict) -> None:
+    """Take the preset's teacher out of `config`, and say what that costs, if its file is not there."""
+    teacher = PRESETS[config.preset].get("TRAIN.teacher")
+    if teacher and config.TRAIN.teacher == teacher and not Path(teacher).exists():
+        config.TRAIN.teacher = ""
+        print(
+            f"{teacher} is not there: the warm-up learns from HR alone and gains about half as many dB in as many "
+            "updates; docs/TRAINING.md says what a teacher is"
+        )
 
 
 def plan_of(stage: Stage, settings: EasyDict) -> Plan:
@@ -294,11 +305,17 @@ def run(mode: str, source: str | None, config: EasyDict) -> int:
     stages = [WARM_UP] if mode == "srresnet" else [WARM_UP, ADVERSARIAL]
     if mode == "srgan" and config.TRAIN.initial_generator:
         stages = [ADVERSARIAL]
+    if WARM_UP in stages:
+        leave_out_missing_teacher(config)
     with devices.distributed(config.TRAIN.devices, config.TRAIN.batch_size):
         if not train(config, stages):
             return 130
+    if not devices.is_first():
+        return 0
     keras.config.set_dtype_policy("float32")  # --mode=evaluate measures in float32
-    return evaluate(config) if devices.is_first() else 0
+    status = evaluate(config)
+    print("", *commands_to_copy(config, stages[-1]), sep="\n")
+    return status
 
 
 def main(mode: str, source: str | None, config: EasyDict) -> int:

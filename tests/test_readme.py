@@ -98,7 +98,15 @@ SMALL = [word for key, value in SMALL.items() for word in ("--set", f"{key}={val
 def chosen():
     """The commands that are run: of trainings that differ only in what SMALL overrides, one."""
     runs = {}  # those that have tests of their own are not run here
-    elsewhere = {"--help", "--preset=quick", "TRAIN.content_loss=johnson", "TRAIN.devices=all", "serve", "report"}
+    elsewhere = {
+        "--help",
+        "--preset=quick",
+        "--preset=texture",
+        "TRAIN.content_loss=johnson",
+        "TRAIN.devices=all",
+        "serve",
+        "report",
+    }
     for command in COMMANDS:
         environment, program, words = split(command)
         if environment or elsewhere & set(words):
@@ -137,7 +145,7 @@ def files(tmp_path_factory):
             file.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture))))
             file.mux(stream.encode())
     save_small(folder, "other")
-    for name in ("g_srgan", "g_srgan_init", "espcn/g_srgan_init"):
+    for name in ("g_srgan", "g_srgan_init", "espcn/g_srgan_init", "shipped/g_srgan", "shipped/g_srgan_init"):
         save_small(folder / "checkpoints", name)
     save_arrays(SRGAN_g("tensorlayer", blocks=1, filters=8), folder / "g_srgan.npz")
     if importlib.util.find_spec("onnx"):
@@ -171,8 +179,6 @@ def test_command_runs(command, copy):
     elif program == "train.py" and "--mode=evaluate" in words:
         assert train.main(*command_line([*words, *SMALL])) == 0
     elif program == "train.py":
-        if "TRAIN.teacher=teacher.onnx" in words:
-            pytest.importorskip("onnx")
         with mock.patch("train.evaluate", lambda config: 0):
             assert train.main(*command_line([*words, *SMALL, "--set", "TRAIN.checkpoint_dir=new"])) == 0
         assert list(Path("new").glob("g_*.weights.h5"))

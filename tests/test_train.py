@@ -1,21 +1,27 @@
 """Training as a user runs it: both stages, stopped and resumed."""
 
 import json
+import re
+import shlex
 import shutil
 import signal
 import time
+from pathlib import Path
 
+import imageio.v3 as imageio
 import numpy as np
 import pytest
 from thorough import often
 from trainings import ROOT, SHORT, datasets, refused, run
 
 import train
+import upscale
+from config import command_line
 from dataset import Crops, Pictures
 from evaluation.metrics import luma, psnr
 from losses import CONTENT_LOSSES, VGG19, g_gan_loss
 from model import SRGAN_d, SRGAN_g
-from pictures import find_pictures, resize
+from pictures import find_pictures, read_picture, resize, write_picture
 from srgan import JIT, SRGAN, frozen, to_float, to_uint8
 
 
@@ -47,11 +53,60 @@ def test_a_run_leaves_log_grids_checkpoints_and_facts(straight):
         assert facts["updates"] == 6 and facts["model"]["blocks"] == 1 and facts["measured"] == lines[-1]
     assert lines[-1]["learning_rate"] == pytest.approx(1e-5)  # a tenth, from half of the second stage on
     assert (straight / "checkpoints/d_srgan.weights.h5").exists()
-    if train.keras.backend.backend() == "tensorflow":
-        assert len(list((straight / "checkpoints/tensorboard").rglob("events.out.*"))) >= 2  # a folder a stage
     assert json.loads((straight / "checkpoints/config.json").read_text())["TRAIN"]["crop"] == 32
     assert (straight / "samples/evaluate/results.md").exists()
     assert not list(straight.rglob(".*"))  # no temporary file is left
+
+
+def test_tensorboard_has_the_logs_numbers_and_the_grids(straight):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    tensor_util = pytest.importorskip("tensorboard.util.tensor_util")
+    if train.keras.backend.backend() != "tensorflow":
+        pytest.skip("it is TensorFlow that writes them")
+    for stage, samples in (("srgan_init", "srgan_ginit"), ("srgan", "srgan_gan")):
+        board = reader.EventAccumulator(f"{straight}/checkpoints/tensorboard/{stage}", {"tensors": 0}).Reload()
+        logged = {}
+        for line in (straight / f"checkpoints/log_{stage}.jsonl").read_text().splitlines():
+            for name, value in (line := json.loads(line)).items():
+                logged.setdefault(name, {})[line["update"]] = value
+        assert set(board.Tags()["tensors"]) == set(logged) - {"update"} | {"grid"}
+        for name in set(logged) - {"update"}:
+            assert board.SummaryMetadata(name).plugin_data.plugin_name == "scalars"
+            drawn = {event.step: float(tensor_util.make_ndarray(event.tensor_proto)) for event in board.Tensors(name)}
+            assert drawn == pytest.approx(logged[name], rel=1e-6)
+        assert board.SummaryMetadata("grid").plugin_data.plugin_name == "images"
+        for event in board.Tensors("grid"):
+            width, height, png = tensor_util.make_ndarray(event.tensor_proto)
+            seen = imageio.imread(png)
+            assert seen.shape == (int(height), int(width), 3)
+            assert np.array_equal(seen, read_picture(straight / f"samples/{samples}/train_{event.step}.png"))
+        assert {event.step for event in board.Tensors("grid")} == set(logged["update"])
+
+
+def test_a_run_says_how_far_it_is_and_ends_with_commands_to_copy(trained, capsys, monkeypatch):
+    """And these run. Elsewhere than on a terminal; with no minute between two lines."""
+    monkeypatch.setattr("training.progress.SECONDS_BETWEEN_LINES", 0)
+    changes = {"TRAIN_n_updates": 8, "EVALUATE_self_ensemble": "yes"}
+    assert run(trained, table=True, **changes) == 0
+    printed = capsys.readouterr().out
+    terms = "".join(rf"  {name} [-+.e\d]+" for name in ("mse", "gan", "d_loss", "d_real", "d_fake"))
+    told = re.findall(rf"^srgan: update (\d) of 8{terms}  [.e\d+-]+ updates a second  \d\d:\d\d left$", printed, re.M)
+    assert told == ["8"]  # the clock starts at the first update, 7, which is late because it is compiled
+    said = dict(
+        re.findall(r"^(grids of bicubic, SR and HR|curves|this table again|a picture of yours): (.*)$", printed, re.M)
+    )
+    assert Path(said["grids of bicubic, SR and HR"]) == trained / "samples/srgan_gan"
+    if train.keras.backend.backend() == "tensorflow":
+        program, option, board = shlex.split(said["curves"])
+        assert (program, option) == ("tensorboard", "--logdir") and list(Path(board).glob("srgan/events.out.*"))
+    table = (trained / "samples/evaluate/results.md").read_text()
+    (trained / "samples/evaluate/results.md").unlink()
+    program, script, *words = shlex.split(said["this table again"])
+    assert (program, script) == ("python", "train.py") and train.main(*command_line(words)) == 0
+    assert (trained / "samples/evaluate/results.md").read_text() == table
+    program, script, picture, *words = shlex.split(said["a picture of yours"])
+    write_picture(trained / picture, np.zeros((9, 13, 3), np.uint8))
+    assert upscale.main(upscale.command_line([str(trained / picture), *words])) == 0
 
 
 def test_a_warm_up_can_start_from_given_weights(straight, tmp_path, capsys):
