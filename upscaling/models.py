@@ -34,8 +34,8 @@ def load(
 ) -> Upscaler:
     """Return the Upscaler of a trained network or of a filter.
 
-    model: "srgan" (sharp, invents), "srresnet" (soft, true), "photo" (cleans), "srcnn" or "espcn" (small), the path of a weights file or
-    of a file that export.py wrote, or one of FILTERS.
+    model: "srgan" (sharp, invents), "srresnet" (soft, true), "photo" (cleans), "srcnn" or "espcn" (small), a file of
+    weights or one that export.py wrote, or one of FILTERS.
     scale: factor of the result, above 0, by default the network's. For another factor, its result is resampled.
     engine: "auto", "openvino", "keras" or "onnxruntime", as for load_network.
     tile: side of a tile in pixels, above 32; default: what free memory allows.
