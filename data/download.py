@@ -128,7 +128,8 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as file:
-                file.extractall(folder)  # without .. and the root of any name, and links as plain files
+                for name in file.namelist():
+                    file.extract(name, folder)  # without .. and the root of any name, and links as plain files
         else:
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, filter="data")  # refuses names and links that lead outside

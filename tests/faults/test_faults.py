@@ -219,7 +219,7 @@ def test_a_second_run_on_the_same_checkpoints_is_refused(tmp_path):
 def test_a_full_disk_stops_the_run_which_goes_on_once_there_is_room(straight, tmp_path):
     disk = tmp_path / "checkpoints"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2300k", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2700k", "tmpfs", disk], capture_output=True).returncode:
         pytest.skip("may not mount a small disk here")
     try:
         assert ended(start(tmp_path)) == 2
