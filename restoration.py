@@ -60,11 +60,15 @@ def lost_detail(luma: np.ndarray) -> float:
     """
     if luma.size < FEWEST * BLOCK**2 or min(luma.shape) < 3 * BLOCK:
         return 0.0
-    left, top = (int(np.argmin([fine_in_rows(luma_or_turned[:, start:]) for start in range(BLOCK)]))
-                 for luma_or_turned in (luma, luma.T))  # fmt: skip
+    top, left = grid_start(luma.T), grid_start(luma)
     here = fine_in_blocks(luma[top:, left:])
     between = fine_in_blocks(luma[(top + BLOCK // 2) % BLOCK :, (left + BLOCK // 2) % BLOCK :])
     return max(0.0, 1 - here / between) if between > 0.1 else 0.0
+
+
+def grid_start(luma: np.ndarray) -> int:
+    """Return the column of luma (h, w), 0 to 7, at which blocks of JPEG would begin, those with least fine detail."""
+    return int(np.argmin([fine_in_rows(luma[:, start:]) for start in range(BLOCK)]))
 
 
 def fine_in_rows(luma: np.ndarray) -> float:

@@ -206,6 +206,18 @@ def test_another_format_is_what_upscale_py_writes(address, tmp_path, ending):
 
 
 @needs_curl
+@pytest.mark.parametrize("restore", ["auto", "0.5"])
+def test_a_jpeg_is_restored_as_upscale_py_does(address, tmp_path, restore):
+    lr, expected = tmp_path / "lr.jpg", tmp_path / "expected.png"
+    Image.open(picture(tmp_path / "lr.png")).save(lr, quality=60)
+    made = put(address, lr, f"&model=srgan&restore={restore}")
+    assert made.get("note") == ("JPEG quality 60: restore 1" if restore == "auto" else None)
+    _, content = curl(f"{address}/results/{made['id']}.png")
+    assert upscale.main(upscale.command_line([str(lr), f"--restore={restore}", "-o", str(expected)])) == 0
+    assert content == expected.read_bytes()
+
+
+@needs_curl
 def test_all_results_come_as_one_archive_until_the_page_forgets_them(address, tmp_path):
     lr = picture(tmp_path / "lr.png")
     ids = [put(address, lr, "&model=bicubic")["id"] for _ in range(2)]

@@ -60,7 +60,7 @@ def load(
     device = available_device(device) if device and model not in FILTERS else None
 
     @functools.lru_cache(maxsize=1)  # each needs gigabytes for large tiles
-    def network_that_restores(restore: float) -> Network:
+    def loaded(restore: float) -> Network:
         network = network_of(model, engine, trust_pickle, strength, restore, device)
         if self_ensemble:
             network = Network(mean_over_turns(network), network.scale)
@@ -69,8 +69,14 @@ def load(
             network = Network(with_back_projection(network, corrections), network.scale)
         return network
 
-    automatic = restore is None and model not in FILTERS and can_restore(model_path(model))
-    return Upscaler(network_that_restores(restore or 0.0), scale, tile, network_that_restores if automatic else None)
+    if restore is not None or model in FILTERS or not can_restore(model_path(model)):
+        return Upscaler(loaded(restore or 0.0), scale, tile)
+    factor, errors = loaded(0.0).scale, loaded(0.0).errors  # those of all four files
+
+    def network_that_restores(restore: float) -> Network:
+        return Network(lambda lr: loaded(restore).function(lr), factor, errors)
+
+    return Upscaler(network_that_restores(0.0), scale, tile, network_that_restores)
 
 
 def network_of(

@@ -48,12 +48,12 @@ def upscale_file(
     Returns a line for each thing that the format of `target` cannot hold. Raises UserError if a file cannot be read or
     written.
 
+    upscaler: of restored_upscaler; an automatic one would choose for each frame anew.
     progress: called with (tiles done, tiles in all) of the whole file, without those that an earlier run has finished.
     name: the hash of the result's identity, see identity.py. quality: as for write_photo. resumable: whether finished
     strips of a photo stay on the disk until it is complete, and those of a video's frames until they are in a piece, so
     that a stopped run can be resumed; strips of an earlier run are used in any case.
     """
-    upscaler, _, _ = restored_upscaler(opened, upscaler)
     frames = FramesProgress(progress, opened.frames, upscaler.tile_count(*opened.size))
     width, height = upscaler.result_size(*opened.size)
     # The result may need up to 8 bytes a pixel, a TIFF twice that, since it is written from a file beside it.

@@ -57,6 +57,7 @@ class Upscaler:
         network_that_restores: Callable[[float], Network] | None = None,
     ) -> None:
         self.network, self.network_that_restores = network, network_that_restores
+        self.restorers: dict[float, Upscaler] = {}  # {how much is restored: the Upscaler that does}
         self.scale = network.scale if scale is None else scale
         self.tile = largest_tile() if tile is None else tile
         if not self.scale > 0 or self.tile <= 2 * HALO:
@@ -81,16 +82,21 @@ class Upscaler:
     def with_scale(self, scale: float) -> "Upscaler":
         """Return a copy of this Upscaler with another factor of the result."""
         other = copy.copy(self)
-        other.scale = scale
+        other.scale, other.restorers = scale, {}
         return other
 
     def restoring(self, restore: float) -> "Upscaler":
-        """Return a copy of this automatic Upscaler that restores each picture by `restore`, 0 to 1."""
-        other, network = copy.copy(self), self.network_that_restores
-        if network:  # loaded when it is needed: a plan can have many Upscalers, and memory room for one network
-            other.network = Network(lambda lr: network(restore).function(lr), self.network.scale, self.network.errors)
-        other.network_that_restores = None
-        return other
+        """Return the Upscaler that restores each picture by `restore`, 0 to 1; self if it is not automatic.
+
+        It is the same one each time, so that a tile size reduced for lack of memory holds for the other files too.
+        """
+        if not self.network_that_restores:
+            return self
+        if restore not in self.restorers:
+            other = copy.copy(self)
+            other.network, other.network_that_restores = self.network_that_restores(restore), None
+            self.restorers[restore] = other
+        return self.restorers[restore]
 
     def seconds(self, pixels: int) -> float:
         """Estimate the seconds that the network takes for `pixels`, see network_pixels, from the time of one tile."""
