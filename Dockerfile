@@ -12,4 +12,5 @@ COPY data/benchmark data/benchmark
 USER 1000
 ENV PYTHONDONTWRITEBYTECODE=1
 EXPOSE 7860
+HEALTHCHECK CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:7860/health', timeout=5)"]
 CMD ["python", "demo.py", "--host", "0.0.0.0"]

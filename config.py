@@ -4,16 +4,16 @@
 group of them.
 """
 
-import argparse
 import ast
-import importlib.util
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from easydict import EasyDict
+
+from engines import prepare_environment
+from utils import Parser
 
 MODES = {
     "srgan": "train both stages: MSE warm-up (SRResNet), then the adversarial game",
@@ -159,6 +159,9 @@ OPTIONS = {
     "EVALUATE.srgan": Option(
         "", PATH_OR_NONE, "weights of the SRGAN rows; empty: checkpoint_dir, else the shipped ones"
     ),
+    "EVALUATE.distances": Option(
+        True, YES_OR_NO, "columns of distances in features (VGG19, LPIPS), which take most of the time"
+    ),
     "EVALUATE.trust_pickle": Option(
         False,
         YES_OR_NO,
@@ -202,6 +205,41 @@ PRESETS: dict[str, dict[str, Any]] = {
         "TRAIN.checkpoint_dir": "checkpoints/quick",
         "TRAIN.samples_dir": "samples/quick",
         "VALID.crop": 256,
+    },
+    "texture": {  # what the game does: from the shipped SRResNet, with the slides' loss, five minutes on two cores
+        "TRAIN.initial_generator": "checkpoints/pretrained/srresnet.weights.h5",
+        "MODEL.discriminator_filters": 32,
+        "TRAIN.batch_size": 8,
+        "TRAIN.crop": 64,
+        "TRAIN.learning_rate": 2e-4,
+        "TRAIN.lr_decay": 1.0,
+        "TRAIN.n_updates": 300,
+        "TRAIN.d_head_start": 30,
+        "TRAIN.label_smoothing": 0.1,
+        "VGG.reduce": 0.75,
+        "TRAIN.ema": 0.98,
+        "TRAIN.report_every": 100,
+        "TRAIN.checkpoint_dir": "checkpoints/texture",
+        "TRAIN.samples_dir": "samples/texture",
+        "VALID.count": 4,
+        "VALID.crop": 256,
+        "EVALUATE.distances": False,
+    },
+    "shipped": {  # the recipe of the shipped weights in one run (checkpoints/pretrained/README.md)
+        "TRAIN.precision": "auto",
+        "TRAIN.optimizer": "muon",
+        "TRAIN.learning_rate_init": 1e-3,
+        "TRAIN.schedule_init": "stable",
+        "TRAIN.teacher": "teacher.onnx",
+        "TRAIN.n_updates_init": 15_000,
+        "TRAIN.n_updates": 5_000,
+        "TRAIN.lr_decay": 1.0,
+        "TRAIN.d_head_start": 250,
+        "TRAIN.label_smoothing": 0.1,
+        "VGG.reduce": 0.75,
+        "TRAIN.report_every": 250,
+        "TRAIN.checkpoint_dir": "checkpoints/shipped",
+        "TRAIN.samples_dir": "samples/shipped",
     },
 }
 
@@ -265,18 +303,6 @@ def check_together(values: dict[str, Any]) -> None:
         raise ValueError(f"--set TRAIN.crop={crop}: the tensorlayer discriminator needs a multiple of 64, such as 384")
 
 
-class Parser(argparse.ArgumentParser):
-    """An argparse.ArgumentParser that reports a mistake in one line, exits with 2, and accepts no abbreviations."""
-
-    def __init__(self, **options: Any) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(**{"allow_abbrev": False} | options)
-
-    def error(self, message: str) -> NoReturn:
-        """Print `message` in one line, without the usage, and exit with 2."""
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
 def command_line(argv: Sequence[str] | None = None) -> tuple[str, str | None, EasyDict]:
     """Parse train.py's command line into (mode, input, configuration), and prepare the environment for Keras.
 
@@ -315,60 +341,3 @@ def command_line(argv: Sequence[str] | None = None) -> tuple[str, str | None, Ea
         return options.mode, options.input, config
     except ValueError as error:
         parser.error(str(error))
-
-
-def jit_compile() -> str | bool:
-    """Return the jit_compile argument for Keras' compile().
-
-    XLA makes training with TensorFlow twice as slow on a CPU but faster on a GPU; JAX always needs it.
-    """
-    import keras
-
-    return "auto" if keras.backend.backend() == "jax" or gpu() else False
-
-
-def gpu() -> bool:
-    """Return whether Keras can use a GPU."""
-    import keras
-
-    # Asked for its GPUs, JAX (0.10) raises RuntimeError if there is none.
-    return any(name.startswith("gpu") for name in keras.distribution.list_devices())
-
-
-def prepare_environment() -> None:
-    """Choose Keras' backend unless KERAS_BACKEND is set: TensorFlow, or JAX if only that is installed.
-
-    Call this before Keras is imported. Raises ValueError with one line if there is no such backend.
-    """
-    installed = [name for name in ("tensorflow", "jax") if importlib.util.find_spec(name)]
-    backend = os.environ.get("KERAS_BACKEND") or next(iter(installed), "tensorflow")
-    if backend not in installed:
-        raise ValueError(f"KERAS_BACKEND={backend}: must be tensorflow or jax, and installed")
-    os.environ["KERAS_BACKEND"] = backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-def load_keras() -> None:
-    """Import Keras and its backend, and hide the messages that TensorFlow prints during its import.
-
-    The messages, about the processor and missing GPU drivers, are shown after all if the import fails with ImportError.
-    """
-    # C++ writes them (TensorFlow 2.21) before it reads any setting, so the file descriptor itself is redirected.
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as notices:
-        os.dup2(notices.fileno(), 2)
-        try:
-            import keras
-
-            if keras.backend.backend() == "tensorflow":
-                import tensorflow as tf
-
-                tf.config.list_physical_devices()  # searches for GPUs now, while its messages are hidden
-                tf.get_logger().setLevel("ERROR")
-        except ImportError:
-            notices.seek(0)
-            os.write(stderr, notices.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)

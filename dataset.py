@@ -31,13 +31,13 @@ from utils import UserError
 if TYPE_CHECKING:
     from training.teacher import Targets
 
-OVERHEAD_BYTES = 4096  # memory per file, for its path and size, and again per kept picture, for its last page
+OVERHEAD_BYTES = 4096  # memory per file, for its path and size, and again per picture in memory, for its last page
 
 
 def load_pictures(folders: str | list[str], scale: int, crop: int, memory: float) -> "Pictures":
     """Read the training pictures below `folders`, and print which files were left out; see Pictures.
 
-    Raises UserError if there are no usable pictures, or fewer than another process has found.
+    Raises UserError if there are no usable pictures, or fewer than another process has.
     """
     paths = find_pictures(folders)
     devices.require_same(len(paths), f"{folders}: {len(paths)} pictures here, more where another process runs")
@@ -48,7 +48,7 @@ def load_pictures(folders: str | list[str], scale: int, crop: int, memory: float
 
 
 def report_skipped(pictures: "Pictures") -> None:
-    """Print one line for each picture found unusable since the last call, above a progress bar if one is drawn."""
+    """Print one line for each picture unusable since the last call, above a progress bar if one is drawn."""
     while pictures.skipped:
         tqdm.write(f"left out: {pictures.skipped.pop(0)}")
 
@@ -80,7 +80,7 @@ class Pictures:
 
     The headers of all files are read first. Files that are unreadable or smaller than `crop` pixels are left out. A
     picture whose pixels turn out later to be damaged, missing or of another size is not used again, and its index gives
-    None. `skipped` gets one line for each such file. The first pictures are kept in `memory` bytes; the others are
+    None. `skipped` gets one line for each such file. The first pictures stay in `memory` bytes; the others are
     decoded whenever they are needed. Raises UserError if no picture is usable, and later if fewer than half still are.
     """
 
@@ -90,37 +90,24 @@ class Pictures:
         self.broken: dict[int, str] = {}  # {index: why this picture can no longer be used}
         self.paths: list[Path] = []
         self.shapes: list[tuple[int, int]] = []  # (height, width) of HR
-        self.pairs: list[Pair | None] = []  # None if the picture is not kept in memory
         self.fewest = 0.0  # how many pictures must be usable; no check while they are read for the first time
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            self.read_headers(paths, pool)
-            self.read_pixels(memory, pool)
+            for path, shape in zip(paths, pool.map(self.shape_or_reason, paths)):
+                if isinstance(shape, str):
+                    self.skipped.append(shape)
+                else:
+                    self.paths.append(path)
+                    self.shapes.append(shape)
+            areas = np.array([height * width for height, width in self.shapes], float)  # (pictures,), in pixels of HR
+            sizes = 3 * areas * (1 + 1 / scale**2) + OVERHEAD_BYTES  # bytes of HR and LR
+            count = np.count_nonzero(np.cumsum(sizes) + OVERHEAD_BYTES * len(areas) <= memory)
+            self.pairs: list[Pair | None] = [None] * len(self.paths)  # None if the picture is not in memory
+            self.pairs[:count] = pool.map(self.__getitem__, range(count))
         if not self.usable:
             raise UserError(f"no usable picture; the first of {len(self.skipped)} left out: {self.skipped[0]}")
         # Single files break now and then; if half of them are gone, the disk or the folder is.
         self.fewest = self.usable / 2
-        self.chances = self.areas() / self.areas().sum()  # proportional to area, so that all pixels are equally likely
-
-    def read_headers(self, paths: Sequence[Path], pool: ThreadPoolExecutor) -> None:
-        """Set `paths` and `shapes` to those of the usable files."""
-        for path, shape in zip(paths, pool.map(self.shape_or_reason, paths)):
-            if isinstance(shape, str):
-                self.skipped.append(shape)
-            else:
-                self.paths.append(path)
-                self.shapes.append(shape)
-
-    def areas(self) -> np.ndarray:
-        """Return the number of pixels of each HR picture, (pictures,)."""
-        return np.array([height * width for height, width in self.shapes], float)
-
-    def read_pixels(self, memory: float, pool: ThreadPoolExecutor) -> None:
-        """Decode the first pictures, as many as fit into `memory` bytes."""
-        areas = self.areas()
-        sizes = 3 * areas * (1 + 1 / self.scale**2) + OVERHEAD_BYTES  # bytes of HR and LR
-        count = np.count_nonzero(np.cumsum(sizes) + OVERHEAD_BYTES * len(areas) <= memory)
-        self.pairs = [None] * len(self.paths)
-        self.pairs[:count] = pool.map(self.__getitem__, range(count))
+        self.chances = areas / areas.sum()  # proportional to area, so that all pixels are equally likely
 
     def shape_or_reason(self, path: Path) -> tuple[int, int] | str:
         """Return (height, width) of HR according to the header, or the reason why the file cannot be used."""
@@ -253,7 +240,7 @@ class Crops(keras.utils.PyDataset):
         """Draw another picture for position `n`, where a broken one was drawn, with the same probabilities.
 
         Each position has a random order of all pictures and takes the first usable one. The result therefore does not
-        depend on when pictures were found to be broken, or on the replacements at other positions.
+        depend on when pictures turned out to be broken, or on the replacements at other positions.
         """
         random = np.random.default_rng((self.seed, self.first + index, n))
         # Sampling without replacement by exponential races: picture i arrives after an exponentially distributed time

@@ -4,15 +4,13 @@ python demo.py                   http://127.0.0.1:7860, for this machine only; n
 """
 
 import contextlib
-import importlib.util
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from config import Parser
 from upscaling.models import load
 from upscaling.upscaler import Upscaler
-from utils import UserError, exit_status, sigterm_interrupts
+from utils import Parser, exit_status, need, sigterm_interrupts
 from weights import PRETRAINED
 
 
@@ -38,8 +36,7 @@ def load_methods() -> dict[str, Upscaler]:
 
 def run(options: Namespace) -> int:
     """Serve the page until Ctrl-C or SIGTERM, then return 0. Raises UserError if it cannot be served."""
-    if not all(map(importlib.util.find_spec, ("starlette", "uvicorn"))):
-        raise UserError("needs starlette and uvicorn; pip install -r requirements-demo.txt")
+    need("starlette", "uvicorn", file="requirements-demo.txt")
     from page.server import serve
 
     with contextlib.suppress(KeyboardInterrupt), sigterm_interrupts():

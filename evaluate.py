@@ -51,7 +51,7 @@ def evaluate(config: EasyDict) -> int:
         remarks.append(ALL_NOTE)
     columns = [method for method in HISTORY if everything or method != "nearest"]
     # The paper's table has no distances of features, and they take most of the time.
-    distances: dict[str, Distance] | None = {} if everything else None
+    distances: dict[str, Distance] | None = None if config.EVALUATE.distances and not everything else {}
     rows: list[dict[str, Any]] = []
     for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, scale, remarks):
         if distances is None:  # once there is something to measure, since VGG19 may have to be downloaded

@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from config import Parser
 from engines import import_keras, import_openvino
 from upscaling.interpolation import mixed
-from utils import UserError, exit_status, make_folder, reason
+from utils import Parser, UserError, exit_status, make_folder, reason
 from weights import load_generator, metadata_path, model_path, network_of, read_metadata
 
 if TYPE_CHECKING:
     import keras
 
 LR_SIZE = (128, 128)  # default height and width in a TFLite file: small enough for a phone; sr is then 512x512
+LR_AXES = ("batch", "height", "width")  # names in ONNX; the fourth axis has three colours
+SR_AXES = ("batch", "sr_height", "sr_width")
 EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "saved_model": "", "tflite": ".tflite", "half": ".weights.h5"}
 
 
@@ -76,6 +77,10 @@ def description(metadata: dict[str, Any]) -> dict[str, str]:
     return {
         "input": "lr: float32 (N, h, w, 3), RGB, value / 127.5 - 1 for values of 0..255; any N, h and w",
         "output": f"sr: float32 (N, {scale}*h, {scale}*w, 3), RGB, in -1..1; (sr + 1) * 127.5 is 0..255",
+        "scale": str(scale),
+        "range": "-1..1",
+        "colour_order": "RGB",
+        "licence": metadata.get("licence", "not stated"),
         "facts": json.dumps(metadata),
     }
 
@@ -88,6 +93,9 @@ def write_onnx(generator: "keras.Model", path: Path, texts: dict[str, str]) -> N
         warnings.simplefilter("ignore", FutureWarning)
         generator.export(str(path), format="onnx", verbose=False)
     network = onnx.load(path)
+    for value, names in ((network.graph.input[0], LR_AXES), (network.graph.output[0], SR_AXES)):
+        for axis, name in zip(value.type.tensor_type.shape.dim, names):
+            axis.dim_param = name
     onnx.helper.set_model_props(network, texts)
     onnx.save(network, path)
 
@@ -101,6 +109,8 @@ def write_openvino(generator: "keras.Model", path: Path, texts: dict[str, str]) 
     first = path.with_name("first.onnx")
     write_onnx(generator, first, {})
     network = openvino.Core().read_model(first)
+    network.get_parameters()[0].set_layout(openvino.Layout("NHWC"))
+    network.get_results()[0].set_layout(openvino.Layout("NHWC"))
     for name, text in texts.items():
         network.set_rt_info(text, ["srgan", name])
     openvino.save_model(network, path, compress_to_fp16=False)

@@ -8,7 +8,8 @@ import numpy as np
 from keras import ops
 
 import pictures
-from config import EARLIER, jit_compile
+from config import EARLIER
+from engines import jit_compile
 from losses import Tensor, d_loss, g_gan_loss, luma, mse_loss, vgg_loss
 from tiles import by_tiles, mean_over_turns
 from training.devices import replicas
@@ -152,6 +153,8 @@ class SRGAN(keras.Model):
 
         for name, value in terms.items():
             self.terms[name].update_state(value)
+        # Here, since within fit() JAX carries all variables through one compiled update, of which only call() and this
+        # method are ours. So the average takes in the weights from before the optimizer's step.
         self.update_average()
         # If several devices share a batch, each computes the mean over its own part, and the gradients are summed.
         return loss if self.replicas == 1 else loss / self.replicas

@@ -8,18 +8,19 @@ python study.py report study                        means with intervals, ranks 
 
 import argparse
 import functools
-import importlib.util
+import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from easydict import EasyDict
 
-from config import Parser, configuration
+from config import configuration
 from engines import import_keras
 from rating.make import Scene, check_new, drawn, make_study, scenes_of_examples, scenes_of_folders
 from rating.manifest import KINDS, sha256
-from utils import UserError, exit_status
+from utils import Parser, UserError, exit_status, need
 
 EXAMPLES = Path(__file__).parent / "data/valid"
 
@@ -28,23 +29,28 @@ def commands_parser() -> Parser:
     """Return the parser of the three commands."""
     parser = Parser(prog="study.py", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="make|serve|report")
-    make_parser = commands.add_parser("make", help="write a new study")
-    make_parser.add_argument("folder", type=Path, help="of the study; it must not exist")
-    make_parser.add_argument("methods", nargs="*", default=[], metavar="NAME=FOLDER", help="default: evaluate's")
+    parsers = {
+        make: commands.add_parser("make", help="write a new study"),
+        serve: commands.add_parser("serve", help="show it to raters, until Ctrl-C"),
+        report: commands.add_parser("report", help="write FOLDER/report"),
+    }
+    for command, of_command in parsers.items():
+        of_command.set_defaults(run=command)
+        of_command.add_argument("folder", type=Path, help="of the study")
+    add = parsers[make].add_argument
+    add("methods", nargs="*", default=[], metavar="NAME=FOLDER", help="default: evaluate's")
     kinds = "; ".join(f"{kind}: {question}" for kind, question in KINDS.items())
-    make_parser.add_argument("--kind", choices=KINDS, default="rating", help=f"{kinds} (default: rating)")
-    make_parser.add_argument("--count", type=int, default=0, help="pictures drawn from each set (default: all)")
-    make_parser.add_argument("--examples", default=EXAMPLES, help="HR pictures to learn the scale from")
-    make_parser.add_argument("--seed", type=int, default=0, help="seed of the pictures drawn and of each rater's order")
-    make_parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in train.py")
-    serve_parser = commands.add_parser("serve", help="show it to raters, until Ctrl-C")
-    serve_parser.add_argument("folder", type=Path)
-    serve_parser.add_argument("--raters", type=int, default=1, help="number of people with an address (default: 1)")
-    serve_parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
-    serve_parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any that is free")
-    report_parser = commands.add_parser("report", help="write FOLDER/report")
-    report_parser.add_argument("folder", type=Path)
-    report_parser.add_argument("--everyone", action="store_true", help="keep raters who would be left out")
+    add("--kind", choices=KINDS, default="rating", help=f"{kinds} (default: rating)")
+    add("--count", type=int, default=0, help="pictures drawn from each set (default: all)")
+    add("--examples", default=EXAMPLES, help="HR pictures to learn the scale from")
+    add("--seed", type=int, default=0, help="seed of the pictures drawn and of each rater's order")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="as in train.py")
+    add = parsers[serve].add_argument
+    add("--raters", type=int, default=1, help="number of people with an address (default: 1)")
+    add("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine only")
+    add("--port", type=int, default=8000, help="default: 8000; 0: any that is free")
+    parsers[report].add_argument("--everyone", action="store_true", help="nobody is left out")
+    parsers[report].add_argument("--json", action="store_true", help="print a JSON object instead of a line")
     return parser
 
 
@@ -54,12 +60,12 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     options, more = parser.parse_known_args(argv)
     if more and (options.command != "make" or any(word.startswith("-") for word in more)):
         parser.error(f"unrecognized arguments: {' '.join(more)}")
-    if more:  # argparse takes positional arguments only before an option
-        options.methods += more
-    if options.command == "make" and options.count < 0:
-        parser.error(f"--count {options.count}: must be 0 (all) or more")
-    if options.command == "make" and options.methods and options.set:
-        parser.error("--set goes with the methods of --mode=evaluate, not with NAME=FOLDER")
+    if options.command == "make":
+        options.methods += more  # argparse takes positional arguments only before an option
+        if options.count < 0:
+            parser.error(f"--count {options.count}: must be 0 (all) or more")
+        if options.methods and options.set:
+            parser.error("--set goes with the methods of --mode=evaluate, not with NAME=FOLDER")
     if options.command == "serve" and not 1 <= options.raters <= 1000:
         parser.error(f"--raters {options.raters}: must be 1 to 1000")
     if options.command == "serve" and not 0 <= options.port < 65536:
@@ -67,23 +73,11 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def need(*packages: str) -> None:
-    """Raise UserError if one of `packages`, which only some commands need, is not installed."""
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        raise UserError(f"needs {', '.join(missing)}; pip install -r requirements-study.txt")
-
-
 def folders_of_methods(methods: Sequence[str]) -> dict[str, str]:
     """Parse words NAME=FOLDER into {name: folder}. Raises UserError if one has another form or a name comes twice."""
-    folders = {}
-    for method in methods:
-        name, equals, folder = method.partition("=")
-        if not equals or not folder:
-            raise UserError(f"{method}: write NAME=FOLDER")
-        if name in folders:
-            raise UserError(f"{method}: there are two methods called {name}")
-        folders[name] = folder
+    folders = dict(method.partition("=")[::2] for method in methods)
+    if not all(folders.values()) or len(folders) < len(methods):
+        raise UserError(f"{' '.join(methods)}: write NAME=FOLDER, each name once")
     return folders
 
 
@@ -136,25 +130,35 @@ def make(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     """Show a study to raters until Ctrl-C; return the exit status. Raises UserError if study or port is unusable."""
-    need("starlette", "uvicorn")
+    need("starlette", "uvicorn", file="requirements-study.txt")
     from rating import server
 
     return server.serve(options.folder, options.host, options.port, options.raters)
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write the report of a study; return 0. Raises UserError if nobody has rated yet."""
-    need("choix", "matplotlib", "markdown")
-    from rating.report import write_report
+    """Write the report of a study; return 0. Raises UserError if nobody has rated yet, which --json prints too."""
+    began, folder = time.perf_counter(), str(options.folder)
+    try:
+        need("choix", "matplotlib", "markdown", file="requirements-study.txt")
+        from rating.report import write_report
 
-    print(write_report(options.folder, options.everyone))
+        target, answers, raters = write_report(folder, options.everyone)
+    except UserError as error:
+        if options.json:
+            print(json.dumps({"input": folder, "output": None, "error": str(error)}))
+        raise
+    facts = {"output": str(target), "answers": answers, "raters": raters}
+    if options.json:
+        print(json.dumps({"input": folder} | facts | {"seconds": time.perf_counter() - began, "error": None}))
+    else:
+        print(f"{target}: {answers} answers of {raters} raters")
     return 0
 
 
 def main(options: argparse.Namespace) -> int:
     """Run the command; return the exit status, 2 after a user's mistake."""
-    commands = {"make": make, "serve": serve, "report": report}
-    return exit_status("study.py", lambda: commands[options.command](options))
+    return exit_status("study.py", lambda: options.run(options))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from config import command_line, load_keras, prepare_environment
+from config import PRESETS, command_line
+from engines import load_keras, prepare_environment
 
 if __name__ == "__main__":  # before Keras is imported, so that --help and errors appear at once
     COMMAND = command_line()
@@ -32,17 +33,14 @@ from model import SRGAN_d, prevent_mesh
 from pictures import Pair, find_pictures
 from srgan import JIT, SRGAN
 from training import devices
-from training.checkpoints import check_settings, generator_settings, load_state, lock_folder, save_networks, save_state
+from training.checkpoints import Checkpoints, check_settings, generator_settings, lock_folder
 from training.health import require_finite
-from training.optimizers import adversarial_optimizer, warm_up_optimizer
-from training.report import Report
-from training.stages import ADVERSARIAL, WARM_UP, Stage, decays_from, fixed_from, periods, taught_until
+from training.optimizers import adversarial_optimizer, adversarial_rate, warm_up_optimizer, warm_up_rate
+from training.report import Report, commands_to_copy
+from training.stages import ADVERSARIAL, WARM_UP, Plan, Stage, end_of_period, network_name, part_of
 from training.teacher import Targets, Teacher
 from utils import UserError, exit_status, write_text
 from weights import load_vgg19, load_weights
-
-# How a period ends: go on, save and stop, or end with an error. Of several processes, the largest number decides.
-GO_ON, STOP, PICTURES_GONE = 0, 1, 2
 
 
 def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
@@ -59,7 +57,11 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     pairs = validation_pictures(config.VALID.hr_img_path, config.VALID.count, config.VALID.crop, config.MODEL.scale)
     valid = validation_sets(pairs, settings.degradation == "photo")
     find_pictures(settings.hr_img_path)
-    check_settings(stages, config)
+    checkpoints = {
+        stage: Checkpoints(settings.checkpoint_dir, stage, plan_of(stage, settings), settings.keep_states, config)
+        for stage in stages
+    }
+    check_settings(list(checkpoints.values()))
 
     # The two players.
     generator = build_generator(**generator_settings(config))
@@ -80,33 +82,69 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     with lock, stop_signals() as signals_seen:
         # The warm-up: the generator alone learns to minimize the pixel MSE. Its running average enters the game.
         if WARM_UP in stages:
-            game = SRGAN(generator, ema=settings.ema)
-            if not train_stage(WARM_UP, game, pictures, valid, config, signals_seen, teacher):
+            game = warm_up_game(generator, checkpoints[WARM_UP].plan, settings)
+            if not train_stage(checkpoints[WARM_UP], game, pictures, valid, config, signals_seen, teacher):
                 return False
             generator.set_weights(game.average.get_weights())
 
         # The game: generator against discriminator.
         if ADVERSARIAL in stages:
             game = adversarial_game(generator, discriminator, vgg, settings)
-            if not train_stage(ADVERSARIAL, game, pictures, valid, config, signals_seen):
+            if not train_stage(checkpoints[ADVERSARIAL], game, pictures, valid, config, signals_seen):
                 return False
     return True
+
+
+def leave_out_missing_teacher(config: EasyDict) -> None:
+    """Take the preset's teacher out of `config`, and say what that costs, if its file is not there."""
+    teacher = PRESETS[config.preset].get("TRAIN.teacher")
+    if teacher and config.TRAIN.teacher == teacher and not Path(teacher).exists():
+        config.TRAIN.teacher = ""
+        print(
+            f"{teacher} is not there: the warm-up learns from HR alone and gains about half as many dB in as many "
+            "updates; docs/TRAINING.md says what a teacher is"
+        )
+
+
+def plan_of(stage: Stage, settings: EasyDict) -> Plan:
+    """Return the plan of a stage. settings: TRAIN of the configuration."""
+    if stage is ADVERSARIAL:
+        total = settings.n_updates
+        return Plan(total, freeze_bn_at=0 if settings.fixed_statistics else total, teacher_until=0, decay_at=total)
+    total = settings.n_updates_init
+    return Plan(
+        total,
+        freeze_bn_at=part_of(total, 1 - settings.fixed_statistics),
+        teacher_until=part_of(total, settings.teacher_part) if settings.teacher else 0,
+        decay_at=part_of(total, 1 - settings.decay_part) if settings.schedule_init == "stable" else total,
+    )
+
+
+def warm_up_game(generator: keras.Model, plan: Plan, settings: EasyDict) -> SRGAN:
+    """Return the compiled model of the first stage. settings: TRAIN of the configuration."""
+    rate = warm_up_rate(settings.schedule_init, settings.learning_rate_init, plan.total, plan.decay_at)
+    game = SRGAN(generator, ema=settings.ema)
+    optimizer = warm_up_optimizer(settings.optimizer, rate, settings.beta1, settings.adam_lr_ratio)
+    game.compile(optimizer=optimizer, jit_compile=JIT)
+    return game
 
 
 def adversarial_game(
     generator: keras.Model, discriminator: keras.Model, vgg: Callable[[Tensor], Tensor] | None, settings: EasyDict
 ) -> SRGAN:
-    """Return the game of the second stage. vgg: of vgg_of_content_loss. settings: TRAIN of the configuration."""
+    """Return the compiled model of the second stage.
+
+    vgg: of vgg_of_content_loss. settings: TRAIN of the configuration.
+    """
     mse_weight, _, vgg_weight = CONTENT_LOSSES[settings.content_loss]
-    return SRGAN(
-        generator,
-        None if settings.content_loss in WITHOUT_GAN else discriminator,
-        vgg,
-        (mse_weight, vgg_weight, settings.adversarial_weight),
-        settings.ema,
-        head_start=settings.d_head_start,
-        smoothing=settings.label_smoothing,
-    )
+    judge = None if settings.content_loss in WITHOUT_GAN else discriminator
+    weights = mse_weight, vgg_weight, settings.adversarial_weight
+    game = SRGAN(generator, judge, vgg, weights, settings.ema, settings.d_head_start, settings.label_smoothing)
+    rate = adversarial_rate(settings.learning_rate, settings.lr_decay, settings.n_updates)
+    apart = judge, settings.d_lr_ratio, settings.d_head_start  # how the discriminator learns otherwise
+    optimizer = adversarial_optimizer(settings.optimizer, rate, settings.beta1, *apart)
+    game.compile(optimizer=optimizer, jit_compile=JIT)
+    return game
 
 
 def vgg_of_content_loss(config: EasyDict) -> Callable[[Tensor], Tensor] | None:
@@ -121,7 +159,7 @@ def vgg_of_content_loss(config: EasyDict) -> Callable[[Tensor], Tensor] | None:
 
 
 def train_stage(
-    stage: Stage,
+    checkpoints: Checkpoints,
     game: SRGAN,
     pictures: Pictures,
     valid: Mapping[str, Sequence[Pair]],
@@ -129,109 +167,101 @@ def train_stage(
     signals_seen: list[int],
     teacher: Teacher | None = None,
 ) -> bool:
-    """Train `game` from its last state to the stage's last update; return False if the user stopped it earlier.
+    """Train `game` from its last state to the end of its plan; return False if the user stopped it earlier.
 
-    valid: from validation_sets. signals_seen: the list that stop_signals yields. teacher: its pictures replace HR in
-    the first part of the warm-up. Raises UserError if pictures, states or files cannot be used, and Diverged if
-    training diverges.
+    valid: from validation_sets. signals_seen: the list that stop_signals yields. Raises UserError if pictures, states
+    or files cannot be used, and Diverged if training diverges.
     """
-    settings = config.TRAIN
-    total = settings[stage.length]
-    # The updates after which the statistics are fixed, the teacher leaves, and the learning rate decays.
-    freeze_bn_at = fixed_from(stage, settings)
-    teacher_until = taught_until(stage, settings)
-    decay_at = decays_from(stage, settings)
-    prepare(stage, game, pictures.crop // pictures.scale, config)
-
-    done = game.updates_done()
-    report = Report(stage, game, total, valid, config)
-    report.begin()
-    report.say(f"after update {done} of {total}, {pictures.usable} pictures")
-    if done < total and devices.is_first():
-        write_text(Path(settings.checkpoint_dir, "config.json"), json.dumps(config, indent=2) + "\n")
-
+    settings, stage, plan = config.TRAIN, checkpoints.stage, checkpoints.plan
+    name, folders = network_name(stage, config.MODEL.variant), (settings.samples_dir, settings.checkpoint_dir)
+    report = Report(stage, game, plan.total, valid, pictures.scale, name, *folders)
+    resume(checkpoints, game, report, pictures, settings.initial_generator)
     targets = None
-    if teacher and done < teacher_until:
+    if teacher and game.updates_done() < plan.teacher_until:
         targets = Targets(pictures, teacher, Path(settings.checkpoint_dir, "teacher"), settings.memory_gb * 1e9)
         targets.make(signals_seen)
-        if devices.max_over_processes(int(bool(signals_seen))):  # nothing was trained since the last state
-            report.stop()
-            return False
 
     # A period ends at each report, and also where something changes, so that nothing changes within a period.
-    for first, last in periods(done, total, settings.report_every, [freeze_bn_at, teacher_until, decay_at]):
-        if first >= freeze_bn_at:
+    while (first := game.updates_done()) < plan.total and not devices.max_over_processes(len(signals_seen)):
+        last = end_of_period(first, settings.report_every, plan)
+        if first >= plan.freeze_bn_at:
             game.fix_statistics()
-        if first >= teacher_until:
+        if first >= plan.teacher_until:
             targets = None  # HR returns
-        report.begin_period()
-        share = devices.process_index_and_count()
-        photo = settings.degradation == "photo"
+        share, photo = devices.process_index_and_count(), settings.degradation == "photo"
         crops = Crops(
             pictures, settings.batch_size, settings.seed, first, last, settings.workers, share, targets, photo
         )
-        outcome, terms = train_period(game, crops, report, signals_seen)
-        report_skipped(pictures)
-        if outcome == PICTURES_GONE:
-            raise crops.failures[0] if crops.failures else UserError("another process stopped; its message says why")
-
-        # After a NaN the run ends here, before it overwrites good weights.
-        require_finite(stage, game, terms)
-        if game.updates_done() == last:
-            log_entry = report.end_period(terms, last - first)
-            if devices.is_first():
-                save_networks(stage, game, log_entry, config)
-        if devices.is_first():
-            save_state(stage, game, config)  # last, so that a run killed during the report repeats the period
-        if outcome == STOP:
-            report.stop()
-            return False
-    report.end()
-    return True
+        report.begin_period()
+        terms = train_period(game, crops, report, signals_seen)
+        save(checkpoints, game, report, terms, crops)
+    stopped = devices.max_over_processes(len(signals_seen)) > 0
+    report.end(stopped)
+    return not stopped
 
 
-def train_period(game: SRGAN, crops: Crops, report: Report, signals_seen: list[int]) -> tuple[int, dict[str, float]]:
-    """Train on all of `crops`, or until there is a reason to stop early.
+def resume(checkpoints: Checkpoints, game: SRGAN, report: Report, pictures: Pictures, initial_generator: str) -> None:
+    """Load the best state of a stage into `game` if there is one, begin or cut the log there, and write config.json.
 
-    Returns the outcome, GO_ON, STOP or PICTURES_GONE, and {name: mean} of the loss terms.
+    initial_generator: the weights that a new run starts from, or "". Raises UserError as Checkpoints.load_state and
+    Report.begin.
     """
+    side, total = pictures.crop // pictures.scale, checkpoints.plan.total
+    # A state can be loaded only into variables that exist already, those of the optimizer included.
+    game(np.zeros((1, side, side, 3), np.uint8))
+    game.optimizer.build(game.trainable_variables)
+    if checkpoints.load_state(game) and initial_generator:
+        print(
+            f"{checkpoints.stage.name}: {initial_generator} was read when this stage began; "
+            "to start over, set another TRAIN.checkpoint_dir"
+        )
+    prevent_mesh(game.generator)
+    report.begin()
+    done = game.updates_done()
+    report.say(f"after update {done} of {total}, {pictures.usable} pictures")
+    if done < total and devices.is_first():  # a finished stage keeps the configuration that made it
+        write_text(checkpoints.folder / "config.json", json.dumps(checkpoints.config, indent=2) + "\n")
 
-    def outcome() -> int:
-        if crops.failures:
-            here = PICTURES_GONE
-        elif signals_seen:
-            here = STOP
-        else:
-            here = GO_ON
-        return devices.max_over_processes(here)
+
+def train_period(game: SRGAN, crops: Crops, report: Report, signals_seen: list[int]) -> dict[str, float]:
+    """Train on all of `crops`, or until there is a reason to stop early; return {name: mean} of the loss terms.
+
+    Raises UserError if too many pictures have become unreadable.
+    """
 
     def after_update(batch: int, logs: dict[str, Any]) -> None:
         terms = {name: float(logs[name]) for name in game.terms}
         report.progress(crops.first + batch + 1, terms)
         diverged = not np.isfinite(list(terms.values())).all()
-        game.stop_training = outcome() != GO_ON or diverged
+        stop = devices.max_over_processes(len(signals_seen) + len(crops.failures))
+        game.stop_training = diverged or stop > 0
 
-    # One batch of fit() is one update: `crops` gives (lr, hr), game.call computes sr, game.compute_loss the losses of
-    # both players, and Keras their gradients and the optimizer's step, on TensorFlow and on JAX alike.
+    # fit() makes one update of each batch (lr, hr), on TensorFlow and on JAX alike:
+    # forward: sr = game.call(lr), and game.compute_loss(hr, sr), the sum of both players' losses;
+    # backward: the gradients of that sum with respect to the weights of both;
+    # step: the optimizer moves the weights. Then after_update() runs.
     watch = keras.callbacks.LambdaCallback(on_train_batch_end=after_update)
     logs = game.fit(crops, verbose=0, shuffle=False, callbacks=[watch]).history
-    return outcome(), {name: values[-1] for name, values in logs.items() if name != "loss"}
+    report_skipped(crops.pictures)
+    if devices.max_over_processes(len(crops.failures)):
+        raise crops.failures[0] if crops.failures else UserError("another process stopped; its message says why")
+    return {name: values[-1] for name, values in logs.items() if name != "loss"}
 
 
-def prepare(stage: Stage, game: SRGAN, side: int, config: EasyDict) -> None:
-    """Compile `game` and load its last state if there is one. side: of an LR crop. Raises UserError as load_state."""
-    settings = config.TRAIN
-    optimizer = warm_up_optimizer(settings) if stage is WARM_UP else adversarial_optimizer(settings, game.discriminator)
-    game.compile(optimizer=optimizer, jit_compile=JIT)
-    # A state can be loaded only into variables that exist already, those of the optimizer included.
-    game(np.zeros((1, side, side, 3), np.uint8))
-    game.optimizer.build(game.trainable_variables)
-    if load_state(stage, game, config) and settings.initial_generator:
-        print(
-            f"{stage.name}: {settings.initial_generator} was read when this stage began; "
-            "to start over, set another TRAIN.checkpoint_dir"
-        )
-    prevent_mesh(game.generator)
+def save(checkpoints: Checkpoints, game: SRGAN, report: Report, terms: dict[str, float], crops: Crops) -> None:
+    """Write what the period of `crops` has made: grid, log, networks, state; only a state if it was cut short.
+
+    terms: of train_period. Raises Diverged instead if training has diverged, and UserError if a file cannot be written.
+    """
+    require_finite(checkpoints.stage, game, terms)  # before good weights are overwritten
+    if game.updates_done() == crops.last:
+        log_entry = report.end_period(terms, len(crops))
+        if devices.is_first():
+            checkpoints.save_networks(game, log_entry)
+    # Last: a run that is killed before this repeats the period from the state before it, and writes the others again.
+    # If the state came first, such a run would go on without this period's log, grid and networks.
+    if devices.is_first():
+        checkpoints.save_state(game)
 
 
 @contextlib.contextmanager
@@ -275,11 +305,17 @@ def run(mode: str, source: str | None, config: EasyDict) -> int:
     stages = [WARM_UP] if mode == "srresnet" else [WARM_UP, ADVERSARIAL]
     if mode == "srgan" and config.TRAIN.initial_generator:
         stages = [ADVERSARIAL]
+    if WARM_UP in stages:
+        leave_out_missing_teacher(config)
     with devices.distributed(config.TRAIN.devices, config.TRAIN.batch_size):
         if not train(config, stages):
             return 130
+    if not devices.is_first():
+        return 0
     keras.config.set_dtype_policy("float32")  # --mode=evaluate measures in float32
-    return evaluate(config) if devices.is_first() else 0
+    status = evaluate(config)
+    print("", *commands_to_copy(config, stages[-1]), sep="\n")
+    return status
 
 
 def main(mode: str, source: str | None, config: EasyDict) -> int:

@@ -8,6 +8,7 @@ python upscale.py "scans/*.tif" --outscale 2.5 --format png
 import argparse
 import contextlib
 import functools
+import json
 import re
 import signal
 import sys
@@ -21,16 +22,15 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 
 from tqdm import tqdm
 
-from config import Parser
 from methods.filters import FILTERS
 from upscaling import cluster
 from upscaling.earlier_runs import claimed
 from upscaling.models import load
-from upscaling.network import ENGINES
+from upscaling.network import DEVICES, ENGINES
 from upscaling.photo.reader import PHOTO_FORMATS, Photo
-from upscaling.plan import LONG, Job, Plan, make_plan, summary
+from upscaling.plan import LONG, Job, Made, Plan, make_plan, summary
 from upscaling.upscaler import HALO, Progress, Upscaler
-from utils import UserError, exit_status, printable, reason, sigterm_interrupts
+from utils import Parser, UserError, exit_status, printable, reason, sigterm_interrupts
 
 __all__ = ["load"]  # the Python interface: upscaling/models.py
 
@@ -67,8 +67,10 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--back-project", type=int, metavar="N", help="correct the result N times to match the input (srgan: 1)")
     add("--overwrite", action="store_true", help="make existing results again")
     add("--dry-run", action="store_true", help="only say what would be made, how large, and in what time")
+    add("--json", action="store_true", help="print a JSON object for each file instead, see docs/UPSCALING.md")
     add("-t", "--tile", type=int, help="side of a tile in pixels (default: what free memory allows)")
     add("--engine", choices=ENGINES, default="auto", help="default: OpenVINO on a CPU, else Keras")
+    add("--device", choices=DEVICES, help="of OpenVINO: Intel's GPU or NPU instead of the CPU; untested")
     add("--ray", metavar="ADDRESS", help="on a Ray cluster; auto: the one that runs here (docs/CLUSTER.md)")
     add("--scale", type=int, help="refuse a model with another factor")
     add("--trust-pickle", action="store_true", help="read a pickled g_srgan.npz of TensorLayer 1 or 2")
@@ -114,6 +116,8 @@ def wrong_option(options: argparse.Namespace) -> str | None:
         return f"--tile {options.tile}: must be above {2 * HALO}"
     if options.quality is not None and not 1 <= options.quality <= 100:
         return f"--quality {options.quality}: must be 1 to 100"
+    if options.device and options.engine not in ("auto", "openvino"):
+        return f"--device {options.device}: goes with --engine openvino"
     if options.back_project is not None and not 0 <= options.back_project <= 100:
         return f"--back-project {options.back_project}: must be 0 to 100"
     if not 0 <= options.strength <= 1:
@@ -135,6 +139,7 @@ def load_upscaler(options: argparse.Namespace) -> Upscaler:
         back_projections=options.back_project,
         strength=options.strength,
         restore=options.restore,
+        device=options.device,
     )
     factor = upscaler.network.scale
     if options.scale not in (None, factor):
@@ -160,17 +165,37 @@ def say(line: str, file: TextIO | None = None) -> None:
     file.flush()
 
 
-def make(job: Job, plan: Plan, options: argparse.Namespace, seconds: float, progress: Progress) -> list[str] | None:
-    """Make and record the result of `job`; return lines about what was lost, or None if it is left to another process.
+def say_json(path: Path, **facts: object) -> None:
+    """Print the object of --json for the file at `path`, a line with the same names each time. facts: what is known."""
+    unknown = dict.fromkeys(("output", "size", "seconds", "restore", "why", "skipped", "error"))
+    say(json.dumps({"input": path} | unknown | facts, default=str))
+
+
+def tell(job: Job, made: Made, options: argparse.Namespace) -> list[str]:
+    """Print that the result of `job` was made, and lines on what was lost; return those on damage."""
+    damage = job.opened.damage if isinstance(job.opened, Photo) else []
+    if options.json:
+        error = "; ".join(damage) or None
+        say_json(job.opened.path, **job.facts(), seconds=round(made.seconds, 3), error=error)
+    else:
+        say(f"{job.target}{job.remark()}")
+    for line in made.lost:
+        say(line, sys.stderr)
+    return damage
+
+
+def make(job: Job, plan: Plan, options: argparse.Namespace, seconds: float, progress: Progress) -> Made | None:
+    """Make and record the result of `job`; return what was made, or None if it is left to another process.
+
 
     Raises UserError and OSError. seconds: an estimate for each pixel of the network.
     """
     with claimed(job.target) as ours:
         if not ours or job.is_made():
             return None
-        lost, made_of = job.make(plan.identity, options, progress, job.is_resumable(seconds * job.network_pixels()))
-        plan.records.add(job.target, job.opened.path, made_of)
-        return lost
+        made = job.make(plan.identity, options, progress, job.is_resumable(seconds * job.network_pixels()))
+        plan.records.add(job.target, job.opened.path, made.identity)
+        return made
 
 
 def run(plan: Plan, options: argparse.Namespace, upscaler: Upscaler, seconds: float) -> tuple[int, float]:
@@ -191,23 +216,23 @@ def run(plan: Plan, options: argparse.Namespace, upscaler: Upscaler, seconds: fl
         for job, attempt in attempts:
             progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
             try:
-                lost = attempt(progress)
-                if lost is None:
+                made = attempt(progress)
+                if made is None:
                     elsewhere += 1
+                    if options.json:
+                        say_json(job.opened.path, output=job.target, skipped="left to another process")
                     continue
             except UserError as error:
-                failed.append(str(error))
+                failed[str(error)] = [job.opened.path]
             except OSError as error:
-                failed.append(f"{error.filename or job.target}: {reason(error)}")
+                failed[f"{error.filename or job.target}: {reason(error)}"] = [job.opened.path]
             except MemoryError:
                 width, height = job.result_size()
-                failed.append(f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result")
+                line = f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result"
+                failed[line] = [job.opened.path]
             else:
-                say(f"{job.target}{job.remark()}")
-                for line in lost:
-                    say(line, sys.stderr)
-                if isinstance(job.opened, Photo):
-                    failed += job.opened.damage
+                damage = tell(job, made, options)
+                failed |= dict.fromkeys(damage, [])  # its object of --json has told it
                 done += 1
                 megapixels += job.megapixels()
     if elsewhere:
@@ -223,10 +248,16 @@ def upscale(options: argparse.Namespace) -> int:
         plan = make_plan(options, upscaler.restoring(0.0))  # a worker sees what its file needs
     else:
         plan = make_plan(options, upscaler)
+    if options.json:
+        for path, target in plan.existing.items():
+            say_json(path, output=target, skipped="there already")
     text, seconds = summary(plan.jobs, upscaler)
     if options.dry_run:
         for job in plan.jobs:
-            say(job.line())
+            if options.json:
+                say_json(job.opened.path, **job.facts())
+            else:
+                say(job.line())
     else:
         if seconds > LONG:
             say(f"{text} on this machine alone" if options.ray else text, sys.stderr)
@@ -236,8 +267,10 @@ def upscale(options: argparse.Namespace) -> int:
         text = f"{done} upscaled"
         if done:
             text += f" in {seconds:.1f} s, {megapixels / seconds:.2f} MPixel/s of results"
-    print(", ".join([text, *plan.skipped]))
-    for line in plan.failed:
+    say(", ".join([text, *plan.skipped]), sys.stderr if options.json else sys.stdout)
+    for line, paths in plan.failed.items():
+        for path in paths if options.json else ():
+            say_json(path, error=line)
         say(f"upscale.py: {line}", sys.stderr)
     return 1 if plan.failed else 0
 

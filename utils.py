@@ -1,7 +1,9 @@
-"""Errors that a user sees as one line, and files that are written atomically."""
+"""Mistakes that a user sees as one line, and files that are written atomically."""
 
+import argparse
 import contextlib
 import functools
+import importlib.util
 import io
 import os
 import platform
@@ -10,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NoReturn
 
 import psutil
 
@@ -19,8 +21,7 @@ try:
 except ImportError:  # on Windows two processes may do the same work
     fcntl = None  # type: ignore[assignment]  # a module that may be missing has no other type
 
-CPU = Path("/proc/cpuinfo")  # where Linux describes the processor
-GPU = Path("/dev/nvidia0")  # exists if the machine has one
+VERSION = "1.0.dev0"  # of all programs; CHANGELOG.md's section "Unreleased" is about it
 PARTIAL = f".half-{platform.node()[:30]}-"  # prefix of the name of a file that is still being written
 
 
@@ -49,6 +50,19 @@ class Terminated(KeyboardInterrupt):
     """Raised on SIGTERM, which ends the work like Ctrl-C, so that partial files are removed."""
 
 
+class Parser(argparse.ArgumentParser):
+    """An argparse.ArgumentParser with --version that accepts no abbreviations; a mistake is one line and exit 2."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**{"allow_abbrev": False} | options)
+        self.add_argument("--version", action="version", version=f"SRGAN {VERSION}")
+
+    def error(self, message: str) -> NoReturn:
+        """Print `message` in one line, without the usage, and exit with 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
 def reason(error: BaseException) -> str:
     """Return the reason for an exception in one line.
 
@@ -57,6 +71,13 @@ def reason(error: BaseException) -> str:
     """
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def need(*packages: str, file: str) -> None:
+    """Raise UserError if one of `packages` is not installed. file: the requirements that have them."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(f"needs {', '.join(missing)}; pip install -r {file}")
 
 
 def make_folder(path: str | os.PathLike) -> None:
@@ -192,23 +213,3 @@ def sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-# The processor
-
-
-def processor() -> str:
-    """Return the processor's name, "?" if it is unknown, followed by its instruction sets for bfloat16."""
-    text = CPU.read_text() if CPU.exists() else ""
-    name = next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), "?")
-    return " ".join([name, *(flag for flag in ("avx512_bf16", "amx_bf16") if flag in text.split())])
-
-
-def bfloat16_is_fast() -> bool:
-    """Return whether this processor computes faster in bfloat16 than in float32.
-
-    Measured (docs/BENCHMARKS.md): Intel's with AMX and AMD's with AVX512_BF16 are faster, Intel's with AVX512_BF16 but
-    without AMX slower.
-    """
-    words = set(CPU.read_text().split()) if CPU.exists() else set()
-    return "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= words

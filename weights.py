@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from config import EARLIER
+from config import OPTIONS
 from utils import UserError, atomic_write, preallocate, reason, write_text
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ PRETRAINED = Path(__file__).parent / "checkpoints" / "pretrained"
 LARGEST_EXPANSION = 10  # allowed ratio of the weights' size to the size of their file; VGG19 in float16 has 2.6
 # The network that weights without metadata belong to
 DEFAULT_MODEL: dict[str, Any] = {"variant": "paper", "scale": 4, "blocks": 16, "filters": 64}
-SCALES, VARIANTS = (2, 4, 8), ("paper", "tensorlayer", *EARLIER)
 
 
 def model_path(name: str) -> Path:
@@ -69,16 +68,14 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def check_model(model: Any) -> None:
-    """Raise ValueError if `model`, the entry "model" of metadata, describes no network of ours."""
+    """Raise ValueError if `model`, the entry "model" of metadata, describes no network that the options allow."""
     if not isinstance(model, dict):
         raise ValueError('"model" is not a JSON object')
-    for name, allowed in (("scale", SCALES), ("variant", VARIANTS)):
+    for name in DEFAULT_MODEL:
+        default, allowed, _ = OPTIONS[f"MODEL.{name}"]
         # 4.0 equals 4, but is no whole number
-        if name in model and not (type(model[name]) is type(allowed[0]) and model[name] in allowed):
-            raise ValueError(f'"{name}": {model[name]!r} is not one of {", ".join(map(str, allowed))}')
-    for name in ("blocks", "filters"):
-        if name in model and not (type(model[name]) is int and model[name] > 0):
-            raise ValueError(f'"{name}": {model[name]!r} is not a positive whole number')
+        if name in model and not (type(model[name]) is type(default) and allowed.holds(model[name])):
+            raise ValueError(f'"{name}": {model[name]!r} is not {type(default).__name__}, {allowed.description}')
 
 
 # This project's weights

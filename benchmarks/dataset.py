@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from config import load_keras, prepare_environment
+from engines import load_keras, prepare_environment
 
 prepare_environment()
 load_keras()

@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from config import command_line, load_keras, prepare_environment
+from config import command_line
+from engines import load_keras, prepare_environment
 
 prepare_environment()
 load_keras()
@@ -95,7 +96,7 @@ def timed(upscale, photo, lr):
     """Return (sr of lr, seconds). photo: the file, from which an automatic method chooses."""
     start = time.perf_counter()
     if isinstance(upscale, Upscaler):
-        upscale, _ = restored_upscaler(photo, upscale)
+        upscale, _, _ = restored_upscaler(photo, upscale)
     return upscale(lr), time.perf_counter() - start
 
 

@@ -96,7 +96,8 @@ def main():
         started = time.perf_counter()
         from rating.report import write_report  # here, because a user waits for matplotlib's import too
 
-        print(write_report(study.folder).partition(": ")[2])
+        _, answers, raters = write_report(study.folder)
+        print(f"{answers} answers of {raters} raters")
         print(f"report: {time.perf_counter() - started:.1f} s")
 
 

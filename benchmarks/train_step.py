@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from config import load_keras, prepare_environment
+from engines import load_keras, prepare_environment
 
 prepare_environment()
 load_keras()
@@ -25,11 +25,11 @@ from loader import SameBatch
 from torch import nn
 from torch.nn import functional
 
+from engines import processor
 from losses import VGG19
 from model import SRGAN_d, SRGAN_g
 from srgan import JIT, SRGAN
 from training.devices import precision
-from utils import processor
 
 BATCH, CROP, SCALE, UPDATES, ROUNDS = 16, 96, 4, 4, 5
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -21,12 +21,12 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
+from engines import bfloat16_is_fast, processor
 from evaluation.metrics import luma, psnr
 from pictures import find_pictures, read_picture, write_picture
 from upscaling.models import load
 from upscaling.network import load_network
 from upscaling.upscaler import LARGEST_TILE, Upscaler
-from utils import bfloat16_is_fast, processor
 
 WEIGHTS = ROOT / "checkpoints/pretrained/srresnet.weights.h5"
 SIZES = [(128, 128), (640, 480)]  # of lr; results of 512x512 and of 4.9 megapixels

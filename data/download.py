@@ -22,8 +22,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from config import Parser
-from utils import UserError, exit_status, reason
+from utils import Parser, UserError, exit_status, reason
 
 BLOCK = 1 << 18  # bytes that are read at a time
 AGAIN = "run the same command again to resume"
@@ -129,7 +128,8 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as file:
-                file.extractall(folder)  # without .. and the root of any name, and links as plain files
+                for name in file.namelist():
+                    file.extract(name, folder)  # without .. and the root of any name, and links as plain files
         else:
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, filter="data")  # refuses names and links that lead outside

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from upscaling.photo.reader import open_photo
-from upscaling.upscale_file import upscale_file
+from upscaling.upscale_file import restored_upscaler, upscale_file
 from upscaling.upscaler import Upscaler
 from utils import UserError
 
@@ -75,11 +75,11 @@ class Jobs:
         if self.stopping() or await job.request.is_disconnected():
             raise HTTPException(503, "the server has been stopped; try again later")
 
-    def upscale(self, job: Job, source: Path, target: Path, upscaler: Upscaler) -> dict[str, str]:
-        """Upscale the picture `source` to `target`; return headers: X-Source and X-Result in pixels, and X-Note.
+    def upscale(self, job: Job, source: Path, target: Path, load: Callable[[], Upscaler]) -> dict[str, str]:
+        """Upscale the picture `source` to `target`; return {"source", "result"}, sizes in pixels, and "note".
 
-        Call it in a worker thread. Raises HTTPException 422 if the picture is unreadable, too large, or cannot be
-        written in this format, and 503 if nobody is waiting for it any more.
+        load: returns the Upscaler. Call this in a worker thread. Raises HTTPException 422 if the picture is unreadable,
+        too large, or cannot be written in this format, and 503 if nobody is waiting for it any more.
         """
 
         def progress(done: int, total: int) -> None:
@@ -87,13 +87,16 @@ class Jobs:
             from_thread.run(self.check, job)
 
         try:
-            photo = open_photo(source, MEGAPIXELS * 10**6)
+            width, height = open_photo(source).size
+            if width * height > MEGAPIXELS * 10**6:
+                size = f"{width}x{height} are more than {MEGAPIXELS} megapixels, the limit of this page"
+                raise HTTPException(422, f"{size}; on your computer, python upscale.py FILE takes it")
+            photo = open_photo(source, MEGAPIXELS * 10**6)  # which holds for all frames of an animation together
+            upscaler, restore, why = restored_upscaler(photo, load())
             notes = upscale_file(photo, target, upscaler, progress) + photo.damage
+            if restore:
+                notes.insert(0, f"{why}: restore {restore:g}")
         except UserError as error:
             raise HTTPException(422, str(error).replace(f"{source.parent}/", "")) from error
-        width, height = photo.size
-        result = open_photo(target, 10**9).size
-        headers = {"X-Source": f"{width}x{height}", "X-Result": "{}x{}".format(*result)}
-        if notes:
-            headers["X-Note"] = "; ".join(notes).replace(f"{source.parent}/", "").encode("ascii", "replace").decode()
-        return headers
+        facts = {"source": f"{width}x{height}", "result": "{}x{}".format(*open_photo(target, 10**9).size)}
+        return facts | ({"note": "; ".join(notes).replace(f"{source.parent}/", "")} if notes else {})

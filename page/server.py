@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import functools
 import json
+import os
+import re
 import secrets
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,17 +17,25 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from page.jobs import MEGAPIXELS, Job, Jobs
+from page.results import Results
+from upscaling.models import load
 from upscaling.upscaler import Upscaler
+from utils import printable
 from web_server import HEADERS, address, file_reply, listen, reply, uvicorn_server
 
 ROOT = Path(__file__).parents[1]
 MEGABYTES = 20  # limit of a picture that is sent
 SECONDS = 60  # within which it must arrive
 FORMATS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif": "image/tiff"}
+# {argument of load(): its slider in the page, and the models that have it}, each from 0 to 1, or "auto" by default
+SLIDERS: dict[str, dict[str, Any]] = {
+    "strength": {"default": 1, "models": ["srgan"], "hint": "less is softer and invents less"},
+    "restore": {"default": "auto", "models": ["srgan", "srresnet"], "hint": "more removes more blocks and noise"},
+}
 NAMES = ("Set5/LRx4/img_003", "Set14/LRx4/img_005", "Set5/LRx4/img_005", "Set14/LRx4/img_014", "Set14/LRx4/img_010")
 EXAMPLES = [path for name in NAMES if (path := ROOT / f"data/benchmark/{name}.png").is_file()]
 
@@ -44,61 +56,96 @@ async def save_body(request: Request, path: Path) -> None:
     except TimeoutError as error:
         raise HTTPException(408, f"the picture did not come within {SECONDS} seconds; try again") from error
     if size > limit:
-        raise HTTPException(413, f"larger than {MEGABYTES} MB, which is the limit; send a smaller picture")
+        raise HTTPException(413, f"larger than {MEGABYTES} MB, the limit of this page; python upscale.py FILE takes it")
     if not size:
         raise HTTPException(400, "no picture came; send one, as curl -T picture.png does")
 
 
-def choice(request: Request, name: str, allowed: list[str], default: str) -> str:
-    """Return the query parameter `name`. Raises HTTPException 400 if it is not one of `allowed`."""
-    value = request.query_params.get(name, default)
-    if value not in allowed:
-        raise HTTPException(400, f"{name}={value}: must be one of {', '.join(allowed)}")
-    return value
-
-
-def refuse_unknown(request: Request) -> None:
-    """Raise HTTPException 400 if the address has an unknown parameter, such as scale=2."""
-    for name in request.query_params:
-        if name not in ("model", "format", "job"):
-            raise HTTPException(400, f"{name}: no such parameter; there are model, format and job")
-
-
-async def drop_body(request: Request) -> None:
-    """Read the request's body and drop it, because a client reads no answer while it is sending."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SECONDS):
-            async for _ in request.stream():
-                pass
+def parameters(request: Request, models: list[str]) -> tuple[str, str, dict[str, float]]:
+    """Return the query's (model, format, {slider: value} without defaults). Raises HTTPException 400 for others."""
+    values: dict[str, float] = {}
+    known = {"model": models, "format": list(FORMATS), "job": None, "name": None} | dict.fromkeys(SLIDERS)
+    for name, text in request.query_params.items():
+        if name not in known:
+            raise HTTPException(
+                400, f"{name}: no such parameter; there are model, format, {', '.join(SLIDERS)} and job"
+            )
+        allowed = known[name]
+        if allowed and text not in allowed:
+            raise HTTPException(400, f"{name}={text}: must be one of {', '.join(allowed)}")
+    model = request.query_params.get("model", models[-1])
+    for name, slider in SLIDERS.items():
+        text = request.query_params.get(name, str(slider["default"]))
+        if text == slider["default"]:  # "auto"
+            continue
+        if not re.fullmatch(r"0?\.\d+|[01]|[01]\.0*", text):
+            raise HTTPException(400, f"{name}={text}: must be a number from 0 to 1")
+        if float(text) != slider["default"]:
+            values[name] = float(text)
+            if model not in slider["models"]:
+                raise HTTPException(400, f"{name}={text}: only for model={' or '.join(slider['models'])}")
+    return model, request.query_params.get("format", "png"), values
 
 
 def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlette:
     """Return the Starlette application. methods: {name: Upscaler}. root: a folder for sources and results."""
+    results = Results()
+    mixture = functools.lru_cache(maxsize=4)(load)  # of the values that are not the default
 
     async def upscale(request: Request) -> Response:
+        """Answer PUT /upscale with the result, and PUT /results with what the page needs to ask for it later."""
+        stays = request.url.path == "/results"
         name = request.query_params.get("job") or secrets.token_hex(8)
         job = Job(request)
         try:
             jobs.require_place()
         except HTTPException:
-            await drop_body(request)
+            with contextlib.suppress(HTTPException):
+                await save_body(request, Path(os.devnull))
             raise
         with contextlib.ExitStack() as stack:
             stack.enter_context(jobs.place(name, job))
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=root)))
+            folder = Path(tempfile.mkdtemp(dir=root))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
             await save_body(request, folder / "picture")
-            refuse_unknown(request)
-            method = choice(request, "model", list(methods), list(methods)[-1])
-            ending = choice(request, "format", list(FORMATS), "png")
+            model, ending, values = parameters(request, list(methods))
+            ending = "png" if stays else ending
             target = folder / f"result.{ending}"
+            upscaler = functools.partial(mixture, model, **values) if values else lambda: methods[model]
             async with jobs.turn(job):
-                headers = await run_in_threadpool(jobs.upscale, job, folder / "picture", target, methods[method])
+                facts = await run_in_threadpool(jobs.upscale, job, folder / "picture", target, upscaler)
             job.finished = True
+            if stays:
+                stem = printable(Path(request.query_params.get("name") or "picture").stem)[:100]
+                facts["id"] = results.add(folder, f"{stem}_{model}_x4")
+                return reply(json.dumps(facts), "application/json")
             end = BackgroundTask(stack.pop_all().close)  # runs once the result has been sent
+        headers = {f"X-{name.title()}": fact.encode("ascii", "replace").decode() for name, fact in facts.items()}
         return FileResponse(target, headers=HEADERS | headers, media_type=FORMATS[ending], background=end)
 
+    def result(request: Request) -> Response:
+        name, _, ending = request.path_params["file"].rpartition(".")
+        if ending not in FORMATS:
+            raise HTTPException(404, f"no such format; there are {', '.join(FORMATS)}")
+        path, title = results.encoded(name, ending)
+        return FileResponse(path, headers=HEADERS, media_type=FORMATS[ending], filename=f"{title}.{ending}")
+
+    def archive(request: Request) -> Response:
+        ending = request.query_params.get("format", "png")
+        if ending not in FORMATS:
+            raise HTTPException(400, f"format={ending}: must be one of {', '.join(FORMATS)}")
+        pieces = results.archive(request.query_params.getlist("id"), ending)
+        headers = HEADERS | {"Content-Disposition": 'attachment; filename="upscaled.zip"'}
+        return StreamingResponse(pieces, headers=headers, media_type="application/zip")
+
+    async def forget(request: Request) -> Response:
+        for name in (await request.body()).decode().split():
+            results.remove(name)
+        return reply("")
+
     def settings(request: Request) -> Response:
-        choices = {"models": list(methods), "formats": list(FORMATS), "examples": len(EXAMPLES)}
+        sliders = {name: slider for name, slider in SLIDERS.items() if set(slider["models"]) & set(methods)}
+        choices = {"models": list(methods), "sliders": sliders, "formats": list(FORMATS), "examples": len(EXAMPLES)}
         return reply(json.dumps(choices | {"megabytes": MEGABYTES, "megapixels": MEGAPIXELS}), "application/json")
 
     def progress(request: Request) -> Response:
@@ -131,10 +178,15 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
 
     routes = [
         *(Route(path, asset) for path in ("/", "/page.js", "/page.css")),
+        Route("/health", lambda request: reply("ok\n")),
         Route("/settings", settings),
         Route("/examples/{number:int}", example),
         Route("/progress/{name}", progress),
         Route("/upscale", upscale, methods=["PUT"]),
+        Route("/results", upscale, methods=["PUT"]),
+        Route("/results/{file}", result),
+        Route("/results.zip", archive),
+        Route("/forget", forget, methods=["POST"]),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: refused, ClientDisconnect: gone})
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from pictures import cut_to_multiple, find_pictures, read_picture, resize
 from rating.manifest import FORMAT, fraction
-from utils import PARTIAL, UserError, make_folder, remove_partial_files
+from utils import PARTIAL, UserError, make_folder, reason, remove_partial_files
 
 EXAMPLES = 20  # largest number of pictures to learn the scale from (paper, section 3.3: 20)
 SCALE = 4  # factor by which the examples of "bad" are reduced and enlarged
@@ -41,46 +41,42 @@ def scenes_of_folders(folders: Mapping[str, str | Path]) -> list[Scene]:
 
     Raises UserError if a method lacks a picture, or has two of the same name in different formats.
     """
-    found: dict[str, dict[Path, Path]] = {}
-    for method, folder in folders.items():
-        folder = Path(folder).expanduser()
-        found[method] = {}
+    by_name: dict[Path, dict[str, Path]] = {}
+    for method, written in folders.items():
+        folder = Path(written).expanduser()
         if folder.is_file():
             raise UserError(f"{folder}: is a file; name a folder of pictures")
         for path in find_pictures(folder):
-            other = found[method].setdefault(path.relative_to(folder).with_suffix(""), path)
-            if other != path:
-                raise UserError(f"{path}: {other.name} has the same name; which of them is meant?")
-    wanted = sorted(set().union(*found.values()))
-    for method, paths in found.items():
-        missing = [name for name in wanted if name not in paths]
-        if missing:
-            raise UserError(f"{folders[method]}: {missing[0]} is missing; each method needs the same pictures")
+            paths = by_name.setdefault(path.relative_to(folder).with_suffix(""), {})
+            if method in paths:
+                raise UserError(f"{path}: {paths[method].name} has the same name; which of them is meant?")
+            paths[method] = path
     scenes = []
-    for name in wanted:
-        by_method = {method: found[method][name] for method in folders}
-        inside = name.parts[0] if len(name.parts) > 1 else "pictures"
-        scenes.append(Scene(inside, "/".join(name.parts[1:] or name.parts), functools.partial(read_all, by_method)))
+    for name, paths in sorted(by_name.items()):
+        for method in folders:
+            if method not in paths:
+                raise UserError(f"{folders[method]}: {name} is missing; each method needs the same pictures")
+        inside, *rest = name.parts if len(name.parts) > 1 else ("pictures", *name.parts)
+        in_order = {method: paths[method] for method in folders}
+        scenes.append(Scene(inside, "/".join(rest), functools.partial(read_all, in_order)))
     return scenes
 
 
 def read_all(paths: Mapping[str, Path]) -> dict[str, np.ndarray]:
     """Read {method: path} as {method: uint8 (h, w) or (h, w, 3)}. Raises UserError if their sizes differ."""
     pictures = {method: read_picture(path, grey=True) for method, path in paths.items()}
-    sizes = {method: picture.shape[1::-1] for method, picture in pictures.items()}
-    for method, size in sizes.items():
-        usual = next(iter(sizes.values()))
-        if size != usual:
-            found = f"{size[0]}x{size[1]}, {next(iter(sizes))} has {usual[0]}x{usual[1]}"
-            raise UserError(f"{paths[method]}: {found}; all methods need one size")
+    first, (height, width, *_) = next((method, picture.shape) for method, picture in pictures.items())
+    for method, picture in pictures.items():
+        if picture.shape[:2] != (height, width):
+            size = "{1}x{0}".format(*picture.shape)
+            raise UserError(f"{paths[method]}: {size}, {first} has {width}x{height}; all methods need one size")
     return pictures
 
 
 def scenes_of_examples(folder: str | Path) -> list[Scene]:
     """Return scenes to learn the scale from: nearest is bad, HR is excellent (paper, section 3.3)."""
-    return [
-        Scene("examples", path.stem, functools.partial(read_example, path)) for path in find_pictures(folder)[:EXAMPLES]
-    ]
+    paths = find_pictures(folder)[:EXAMPLES]
+    return [Scene("examples", path.stem, functools.partial(read_example, path)) for path in paths]
 
 
 def read_example(path: Path) -> dict[str, np.ndarray]:
@@ -111,9 +107,7 @@ def check_names(kind: str, scenes: Sequence[Scene], methods: Collection[str]) ->
     """Raise UserError if a name cannot be shown, or methods are missing that this kind of study needs."""
     for name in [*methods, *{scene.set for scene in scenes}]:
         if not PLAIN.fullmatch(name):
-            raise UserError(
-                f"{name}: only letters, digits, spaces and . _ + - ( ) may be in the name of a method or set"
-            )
+            raise UserError(f"{name}: the name of a method or set may have only letters, digits, spaces and ._+-()")
     needed = 2 if kind == "rating" else 3
     if len(methods) < needed:
         raise UserError(f"{', '.join(methods)}: a study of this kind needs at least {needed} methods, including HR")
@@ -122,32 +116,22 @@ def check_names(kind: str, scenes: Sequence[Scene], methods: Collection[str]) ->
 
 
 def make_study(
-    folder: str | Path,
-    kind: str,
-    seed: int,
-    scenes: Sequence[Scene],
-    sources: Mapping[str, str],
-    examples: Sequence[Scene],
+    folder: Path, kind: str, seed: int, scenes: Sequence[Scene], sources: Mapping[str, str], examples: Sequence[Scene]
 ) -> int:
     """Write a study to `folder`, all of it or nothing; return the number of items.
 
     sources: {method: where its pictures come from}. Raises UserError if `folder` exists or cannot be written.
     """
-    folder = Path(folder)
     check_new(folder)
     check_names(kind, scenes, sources)
     make_folder(folder.parent)
     remove_partial_files(folder.parent)
     temporary = folder.with_name(f"{PARTIAL}{os.getpid()}-{folder.name[-60:]}")
+    pictures: dict[str, Any] = {}
     try:
         make_folder(temporary / "pictures")
-        pictures: dict[str, Any] = {}
-        items, shown = [], []
-        for scene in scenes:
-            names = write_scene(temporary, scene, pictures)
-            items += items_of(kind, names)
-        for scene in examples:
-            shown += examples_of(kind, write_scene(temporary, scene, pictures))
+        items = [item for scene in scenes for item in items_of(kind, write_scene(temporary, scene, pictures))]
+        shown = [item for scene in examples for item in examples_of(kind, write_scene(temporary, scene, pictures))]
         manifest = {
             "format": FORMAT,
             "kind": kind,
@@ -163,7 +147,7 @@ def make_study(
         (temporary / "study.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         os.rename(temporary, folder)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}") from error
+        raise UserError(f"{folder}: cannot be written: {reason(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return len(items)
@@ -185,15 +169,10 @@ def write_scene(folder: Path, scene: Scene, pictures: dict[str, Any]) -> dict[st
         name = names[method] = secrets.token_hex(8)
         content = iio.imwrite("<bytes>", picture, plugin="pillow", extension=".png")
         (folder / "pictures" / f"{name}.png").write_bytes(content)
+        described = {"set": scene.set, "picture": scene.picture, "method": method}
         height, width = picture.shape[:2]
-        pictures[name] = {
-            "set": scene.set,
-            "picture": scene.picture,
-            "method": method,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "width": width,
-            "height": height,
-        }
+        facts = {"sha256": hashlib.sha256(content).hexdigest(), "width": width, "height": height}
+        pictures[name] = described | facts
     return names
 
 
@@ -201,8 +180,7 @@ def items_of(kind: str, names: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the items of a scene: each picture, or each pair with the original. names: {method: name}."""
     if kind == "rating":
         return [{"name": name, "shown": [name]} for name in names.values()]
-    rivals = [name for method, name in names.items() if method != "HR"]
-    pairs = itertools.combinations(rivals, 2)
+    pairs = itertools.combinations([name for method, name in names.items() if method != "HR"], 2)
     return [{"name": f"{first}-{second}", "shown": [first, names["HR"], second]} for first, second in pairs]
 
 

@@ -29,10 +29,7 @@ class Showing(NamedTuple):
 
 
 class Study(NamedTuple):
-    """The contents of a study's manifest.
-
-    pictures: {name: {"set", "picture", "method", "sha256", "width", "height"}}.
-    """
+    """A study's manifest. pictures: {name: {"set", "picture", "method", "sha256", "width", "height"}}."""
 
     folder: Path
     kind: str
@@ -61,10 +58,7 @@ def read_study(folder: str | Path) -> Study:
             raise ValueError("another format")
         items, examples = ([Item(**item) for item in manifest[part]] for part in ("items", "examples"))
         kind, seed, methods, pictures = (manifest[name] for name in ("kind", "seed", "methods", "pictures"))
-        for item in items + examples:
-            for name in item.shown:
-                pictures[name]["sha256"]
-        return Study(Path(folder), kind, seed, list(methods), pictures, items, examples)
+        return Study(Path(folder), kind, seed, methods, pictures, items, examples)
     except FileNotFoundError as error:
         raise UserError(f"{folder}: no study in it; python study.py make {folder}") from error
     except (OSError, ValueError, TypeError, LookupError) as error:
@@ -80,10 +74,8 @@ def check_pictures(study: Study) -> None:
     """Raise UserError if a picture is missing or is not the one that the study was made with."""
     for name, picture in study.pictures.items():
         path = study.path(name)
-        if not path.is_file():
-            raise UserError(f"{path}: missing; restore it, or make the study again under another name")
-        if sha256(path) != picture["sha256"]:
-            raise UserError(f"{path}: is not the picture the study was made with; restore it")
+        if not path.is_file() or sha256(path) != picture["sha256"]:
+            raise UserError(f"{path}: missing, or not the picture the study was made with; restore it")
 
 
 def fraction(*words: object) -> float:

@@ -26,7 +26,7 @@ HIGHEST = {"rating": 5, "pairs": 3}  # {kind: highest answer}
 
 
 class Session:
-    """One rater's way through a study: `step` counts the showings from 0 on, examples included."""
+    """One rater's way through a study: a step is the number of a showing, from 0 on, examples included."""
 
     def __init__(self, study: Study, store: Store, rater: int) -> None:
         self.study, self.store, self.rater = study, store, rater
@@ -35,59 +35,54 @@ class Session:
     def state(self) -> dict[str, Any]:
         """Return what the page shows next. It tells nothing about the items but their number."""
         step, examples, steps = self.store.count(self.rater), len(self.study.examples), len(self.showings)
-        rated, card = step - examples, None  # the card is a text between two showings
-        if step == steps:
-            card = "end"
-        elif step == 0:
-            card = "begin"
-        elif rated == 0:
-            card = "examples over"
-        elif rated > 0 and rated % PAUSE_EVERY == 0:
-            card = "pause"
+        cards = {0: "begin", steps: "end"}  # texts between two showings
+        if step >= examples and (step - examples) % PAUSE_EVERY == 0:
+            cards = {step: "pause", examples: "examples over"} | cards
         answer = self.showings[step].item.answer if step < examples else None
         if answer and self.showings[step].flipped:
             answer = HIGHEST[self.study.kind] + 1 - answer
         counts = {"step": step, "steps": steps, "examples": examples}
-        return {"kind": self.study.kind} | counts | {"answer": answer, "card": card}
+        return {"kind": self.study.kind} | counts | {"answer": answer, "card": cards.get(step)}
 
-    def picture(self, step: int, place: int) -> Path | None:
-        """Return the path of a picture of `step`; None beyond the next step, whose pictures the page loads ahead."""
+    def picture(self, step: int, place: int) -> Path:
+        """Return the path of a picture of `step`. Raises HTTPException beyond the next step, which is loaded ahead."""
         if step > min(self.store.count(self.rater) + 1, len(self.showings) - 1):
-            return None
+            raise HTTPException(404, "not shown yet")
         showing = self.showings[step]
         shown = showing.item.shown[::-1] if showing.flipped else showing.item.shown
-        return self.study.path(shown[place]) if place < len(shown) else None
+        if place >= len(shown):
+            raise HTTPException(404, "no such picture")
+        return self.study.path(shown[place])
 
     def answer(self, step: int, value: int, seen: dict[str, Any]) -> None:
         """Store an answer. Raises HTTPException if it is not the step's turn, or it has another answer already."""
-        due, examples = self.store.count(self.rater), len(self.study.examples)
+        due = self.store.count(self.rater)
         if step > due or step >= len(self.showings):
             raise HTTPException(409, f"step {step} has not been shown; the next one is {due}")
         item, repeat, flipped = self.showings[step]
         if flipped:
             value = HIGHEST[self.study.kind] + 1 - value
-        if step < examples and value != item.answer:
+        if step < len(self.study.examples) and value != item.answer:
             raise HTTPException(409, "an example, whose answer is on the page")
         if self.store.add(self.rater, item.name, repeat, value, seen) != value:
-            raise HTTPException(409, f"step {step} has another answer already, which is kept")
+            raise HTTPException(409, f"step {step} has another answer already, which stays")
 
 
 def read_answer(body: bytes, kind: str) -> tuple[int, int, dict[str, Any]]:
     """Parse what the page sent into (step, value, seen). Raises HTTPException if it has another form."""
     try:
         sent = json.loads(body)
-        step, value = sent["step"], sent["value"]
-        numbers = [sent["seconds"], sent["pixel_ratio"], *sent["screen"], *sent["room"]]
-        whole = all(type(number) is int for number in (step, value, *sent["screen"], *sent["room"]))
-        plain = all(type(number) in (int, float) and 0 <= number < 1e6 for number in numbers)
-        if not whole or not plain or step < 0 or len(sent["screen"]) != 2 or len(sent["room"]) != 2:
+        step, value, screen, room = (sent[name] for name in ("step", "value", "screen", "room"))
+        sizes = {"screen": "{}x{}".format(*screen), "room": "{}x{}".format(*room)}
+        whole = [step, value, *screen, *room]
+        numbers = [*whole, sent["seconds"], sent["pixel_ratio"]]
+        if [type(number) for number in whole] != [int] * 6 or {type(number) for number in numbers} - {int, float}:
+            raise ValueError("another type")
+        if not all(0 <= number < 1e6 for number in numbers[1:]) or step < 0 or not 1 <= value <= HIGHEST[kind]:
             raise ValueError("a number out of range")
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise HTTPException(422, "not an answer of this page; reload it") from error
-    if not 1 <= value <= HIGHEST[kind]:
-        raise HTTPException(422, f"{value}: an answer is a whole number from 1 to {HIGHEST[kind]}")
-    sizes = {name: "{}x{}".format(*sent[name]) for name in ("screen", "room")}
-    return step, value, {"seconds": round(sent["seconds"], 3), "pixel_ratio": sent["pixel_ratio"]} | sizes
+    return step, value, sizes | {"seconds": round(sent["seconds"], 3), "pixel_ratio": sent["pixel_ratio"]}
 
 
 def application(study: Study, store: Store) -> Starlette:
@@ -103,20 +98,18 @@ def application(study: Study, store: Store) -> Starlette:
             raise HTTPException(404, "no such address; ask whoever invited you for yours")
         return session_of(rater)
 
+    def asset(name: str) -> Response:
+        return file_reply(Path(__file__).with_name(name))
+
     def page(request: Request) -> Response:
         session(request)
         return asset("page.html")
-
-    def asset(name: str) -> Response:
-        return file_reply(Path(__file__).with_name(name))
 
     def state(request: Request) -> Response:
         return reply(json.dumps(session(request).state()), "application/json")
 
     def picture(request: Request) -> Response:
         path = session(request).picture(request.path_params["step"], request.path_params["place"])
-        if path is None:
-            raise HTTPException(404, "not shown yet")
         return file_reply(path, cache="private, max-age=86400, immutable")
 
     async def answer(request: Request) -> Response:
@@ -128,9 +121,8 @@ def application(study: Study, store: Store) -> Starlette:
         return await run_in_threadpool(take, request, body)
 
     def take(request: Request, body: bytes) -> Response:
-        current = session(request)
-        current.answer(*read_answer(body, study.kind))
-        return reply(json.dumps(current.state()), "application/json")
+        session(request).answer(*read_answer(body, study.kind))
+        return state(request)
 
     def refused(request: Request, error: Any) -> Response:
         return reply(f"{error.detail}\n", status=error.status_code)
@@ -163,8 +155,7 @@ def serve(folder: str | Path, host: str, port: int, raters: int) -> int:
         # A browser cannot open the addresses that mean all interfaces.
         root = address(server_socket, socket.gethostname() if host in ("0.0.0.0", "::") else host)
         for number, token, count in store.raters():
-            total = len(showings(study, number))
-            print(f"rater {number}: {root}/r/{token}  {count} of {total}", flush=True)
+            print(f"rater {number}: {root}/r/{token}  {count} of {len(showings(study, number))}", flush=True)
         print("Each address is for one person and continues where it was left. Ctrl-C ends the server.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn_server(application(study, store)).run(sockets=[server_socket])

@@ -103,9 +103,8 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     """Return the p values of several tests (tests,), corrected by Holm's step-down procedure (Holm 1979)."""
     p = np.asarray(p_values, float)
     order = np.argsort(p)
-    factors = len(p) - np.arange(len(p))
     adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * p[order]))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(np.arange(len(p), 0, -1) * p[order]))
     return adjusted
 
 
@@ -135,14 +134,15 @@ def compare_methods(values: np.ndarray, methods: Sequence[str]) -> dict[str, Any
     if len(means) < 3 or len(methods) < 3:
         return None
     chi2, p = (0.0, 1.0) if not np.ptp(means, axis=1).any() else stats.friedmanchisquare(*means.T)  # 0 / 0 if all tie
-    pairs: list[dict[str, Any]] = []
-    for a, b in itertools.combinations(range(len(methods)), 2):
-        difference = np.round(means[:, a] - means[:, b], 9)  # so that rounding errors do not make equal means differ
-        p_value = signed_rank_test(difference)
-        pairs.append({"methods": [methods[a], methods[b]], "difference": float(difference.mean()), "p": p_value})
-    for pair, adjusted in zip(pairs, holm([pair["p"] for pair in pairs])):
-        pair["p_holm"] = float(adjusted)
-    return {"raters": len(means), "chi2": float(chi2), "p": float(p), "pairs": pairs}
+    pairs = list(itertools.combinations(range(len(methods)), 2))
+    # rounded, so that rounding errors do not make equal means differ
+    differences = [np.round(means[:, a] - means[:, b], 9) for a, b in pairs]
+    p_values = [signed_rank_test(difference) for difference in differences]
+    tests = [
+        {"methods": [methods[a], methods[b]], "difference": difference.mean(), "p": p_value, "p_holm": adjusted}
+        for (a, b), difference, p_value, adjusted in zip(pairs, differences, p_values, holm(p_values))
+    ]
+    return {"raters": len(means), "chi2": float(chi2), "p": float(p), "pairs": tests}
 
 
 def strengths(count: int, comparisons: Sequence[tuple[int, int, int]]) -> np.ndarray:
@@ -157,5 +157,5 @@ def strengths(count: int, comparisons: Sequence[tuple[int, int, int]]) -> np.nda
     wins = []
     for first, second, value in comparisons:
         wins += {1: [(first, second)] * 2, 2: [(first, second), (second, first)], 3: [(second, first)] * 2}[value]
-    found = choix.opt_pairwise(count, wins, alpha=2 * 0.01)
-    return found - found.mean()
+    result = choix.opt_pairwise(count, wins, alpha=2 * 0.01)
+    return result - result.mean()

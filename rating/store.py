@@ -64,7 +64,7 @@ class Store:
             self.connection.close()
 
     def raters(self) -> list[tuple[int, str, int]]:
-        """Return [(number, token, number of ratings)] of all raters, by number."""
+        """Return [(number, token, number of ratings, examples included)] of all raters, by number."""
         query = "SELECT number, token, COUNT(item) FROM raters LEFT JOIN ratings ON rater = number GROUP BY number"
         with self._transaction() as connection:
             return connection.execute(query).fetchall()
@@ -74,14 +74,14 @@ class Store:
         with self._transaction() as connection:
             connection.execute("BEGIN IMMEDIATE")
             (count,) = connection.execute("SELECT COUNT(*) FROM raters").fetchone()
-            for number in range(count + 1, total + 1):
-                connection.execute("INSERT INTO raters VALUES (?, ?)", (number, secrets.token_urlsafe(16)))
+            new = [(number, secrets.token_urlsafe(16)) for number in range(count + 1, total + 1)]
+            connection.executemany("INSERT INTO raters VALUES (?, ?)", new)
 
     def find_rater(self, token: str) -> int | None:
         """Return the number of the rater with this token, or None."""
         with self._transaction() as connection:
-            found = connection.execute("SELECT number FROM raters WHERE token = ?", (token,)).fetchone()
-        return found and found[0]
+            row = connection.execute("SELECT number FROM raters WHERE token = ?", (token,)).fetchone()
+        return row and row[0]
 
     def count(self, rater: int) -> int:
         """Return the number of ratings that a rater has given, examples included."""
@@ -94,17 +94,14 @@ class Store:
         seen: {"seconds", "pixel_ratio", "screen", "room"}, as the page reports them.
         """
         conditions = [seen[name] for name in ("seconds", "pixel_ratio", "screen", "room")]
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        row = (rater, item, repeat, value, *conditions, datetime.now(UTC).isoformat(timespec="seconds"))
+        query = "SELECT value FROM ratings WHERE (rater, item, repeat) = (?, ?, ?)"
         with self._transaction() as connection:
-            row = (rater, item, repeat, value, *conditions, now)
             connection.execute("INSERT INTO ratings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
-            query = "SELECT value FROM ratings WHERE (rater, item, repeat) = (?, ?, ?)"
-            (kept,) = connection.execute(query, (rater, item, repeat)).fetchone()
-        return kept
+            return connection.execute(query, row[:3]).fetchone()[0]
 
     def ratings(self) -> list[dict[str, Any]]:
         """Return all ratings as dicts with the table's columns, by rater and time."""
         with self._transaction() as connection:
             rows = connection.execute("SELECT * FROM ratings ORDER BY rater, rated, item, repeat")
-            columns = [column[0] for column in rows.description]
-            return [dict(zip(columns, row)) for row in rows]
+            return [dict(zip([column[0] for column in rows.description], row)) for row in rows]

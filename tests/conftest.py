@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from config import prepare_environment  # noqa: E402
+from engines import prepare_environment  # noqa: E402
 
 prepare_environment()
 # OpenVINO's telemetry forks at every import, pytest.importorskip's included; a fork keeps HDF5's locks for a while.

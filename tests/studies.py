@@ -22,19 +22,19 @@ METHODS = ["nearest", "ours", "HR"]
 SEEN = {"seconds": 1.5, "pixel_ratio": 1, "screen": [1920, 1080], "room": [800, 600]}
 
 
-def pictures(folder, count, size=(24, 16), name="{}.png"):
-    """A folder for each method, with `count` pictures in a set called birds."""
+def pictures(folder, count, size=(24, 16)):
+    """Write a folder for each method, with `count` pictures in a set called birds; the words NAME=FOLDER."""
     rng = np.random.default_rng(0)
     for method in METHODS:
         (folder / method / "birds").mkdir(parents=True)
         for number in range(count):
             picture = rng.integers(0, 256, (*size[::-1], 3), np.uint8)
-            iio.imwrite(folder / method / "birds" / name.format(number), picture)
+            iio.imwrite(folder / method / "birds" / f"{number}.png", picture)
     return [f"{method}={folder / method}" for method in METHODS]
 
 
-def make(folder, *words):
-    return study.main(study.command_line(["make", str(folder), *map(str, words)]))
+def run(*words):
+    return study.main(study.command_line([*map(str, words)]))
 
 
 def made(folder, count=10, *words, size=(24, 16)):
@@ -42,20 +42,16 @@ def made(folder, count=10, *words, size=(24, 16)):
     (folder / "examples").mkdir()
     iio.imwrite(folder / "examples" / "tree.png", np.random.default_rng(1).integers(0, 256, (16, 24, 3), np.uint8))
     methods = pictures(folder, count, size)
-    assert make(folder / "study", *methods, "--examples", folder / "examples", *words) == 0
+    assert run("make", folder / "study", *methods, "--examples", folder / "examples", *words) == 0
     return read_study(folder / "study")
-
-
-def need_the_servers_packages():
-    pytest.importorskip("starlette")
-    pytest.importorskip("uvicorn")
 
 
 class Server:
     """A running study.py serve; without its packages, the test that starts it is skipped."""
 
     def __init__(self, folder, raters=2, port=0):
-        need_the_servers_packages()
+        pytest.importorskip("starlette")
+        pytest.importorskip("uvicorn")
         command = [sys.executable, ROOT / "study.py", "serve", folder, f"--raters={raters}", f"--port={port}"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         lines = [self.process.stdout.readline() for _ in range(raters)]
@@ -70,15 +66,18 @@ class Server:
             reply = connection.getresponse()
             return reply.status, dict(reply.getheaders()), reply.read()
 
+    def state(self, rater=0):
+        return json.loads(self.ask(f"{self.addresses[rater]}/state")[2])
+
     def rate(self, address, step, value):
         """(status, text) of an answer as the page sends it."""
         status, _, content = self.ask(f"{address}/answer", json.dumps({"step": step, "value": value} | SEEN))
         return status, content.decode()
 
-    def stop(self, sent=signal.SIGINT):
-        self.process.send_signal(sent)
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
         errors = self.process.communicate(timeout=60)[1]
-        assert "Traceback" not in errors, errors
+        assert "Traceback" not in errors and self.process.returncode == 0, errors
         return errors
 
 
@@ -88,7 +87,6 @@ def one_line(capsys):
     return line
 
 
-def rows(found):
-    store = Store(found.database)
-    with contextlib.closing(store):
+def rows(of_study):
+    with contextlib.closing(Store(of_study.database)) as store:
         return store.ratings()

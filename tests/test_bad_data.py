@@ -14,8 +14,7 @@ from PIL import Image, PngImagePlugin
 from test_dataset import coloured
 
 from dataset import Crops, Pictures
-from pictures import find_pictures, read_picture, write_picture
-from utils import UserError
+from pictures import find_pictures, write_picture
 
 RGB = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 IMAGE = Image.fromarray(RGB)
@@ -106,7 +105,7 @@ def as_a_user(function):
         os.seteuid(before)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def folder():
     """1,000 files, 50 of them broken."""
     whole = content("png")
@@ -187,8 +186,9 @@ def test_a_picture_that_changes_while_it_trains_is_replaced_and_the_others_stay(
 def test_replacements_are_drawn_as_often_as_they_are_large(tmp_path):
     for name, width in (("a", 128), ("b", 96), ("c", 32)):
         write_picture(tmp_path / f"{name}.png", np.full((32, width, 3), width, np.uint8))
-    pictures = Pictures(find_pictures(tmp_path), 4, 32, 0)
-    (tmp_path / "a.png").unlink()
+    cut = tmp_path / "a.png"
+    cut.write_bytes(cut.read_bytes()[:-40])  # its header is whole, so that it is drawn
+    pictures = Pictures(find_pictures(tmp_path), 4, 32, 1e9)
     drawn = 4000
     levels = Crops(pictures, drawn, seed=0, first=0, last=1)[0][1][:, 0, 0, 0]
     assert abs(np.mean(levels == 96) - 0.75) < 5 * (0.75 * 0.25 / drawn) ** 0.5
@@ -203,12 +203,3 @@ def test_when_most_pictures_have_gone_training_is_to_stop(tmp_path):
     failures = [failure for update in range(10, 30) for failure in batch(pictures, update)[1]]
     assert failures and str(failures[0]).startswith("6 of 10 pictures") and "05.png" in str(failures[0])
     assert len(pictures.skipped) == 6
-
-
-def test_a_bomb_is_refused_and_a_header_that_lies_takes_no_memory_for_long(tmp_path):
-    (tmp_path / "bomb.png").write_bytes(png_claiming(40000, 25000))
-    with pytest.raises(UserError, match="bomb.png.*decompression bomb"):
-        read_picture(tmp_path / "bomb.png")
-    (tmp_path / "short.png").write_bytes(png_claiming(4000, 2500))
-    with pytest.raises(UserError, match="short.png.*unreadable"):
-        read_picture(tmp_path / "short.png")

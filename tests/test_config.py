@@ -1,5 +1,6 @@
 """The configuration: every value checked, every mistake one line and exit 2, help without a framework."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,16 +8,19 @@ from pathlib import Path
 import pytest
 
 import config
+import engines
+import utils
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_defaults_are_the_papers_and_pass_their_own_checks():
+def test_defaults_are_the_papers_and_they_and_the_presets_are_allowed():
     resolved = config.configuration()
     assert (resolved.MODEL.blocks, resolved.MODEL.filters, resolved.TRAIN.batch_size) == (16, 64, 16)
     assert (resolved.TRAIN.learning_rate, resolved.TRAIN.beta1, resolved.TRAIN.crop) == (1e-4, 0.9, 96)
-    for key, option in config.OPTIONS.items():
-        assert option.allowed.holds(option.default), key
+    presets = {"defaults": {key: option.default for key, option in config.OPTIONS.items()}} | config.PRESETS
+    for name, values in presets.items():
+        assert all(config.OPTIONS[key].allowed.holds(value) for key, value in values.items()), name
 
 
 @pytest.mark.parametrize("preset, lengths", [("paper", (1_000_000, 200_000)), ("default", (100_000, 100_000))])
@@ -25,27 +29,23 @@ def test_presets_have_the_published_lengths(preset, lengths):
     assert (settings.n_updates_init, settings.n_updates) == lengths
 
 
-def test_presets_name_only_known_keys_and_allowed_values():
-    for name, preset in config.PRESETS.items():
-        for key, value in preset.items():
-            assert config.OPTIONS[key].allowed.holds(value), (name, key)
-
-
 def test_set_overrides_a_value_and_keeps_its_type():
-    settings = config.configuration(overrides=["TRAIN.batch_size=8", "TRAIN.learning_rate=1", "VALID.hr_img_path=2024"])
+    overrides = [
+        "TRAIN.batch_size=8",
+        "TRAIN.learning_rate=1",
+        "VALID.hr_img_path=2024",
+        "TRAIN.hr_img_path=['a', 'b']",
+    ]
+    settings = config.configuration(overrides=overrides)
     assert settings.TRAIN.batch_size == 8
     assert settings.TRAIN.learning_rate == 1.0 and isinstance(settings.TRAIN.learning_rate, float)
-    assert settings.VALID.hr_img_path == "2024"
+    assert settings.VALID.hr_img_path == "2024" and settings.TRAIN.hr_img_path == ["a", "b"]
 
 
 def test_a_path_may_begin_at_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     settings = config.configuration(overrides=["TRAIN.checkpoint_dir=~/run", "EVALUATE.srgan=~/g.weights.h5"])
     assert settings.TRAIN.checkpoint_dir == "/home/me/run" and settings.EVALUATE.srgan == "/home/me/g.weights.h5"
-
-
-def test_hr_img_path_takes_several_folders():
-    assert config.configuration(overrides=["TRAIN.hr_img_path=['a', 'b']"]).TRAIN.hr_img_path == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,15 @@ def test_a_mistake_is_one_line_that_names_it(arguments, named, capsys):
         assert part in printed.err
 
 
+@pytest.mark.parametrize("words", ["upscale.py --version", "study.py report --version"])
+def test_the_version_is_the_changelogs(words):
+    command = [sys.executable, *words.split()]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed == f"SRGAN {utils.VERSION}\n"
+    (newest,) = re.findall(r"\A# Changelog\n\n## (.+)\n", (ROOT / "CHANGELOG.md").read_text())
+    assert newest == ("Unreleased" if ".dev" in utils.VERSION else utils.VERSION)
+
+
 def test_a_backend_that_cannot_be_used_is_one_line_and_no_exit_of_a_library(monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     with pytest.raises(SystemExit) as stop:
@@ -90,7 +99,7 @@ def test_a_backend_that_cannot_be_used_is_one_line_and_no_exit_of_a_library(monk
     said = capsys.readouterr().err
     assert stop.value.code == 2 and "KERAS_BACKEND=torch" in said and said.count("\n") == 1
     with pytest.raises(ValueError, match="KERAS_BACKEND=torch"):
-        config.prepare_environment()
+        engines.prepare_environment()
 
 
 def test_help_lists_every_value_and_imports_no_framework():

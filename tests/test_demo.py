@@ -1,8 +1,9 @@
-"""demo.py as its users see it: by curl, which is skipped where it is missing, and in headless Chromium likewise."""
+"""demo.py as its users see it, by curl and in headless Chromium; skipped where one of them is missing."""
 
 import asyncio
 import contextlib
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -10,10 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+from browsers import asked, chromium, until
 from PIL import Image
 
 import demo
@@ -21,10 +25,9 @@ import upscale
 
 pytest.importorskip("openvino")
 jobs = pytest.importorskip("page.jobs")
+results = pytest.importorskip("page.results")
 server = pytest.importorskip("page.server")
 ROOT = Path(__file__).parents[1]
-FLAGS = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
-FLAGS = [f"--{name}" for name in [*FLAGS.split(), "disable-component-update", "window-size=1280,900"]]
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 
 
@@ -77,8 +80,8 @@ def test_the_format_is_the_one_asked_for_and_sizes_are_in_the_headers(address, t
     result, head = tmp_path / "sr", tmp_path / "head"
     lr = picture(tmp_path / "lr.bmp")
     assert curl("-T", lr, f"{address}/upscale?model=bicubic&format={ending}", "-o", result, "-D", head)[0] == 200
-    with Image.open(result) as found:
-        assert found.format == kind and found.size == (120, 80)
+    with Image.open(result) as result:
+        assert result.format == kind and result.size == (120, 80)
     assert "x-source: 30x20" in head.read_text() and "x-result: 120x80" in head.read_text()
 
 
@@ -101,10 +104,13 @@ def test_every_format_offered_is_one_that_is_written():
         (b"no picture", "", 422, "damaged"),
         (b"", "", 400, "no picture came"),
         (bytes(server.MEGABYTES * 2**20 + 1), "", 413, "20 MB"),
-        (None, "", 422, "more than 4 megapixels"),
+        (None, "", 422, "more than 4 megapixels, the limit of this page; on your computer, python upscale.py FILE"),
         (b"x", "?model=esrgan", 400, "model=esrgan: must be one of bicubic"),
         (b"x", "?format=gif", 400, "format=gif: must be one of png"),
-        (b"x", "?scale=2", 400, "scale: no such parameter; there are model, format and job"),
+        (b"x", "?scale=2", 400, "scale: no such parameter; there are model, format, strength, restore and job"),
+        (b"x", "?strength=2", 400, "strength=2: must be a number from 0 to 1"),
+        (b"x", "?strength=nan", 400, "strength=nan: must be"),
+        (b"x", "?model=bicubic&strength=0.5", 400, "strength=0.5: only for model=srgan"),
     ],
 )
 def test_a_mistake_is_one_line_with_a_status(address, tmp_path, content, query, status, said):
@@ -113,18 +119,19 @@ def test_a_mistake_is_one_line_with_a_status(address, tmp_path, content, query, 
         Image.new("1", (2001, 2000)).save(path)
     else:
         path.write_bytes(content)
-    found, line = curl("-T", path, f"{address}/upscale{query}")
-    assert found == status and said in line.decode() and line.count(b"\n") == 1 and str(tmp_path) not in line.decode()
+    got, line = curl("-T", path, f"{address}/upscale{query}")
+    assert got == status and said in line.decode() and line.count(b"\n") == 1 and str(tmp_path) not in line.decode()
 
 
 @needs_curl
 def test_other_methods_and_addresses_are_refused(address, tmp_path):
+    assert curl(f"{address}/health") == (200, b"ok\n")
     lr = picture(tmp_path / "lr.png")
     for words in (["--data-binary", f"@{lr}"], ["-F", f"picture=@{lr}"]):  # what a foreign page could send
         status, content = curl("-D", "-", *words, f"{address}/upscale")
         line = b"POST: send the picture by PUT, as curl -T picture.png does\n"
         assert status == 405 and b"allow: PUT" in content and content.endswith(line)
-    for path in ("nothing", "examples/99", "progress/nobody", "../demo.py"):
+    for path in ("nothing", "examples/99", "progress/nobody", "results/nobody.png", "../demo.py"):
         assert curl("--path-as-is", f"{address}/{path}")[0] == 404
 
 
@@ -174,71 +181,269 @@ def test_a_picture_that_has_arrived_does_not_wait_for_one_that_has_not():
     asyncio.run(work())
 
 
+# Results that stay while the page is open
+
+
+def put(address, path, query=""):
+    """What PUT /results replies."""
+    status, content = curl("-T", path, f"{address}/results?name={path.name}{query}")
+    assert status == 200, content
+    return json.loads(content)
+
+
+@needs_curl
+@pytest.mark.parametrize("ending", ["jpg", "webp", "tif"])
+def test_another_format_is_what_upscale_py_writes(address, tmp_path, ending):
+    lr, expected = tmp_path / "lr.jpg", tmp_path / f"expected.{ending}"
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a description"  # on its side
+    Image.open(picture(tmp_path / "lr.png")).save(lr, exif=exif)
+    made = put(address, lr, "&model=srgan&strength=0.5")
+    assert (made["source"], made["result"]) == ("20x30", "80x120")
+    status, content = curl(f"{address}/results/{made['id']}.{ending}")
+    assert upscale.main(upscale.command_line([str(lr), "--strength=0.5", "-o", str(expected)])) == 0
+    assert status == 200 and content == expected.read_bytes()
+
+
+@needs_curl
+@pytest.mark.parametrize("restore", ["auto", "0.5"])
+def test_a_jpeg_is_restored_as_upscale_py_does(address, tmp_path, restore):
+    lr, expected = tmp_path / "lr.jpg", tmp_path / "expected.png"
+    Image.open(picture(tmp_path / "lr.png")).save(lr, quality=60)
+    made = put(address, lr, f"&model=srgan&restore={restore}")
+    assert made.get("note") == ("JPEG quality 60: restore 1" if restore == "auto" else None)
+    _, content = curl(f"{address}/results/{made['id']}.png")
+    assert upscale.main(upscale.command_line([str(lr), f"--restore={restore}", "-o", str(expected)])) == 0
+    assert content == expected.read_bytes()
+
+
+@needs_curl
+def test_all_results_come_as_one_archive_until_the_page_forgets_them(address, tmp_path):
+    lr = picture(tmp_path / "lr.png")
+    ids = [put(address, lr, "&model=bicubic")["id"] for _ in range(2)]
+    query = "&".join(f"id={name}" for name in [*ids, "of_nobody"])
+    status, content = curl(f"{address}/results.zip?format=webp&{query}")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert status == 200 and archive.testzip() is None
+        assert archive.namelist() == ["lr_bicubic_x4.webp", "lr_bicubic_x4 (2).webp", "missing.txt"]
+        assert archive.read("missing.txt").startswith(b"picture 3: no such result")
+        assert archive.read("lr_bicubic_x4.webp") == curl(f"{address}/results/{ids[0]}.webp")[1]
+    assert curl("--data", " ".join(ids), f"{address}/forget")[0] == 200
+    assert curl(f"{address}/results/{ids[0]}.webp")[0] == 404
+
+
+def test_old_results_make_room_for_new_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "BYTES", 2500)
+    store, names = results.Results(), []
+    for number in range(4):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        (folder / "result.png").write_bytes(bytes(1000))
+        names.append(store.add(folder, "title"))
+        store.encoded(names[0], "png")  # which is in use
+    assert [name in store.all for name in names] == [True, False, False, True]
+    assert {path.name for path in tmp_path.iterdir()} == {names[0], names[3]}
+
+
+# The page in Chromium, on a desk and on a phone
+
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+
+
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory, address):
+def desktop(tmp_path_factory, address):
     """Chromium, with the page and its first example."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    browser.downloads = tmp_path_factory.mktemp("downloads")
-    browser.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(browser.downloads)})
+    with chromium(tmp_path_factory.mktemp("profile") / "desktop") as browser:
+        browser.downloads = tmp_path_factory.mktemp("downloads")
+        behaviour = {"behavior": "allow", "downloadPath": str(browser.downloads)}
+        browser.execute_cdp_cmd("Page.setDownloadBehavior", behaviour)
+        look(browser, address, "desktop")
+        yield browser
+
+
+@pytest.fixture(params=SIZES)
+def browser(request, desktop, address):
+    """The page anew, on a screen of each size."""
+    look(desktop, address, request.param)
+    return desktop
+
+
+def look(browser, address, device):
+    width, height = SIZES[device]
+    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": device == "phone"}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": device == "phone"})
+    browser.device = device
     browser.get(address)
     until(browser, lambda: "bicubic | srgan: example_1.png, 64x64 -> 256x256" in text(browser, "sizes"))
-    yield browser
-    browser.quit()
-
-
-def until(browser, condition):
-    """What `condition` gives, once it is true."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(browser, 300, 0.2).until(lambda _: condition())
 
 
 def text(browser, name):
     return browser.find_element("id", name).text
 
 
-def test_several_pictures_are_upscaled_and_saved_in_the_format_chosen(browser, tmp_path):
-    paths = [picture(tmp_path / f"{name}.png") for name in ("one", "two")]
-    browser.find_element("css selector", "#format input[value=tif]").click()
+def choose(browser, name, value):
+    browser.find_element("css selector", f"#{name} option[value={value}]").click()
+
+
+def area(browser, selector):
+    """Where an element is: left, top, right, bottom in CSS pixels."""
+    script = f"const box = document.querySelector('{selector}').getBoundingClientRect();"
+    return browser.execute_script(f"{script} return [box.left, box.top, box.right, box.bottom]")
+
+
+def width(browser):
+    """Of the picture in view."""
+    left, _, right, _ = area(browser, "#right-picture")
+    return right - left
+
+
+def send(browser, folder, *names):
+    """Choose a picture of each name, and wait for the first comparison and then for all results."""
+    paths = [picture(folder / name) for name in names]
+    asked(browser)
     browser.find_element("id", "photo").send_keys("\n".join(map(str, paths)))
-    until(browser, lambda: "one.png, 30x20 -> 120x80" in text(browser, "sizes"))
-    rows = browser.find_elements("css selector", "#pictures li")[-2:]
-    for path, row in zip(paths, rows):
-        until(browser, lambda: "120x80" in row.text)
-        row.find_elements("tag name", "button")[1].click()
-        until(browser, (browser.downloads / f"{path.stem}_srgan_x4.tif").exists)
-        with Image.open(browser.downloads / f"{path.stem}_srgan_x4.tif") as found:
-            assert found.format == "TIFF" and found.size == (120, 80)
+    until(browser, lambda: f"{names[0]}, 30x20 -> 120x80" in text(browser, "sizes"))
+    until(browser, lambda: text(browser, "pictures").count("120x80") == len(names))
 
 
-def test_another_method_is_shown_when_it_is_chosen(browser):
-    browser.find_element("css selector", "#left input[value=srresnet]").click()
-    until(browser, lambda: text(browser, "sizes").startswith("srresnet | srgan: "))
-    size = "return ['left', 'right'].map(side => document.getElementById(side + '-picture').naturalWidth > 0)"
-    until(browser, lambda: browser.execute_script(size) == [True, True])
+def test_the_first_comparison_does_not_wait_for_other_pictures(desktop, address, tmp_path):
+    look(desktop, address, "desktop")
+    send(desktop, tmp_path, "one.png", "two.png", "three.tif")
+    queries = [parse_qs(urlsplit(url).query) for url in asked(desktop) if "/results?" in url]
+    sent = [(query["name"][0], query["model"][0]) for query in queries]
+    assert sent == [("one.png", "bicubic"), ("one.png", "srgan"), ("two.png", "srgan"), ("three.tif", "srgan")]
+    assert "%" not in text(desktop, "pictures")
 
 
-def test_what_is_no_picture_is_one_line(browser, tmp_path):
-    (tmp_path / "text.png").write_text("no picture")
-    browser.find_element("id", "photo").send_keys(str(tmp_path / "text.png"))
-    line = until(browser, lambda: text(browser, "alert"))
-    assert line.startswith("text.png: ") and "damaged" in line and "\n" not in line
+def test_another_format_is_only_encoded_and_all_are_saved_at_once(desktop, address, tmp_path):
+    look(desktop, address, "desktop")
+    send(desktop, tmp_path, "one.tif", "two.png")
+    asked(desktop)
+    choose(desktop, "format", "tif")
+    desktop.find_elements("css selector", "#pictures li")[1].find_elements("tag name", "button")[1].click()
+    saved = desktop.downloads / "one_srgan_x4.tif"
+    until(desktop, saved.exists)
+    with Image.open(saved) as result:
+        assert result.format == "TIFF" and result.size == (120, 80)
+    choose(desktop, "format", "webp")
+    desktop.find_element("id", "all").click()
+    until(desktop, (desktop.downloads / "upscaled.zip").exists)
+    with zipfile.ZipFile(desktop.downloads / "upscaled.zip") as archive:
+        names = [f"{name}_srgan_x4.webp" for name in ("example_1", "one", "two")]
+        assert archive.namelist() == names and archive.testzip() is None
+    assert not [url for url in asked(desktop) if "/results?" in url]
 
 
-def test_nothing_is_asked_of_another_machine(browser, address):
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert any(url.startswith(address) for url in asked)
-    assert not [url for url in asked if not url.startswith((address, "data:", "blob:", "chrome:", "chrome-untrusted:"))]
+def test_another_method_and_another_strength_come_into_view(desktop, address):
+    look(desktop, address, "desktop")
+    choose(desktop, "left", "srresnet")
+    until(desktop, lambda: text(desktop, "sizes").startswith("srresnet | srgan: "))
+    before = desktop.execute_script("return document.getElementById('right-picture').src")
+    desktop.find_element("id", "strength").send_keys("\ue012")  # left
+    until(desktop, lambda: desktop.execute_script("return document.getElementById('right-picture').src") != before)
+    loaded = "return ['left', 'right'].map(side => document.getElementById(side + '-picture').naturalWidth)"
+    until(desktop, lambda: desktop.execute_script(loaded) == [256, 256])
+    assert any("model=srgan" in url and "strength=0.9" in url for url in asked(desktop))
+
+
+@pytest.mark.parametrize("kind", ["no picture", "too large"])
+def test_what_cannot_be_taken_is_one_line(desktop, tmp_path, kind):
+    path = tmp_path / "mine.png"
+    if kind == "no picture":
+        path.write_text(kind)
+    else:
+        Image.new("1", (2001, 2000)).save(path)
+    desktop.find_element("id", "photo").send_keys(str(path))
+    until(desktop, lambda: text(desktop, "alert").startswith("mine.png: "))
+    said = {"no picture": "damaged", "too large": "2001x2000 are more than 4 megapixels"}[kind]
+    until(desktop, lambda: said in text(desktop, "alert"))
+    assert kind == "no picture" or 'python upscale.py "mine.png"' in text(desktop, "alert")
+
+
+def test_nothing_is_asked_of_another_machine(desktop, address):
+    look(desktop, address, "desktop")
+    urls = asked(desktop)
+    assert urls and all(url.startswith(address) for url in urls)
+
+
+def test_keys_move_the_divider_zoom_and_move_the_picture(browser):
+    view, divider = (browser.find_element("id", name) for name in ("view", "divider"))
+    for keys, place in (("\ue014", 52), ("\ue012\ue012", 48)):  # right, left
+        divider.send_keys(keys)
+        left, _, right, _ = area(browser, "#view")
+        assert divider.get_attribute("aria-valuenow") == str(place)
+        assert sum(area(browser, "#divider")[::2]) / 2 == pytest.approx(left + place / 100 * (right - left), abs=0.5)
+    fitted = width(browser)
+    divider.send_keys("+++++")
+    assert width(browser) == pytest.approx(fitted * 1.25**5, rel=0.01)
+    before = area(browser, "#right-picture")[0]
+    divider.send_keys("\ue008\ue014\ue008")  # shift + right
+    assert area(browser, "#right-picture")[0] < before - 20
+    divider.send_keys("-")
+    assert width(browser) == pytest.approx(fitted * 1.25**4, rel=0.01)
+    for percent, number in (("100 %", 256), ("300 %", 768)):
+        browser.find_element("xpath", f"//button[text()='{percent}']").click()
+        assert width(browser) == pytest.approx(number, abs=0.5)
+    browser.execute_script("dispatchEvent(new Event('resize'))")  # as when a phone hides its address
+    assert width(browser) == pytest.approx(768, abs=0.5)
+    divider.send_keys("0")
+    assert width(browser) == pytest.approx(fitted, rel=0.01)
+    assert all(key in browser.find_element("class name", "hint").text for key in "←→+−0") and view.is_displayed()
+
+
+def touch(browser, kind, *points):
+    touched = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touched})
+
+
+def test_two_fingers_zoom_one_moves_and_the_picture_is_never_lost(desktop, address):
+    look(desktop, address, "phone")
+    left, top, right, bottom = area(desktop, "#view")
+    x, y, fitted = left + 80, (top + bottom) / 2 + 80, width(desktop)
+    touch(desktop, "touchStart", (x, y), (x + 50, y))
+    for step in range(1, 6):
+        touch(desktop, "touchMove", (x - 5 * step, y), (x + 50 + 5 * step, y))
+    touch(desktop, "touchEnd")
+    assert width(desktop) == pytest.approx(2 * fitted, rel=0.05)
+    before = area(desktop, "#right-picture")
+    for sign in (1, -1):
+        for _ in range(9):
+            touch(desktop, "touchStart", (x, y))
+            touch(desktop, "touchMove", (x + sign * 50, y + sign * 50))
+            touch(desktop, "touchEnd")
+        after = area(desktop, "#right-picture")
+        assert after[0] <= left + 1 and after[2] >= right - 1  # it covers the view all the time
+    assert after != before and area(desktop, "#view")[1] == top  # and the page itself stays
+    middle = (left + right) / 2
+    touch(desktop, "touchStart", (middle, y))
+    touch(desktop, "touchMove", (middle - 90, y))
+    touch(desktop, "touchEnd")
+    assert sum(area(desktop, "#divider")[::2]) / 2 == pytest.approx(middle - 90, abs=2)
+
+
+def test_what_is_touched_is_large_enough_and_the_picture_comes_first(browser):
+    targets = "[...document.querySelectorAll('button, select, input, [role=slider]')].filter(e => e.checkVisibility())"
+    sizes = browser.execute_script(f"return {targets}.map(e => [e.offsetWidth, e.offsetHeight, e.outerHTML])")
+    assert len(sizes) > 10 and [size for size in sizes if min(size[:2]) < 44] == []
+    page, screen = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    assert page <= screen
+    view, drop = area(browser, "#view"), area(browser, "#drop")
+    assert view[2] - view[0] >= 0.65 * screen and view[3] - view[1] >= 400
+    assert drop[1] > view[3] if browser.device == "phone" else drop[0] > view[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_has_nothing_to_say(browser, scheme):
+    axe = ROOT / "node_modules/axe-core/axe.min.js"
+    if not axe.exists():
+        pytest.skip("needs npm install --no-save axe-core")
+    features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
+    browser.execute_script(axe.read_text())
+    report = browser.execute_async_script("axe.run().then(arguments[0])")
+    assert len(report["passes"]) > 20
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in report["violations"]] == []
 
 
 def test_the_networks_are_loaded_without_a_word_to_anyone():

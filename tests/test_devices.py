@@ -11,44 +11,37 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from numerics import CLOSE, SEED, float64
+from trainings import ROOT, TINY, datasets
 
 from config import command_line
 from dataset import Crops, Pictures
+from engines import GPU
 from pictures import find_pictures
 from training import devices
-from utils import GPU, UserError
+from utils import UserError
 
-ROOT = Path(__file__).parents[1]
 JAX = keras.backend.backend() == "jax"
 NEVER = ["", 0, signal.SIGTERM]
+PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 
 # By SGD, since Adam makes a gradient of 1e-16 as large as any other.
-SETTINGS = {
+SETTINGS = TINY | {
     "MODEL.blocks": 2,
-    "MODEL.filters": 8,
-    "MODEL.discriminator_filters": 4,
     "TRAIN.hr_img_path": ROOT / "data/valid",
-    "TRAIN.batch_size": 4,
-    "TRAIN.crop": 32,
     "TRAIN.optimizer": "sgd",
     "TRAIN.learning_rate_init": 1e-2,
     "TRAIN.learning_rate": 1e-2,
     "TRAIN.n_updates_init": 4,
-    "TRAIN.n_updates": 6,
     "TRAIN.report_every": 2,
     "TRAIN.fixed_statistics": 0,
     "TRAIN.content_loss": "mse",
     "TRAIN.seed": SEED,
     "VALID.hr_img_path": ROOT / "data/valid",
-    "VALID.crop": 64,
-    "VALID.count": 2,
-    "VGG.weights": "none",
 }
 
 
@@ -86,7 +79,7 @@ def free_port():
 
 def start_two(folder, *events):
     """Two processes of one training, found by a free port of this machine."""
-    names = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{free_port()}", "KERAS_DISTRIBUTION_NUM_PROCESSES": "2"}
+    names = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{free_port()}", PROCESSES: "2"}
     return [
         start(folder, event=event, environment=names | {"KERAS_DISTRIBUTION_PROCESS_ID": str(number)})
         for number, event in enumerate(events)
@@ -94,8 +87,6 @@ def start_two(folder, *events):
 
 
 def assert_same_weights(ours, theirs):
-    from trainings import datasets
-
     for name in ("srgan_init_state_4", "srgan_state_6", "g_srgan", "d_srgan"):
         pair = [datasets(folder / f"{name}.weights.h5") for folder in (ours, theirs)]
         assert pair[0].keys() == pair[1].keys()
@@ -150,20 +141,14 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
             pass
 
 
-@pytest.mark.parametrize("name", ["KERAS_DISTRIBUTION_NUM_PROCESSES", "TF_CONFIG"])
-@pytest.mark.skipif(JAX, reason="JAX trains in several processes")
-def test_several_processes_are_refused_on_tensorflow(monkeypatch, name):
+@pytest.mark.parametrize("name, wanted", [(PROCESSES, "1"), (PROCESSES, "all"), ("TF_CONFIG", "all")])
+def test_several_processes_need_jax_and_the_option(monkeypatch, name, wanted):
+    """Each would train by itself, and overwrite the others' files."""
+    if JAX and wanted == "all":
+        pytest.skip("JAX trains in several processes")
     monkeypatch.setenv(name, "2")
     with pytest.raises(UserError, match=f"{name} is set.*KERAS_BACKEND=jax"):
-        with devices.distributed("all", 16):
-            pass
-
-
-def test_several_processes_need_the_option(monkeypatch):
-    """Each would train by itself, and overwrite the others' files."""
-    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
-    with pytest.raises(UserError, match="TRAIN.devices=all"):
-        with devices.distributed("1", 16):
+        with devices.distributed(wanted, 16):
             pass
 
 
@@ -179,7 +164,7 @@ def test_several_processes_need_the_option(monkeypatch):
 )
 def test_the_precision_is_chosen_by_the_processor(monkeypatch, tmp_path, words, precision):
     """In training, where a GPU decides first, and in upscaling."""
-    monkeypatch.setattr("utils.CPU", tmp_path / "cpuinfo")
+    monkeypatch.setattr("engines.CPU", tmp_path / "cpuinfo")
     if words:
         (tmp_path / "cpuinfo").write_text(words)
     monkeypatch.setattr(devices, "gpu", lambda: False)

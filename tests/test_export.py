@@ -17,9 +17,9 @@ from engines import import_openvino
 from model import SRGAN_g
 from pictures import read_picture, write_picture
 from upscaling.network import load_network
-from weights import load_generator, metadata_path, save_weights
+from weights import load_generator, metadata_path, read_metadata, save_weights
 
-METADATA = {"model": {"scale": 2}, "updates": 7}
+METADATA = {"model": {"scale": 2}, "updates": 7, "licence": "CC0-1.0"}
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Keras exports from TensorFlow")
 
 
@@ -32,7 +32,7 @@ def run_onnx(path, lr):
 def run_openvino(path, lr):
     core = import_openvino().Core()
     network = core.read_model(path)
-    texts = {name: network.get_rt_info(["srgan", name]).value for name in ("input", "output", "facts")}
+    texts = {name: network.get_rt_info(["srgan", name]).value for name in network.get_rt_info("srgan").value}
     return core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(lr)[0], texts
 
 
@@ -90,8 +90,29 @@ def test_the_file_gives_what_keras_gives_and_says_what_it_is(kind, tmp_path):
         assert sr.shape == (shape[0], 2 * shape[1], 2 * shape[2], 3)
         assert np.abs(sr - keras.ops.convert_to_numpy(generator(lr))).max() < CLOSE_IN_FLOAT32
     assert "127.5" in texts["input"] and "2*h" in texts["output"] and json.loads(texts["facts"]) == METADATA
+    described = {name: texts[name] for name in ("scale", "range", "colour_order", "licence")}
+    assert described == {"scale": "2", "range": "-1..1", "colour_order": "RGB", "licence": "CC0-1.0"}
     with pytest.raises(export.UserError, match="exists"):
         export.export(generator, METADATA, kind, target)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_axes_have_names_for_other_programs(tmp_path):
+    onnxruntime, openvino = pytest.importorskip("onnxruntime"), import_openvino()
+    for kind, name in (("onnx", "g.onnx"), ("openvino", "g.xml")):
+        export.export(SRGAN_g(scale=2, blocks=1, filters=4), METADATA, kind, tmp_path / name)
+    session = onnxruntime.InferenceSession(tmp_path / "g.onnx")
+    assert session.get_inputs()[0].shape == ["batch", "height", "width", 3]
+    assert session.get_outputs()[0].shape == ["batch", "sr_height", "sr_width", 3]
+    network = openvino.Core().read_model(tmp_path / "g.xml")
+    layouts = [port.node.layout for port in (network.input(0), network.output(0))]
+    assert layouts == [openvino.Layout("[batch,height,width,channels]")] * 2
+
+
+def test_the_shipped_weights_name_their_licence_and_others_need_none():
+    shipped = sorted((Path(export.__file__).parent / "checkpoints/pretrained").glob("*.weights.h5"))
+    assert shipped and {export.description(read_metadata(path))["licence"] for path in shipped} == {"MIT"}
+    assert export.description({})["licence"] == "not stated"
 
 
 @pytest.mark.parametrize("options, height, width", [({}, 128, 128), ({"lr_size": (9, 14)}, 9, 14)])

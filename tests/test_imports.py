@@ -9,18 +9,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # {module or folder: what it may import of ours, beside the leaves}; inside a folder, each module may import each
-LEAVES = {"config", "utils", "generator", "losses", "degradation", "restoration"}
+LEAVES = {"config", "engines", "utils", "generator", "losses", "degradation", "restoration"}
 ALLOWED = {
     "model": set(),
     "pictures": set(),
-    "engines": set(),
     "tiles": {"pictures"},
     "web_server": set(),
     "weights": {"methods"},
     "methods": {"model", "pictures"},
     "evaluation": {"pictures", "weights"},
-    "upscaling": {"engines", "methods", "pictures", "tiles", "weights"},
-    "training": {"engines", "evaluation", "pictures", "tiles", "weights"},
+    "upscaling": {"methods", "pictures", "tiles", "weights"},
+    "training": {"evaluation", "pictures", "tiles", "weights"},
     "rating": {"evaluation", "pictures", "web_server"},
     "page": {"upscaling", "web_server"},
     "srgan": {"pictures", "tiles", "training"},
@@ -29,10 +28,13 @@ ALLOWED = {
     "evaluate": {"evaluation", "methods", "pictures", "srgan", "training", "weights"},
     "train": {"dataset", "evaluate", "methods", "model", "pictures", "srgan", "training", "upscale", "weights"},
     "upscale": {"methods", "upscaling"},
-    "export": {"engines", "upscaling", "weights"},
+    "export": {"upscaling", "weights"},
     "demo": {"page", "upscaling", "weights"},
-    "study": {"engines", "evaluate", "evaluation", "rating", "training"},
-} | {leaf: set() for leaf in LEAVES}
+    "study": {"evaluate", "evaluation", "rating", "training"},
+    # the leaves
+    "config": {"engines", "utils"},
+    "engines": {"utils"},
+} | {leaf: set() for leaf in LEAVES - {"config", "engines"}}
 FOLDERS = {path.parent.name for path in ROOT.glob("*/__init__.py")}
 
 

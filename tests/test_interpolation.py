@@ -1,5 +1,6 @@
 """SRGAN mixed with SRResNet: the network of mixed weights, by every command that takes a strength."""
 
+import gc
 import importlib.util
 import json
 
@@ -12,12 +13,15 @@ from numerics import CLOSE_IN_FLOAT32
 from PIL import Image
 
 import export
+import restoration
 import upscale
 from model import SRGAN_g
 from pictures import read_picture, write_picture
 from upscaling.interpolation import mix, mixed
 from upscaling.models import load
 from upscaling.network import load_network
+from upscaling.photo.reader import open_photo
+from upscaling.upscale_file import restored_upscaler
 from utils import UserError
 from weights import save_weights
 
@@ -142,6 +146,17 @@ def four_networks(tmp_path):
     return arrays
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="the mixture itself is tested below")
+def test_an_exported_network_that_restores(four_networks, tmp_path):
+    target = tmp_path / "half.weights.h5"
+    words = [f"--model={tmp_path}/srgan.weights.h5", "--restore=0.25", "--format=half", f"--output={target}"]
+    assert export.main(export.command_line(words)) == 0
+    assert json.loads(target.with_name("half.json").read_text())["restore"] == 0.25
+    lr = numerics.random().integers(0, 256, (16, 16, 3), np.uint8)
+    mixture = load(str(tmp_path / "srgan.weights.h5"), restore=0.25)
+    assert np.abs(load(str(target))(lr).astype(int) - mixture(lr)).max() <= 1  # half floats
+
+
 @pytest.mark.parametrize(("strength", "restore"), [(1, 0.25), (0.5, 1), (0.25, 0.75)])
 def test_what_restores_is_mixed_of_up_to_four_networks(four_networks, tmp_path, strength, restore):
     parts = strength * (1 - restore), (1 - strength) * (1 - restore), strength * restore, (1 - strength) * restore
@@ -166,6 +181,9 @@ def test_each_file_is_restored_as_it_needs(four_networks, tmp_path, monkeypatch,
     words = ["clean.png", "coarse.jpg", "--model=srgan.weights.h5", "--format=png", "--output=out"]
     assert upscale.main(upscale.command_line([*words, "--dry-run"])) == 0
     assert "coarse.png 192x192  (JPEG quality 50: restore 1)" in capsys.readouterr().out
+    assert upscale.main(upscale.command_line([*words, "--dry-run", "--json"])) == 0
+    entries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(entry["restore"], entry["why"]) for entry in entries] == [(0.0, "clean"), (1.0, "JPEG quality 50")]
     assert upscale.main(upscale.command_line(words)) == 0
     printed = capsys.readouterr().out
     assert "(JPEG quality 50: restore 1)" in printed and printed.count("restore") == 1
@@ -178,10 +196,42 @@ def test_each_file_is_restored_as_it_needs(four_networks, tmp_path, monkeypatch,
     assert "2 made of something else before" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "restore"),
+    [
+        ("a.png", {}, 0),
+        ("a.webp", {"lossless": True}, 0),
+        ("a.webp", {"quality": 90}, restoration.LOSSY),
+        ("a.avif", {"quality": 80}, restoration.LOSSY),
+        ("a.jpg", {"quality": 96}, 0.25),
+        ("a.jpg", {"quality": 80}, 1),
+        ("a.tif", {"compression": "tiff_lzw"}, 0),
+    ],
+)
+def test_kinds_of_files(four_networks, tmp_path, name, options, restore):
+    Image.linear_gradient("L").convert("RGB").save(tmp_path / name, **options)
+    automatic = load(str(tmp_path / "srgan.weights.h5"))
+    upscaler, chosen, why = restored_upscaler(open_photo(tmp_path / name), automatic)
+    assert chosen == restore and why and upscaler is automatic.restoring(restore)
+
+
+def test_one_network_at_a_time_is_in_memory_and_a_smaller_tile_stays(four_networks, tmp_path):
+    automatic = load(str(tmp_path / "srgan.weights.h5"))
+    lr, loaded = np.zeros((20, 20, 3), np.uint8), []
+    for restore in (0.0, 1.0, 0.5):
+        automatic.restoring(restore)(lr)
+        gc.collect()
+        loaded.append(sum(type(thing).__name__ == "CompiledModel" for thing in gc.get_objects()))
+    assert loaded[0] == loaded[1] == loaded[2] > 0
+    automatic.restoring(1.0).tile = 40
+    assert automatic.restoring(1.0).tile == 40
+    assert automatic.with_scale(3).restoring(1.0).scale == 3 != automatic.restoring(1.0).scale
+
+
 def test_an_array_is_restored_as_it_needs(four_networks, tmp_path):
     path, random = str(tmp_path / "srgan.weights.h5"), np.random.default_rng(0)
-    noisy = random.normal(128, 6, (96, 96, 3)).clip(0, 255).astype(np.uint8)
-    flat = np.full((96, 96, 3), 128, np.uint8)
+    noisy = random.normal(128, 15, (160, 160, 3)).clip(0, 255).astype(np.uint8)
+    flat = np.full((160, 160, 3), 128, np.uint8)
     automatic, never, always = load(path), load(path, restore=0.0), load(path, restore=1.0)
     assert np.array_equal(automatic(noisy), always(noisy)) and not np.array_equal(always(noisy), never(noisy))
     assert np.array_equal(automatic(flat), never(flat))

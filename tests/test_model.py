@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numerics import CLOSE
 
-from config import configuration
 from losses import VGG19, d_loss, g_gan_loss, mse_loss, on_reduced
 from methods.networks import build_generator
 from model import EqualSums, KerasLayers, NoCheckerboard, SRGAN_d, SRGAN_g, prevent_mesh
@@ -243,8 +242,8 @@ def test_after_a_head_start_the_generators_first_step_is_that_of_a_new_adam(rand
     """Its largest change is the learning rate: Adam's first step is the rate times the gradient's sign."""
     game, lr, hr = tiny_game(random, 1e-3)
     game.head_start = 2
-    settings = configuration(overrides=["TRAIN.d_head_start=2", "TRAIN.learning_rate=1e-3"]).TRAIN
-    game.compile(adversarial_optimizer(settings, game.discriminator), jit_compile=JIT)
+    optimizer = adversarial_optimizer("adam", 1e-3, 0.9, game.discriminator, d_lr_ratio=1.0, head_start=2)
+    game.compile(optimizer, jit_compile=JIT)
     start = values_of(game.generator.trainable_variables)
     for _ in range(3):
         game.train_on_batch(lr, hr)

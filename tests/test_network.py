@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -171,6 +172,40 @@ def test_a_wrong_file_is_one_line(kind, tmp_path):
     with pytest.raises(UserError, match=name) as error:
         load_network(tmp_path / name, engine)
     assert "\n" not in str(error.value) and ("damaged" in str(error.value)) == (kind in list(WRONG)[:6])
+
+
+def test_a_device_is_passed_on_to_openvino_and_one_that_fails_is_one_line():
+    sr = load_network(SHIPPED, precision="float32")(pictures(1, 9, 11, 3))
+    elsewhere = load_network(SHIPPED, device="HETERO:CPU")(pictures(1, 9, 11, 3))  # a device that is here, like others
+    assert np.abs(sr - elsewhere).max() < 2**-5  # it may choose bfloat16
+    with pytest.raises(UserError, match=r"cannot be run on NPU \(.*\); leave --device out$"):
+        load_network(SHIPPED, device="NPU")
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="Keras exports to ONNX on TensorFlow alone")
+def test_a_provider_of_onnxruntime_that_does_not_start_is_told(tmp_path, monkeypatch, capfd):
+    """A list that promises CUDA, where there is none: the session itself is the library's."""
+    onnxruntime, path = pytest.importorskip("onnxruntime"), tmp_path / "g.onnx"
+    network = SRGAN_g(scale=2, blocks=1, filters=4)
+    network(np.zeros((1, 8, 8, 3), np.float32))
+    network.export(str(path), format="onnx", verbose=False)
+    listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = load_network(path, "onnxruntime")(np.zeros((1, 5, 7, 3), np.float32))
+    assert found.shape == (1, 10, 14, 3)
+    told = capfd.readouterr().err
+    assert "cannot start its CUDAExecutionProvider; CPUExecutionProvider computes" in told
+
+
+def test_onnxruntime_takes_the_best_provider_that_it_lists():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    assert network_module.known_providers(onnxruntime.get_available_providers())[-1] == "CPUExecutionProvider"
+    assert set(network_module.PROVIDERS) <= set(onnxruntime.get_all_providers())
+    for best in ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExecutionProvider"):
+        installed = ["TensorrtExecutionProvider", best, "AzureExecutionProvider", "CPUExecutionProvider"]
+        assert network_module.known_providers(installed) == [best, "CPUExecutionProvider"]
 
 
 def test_an_exception_without_a_message_is_one_line_too(monkeypatch):

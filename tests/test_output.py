@@ -1,5 +1,6 @@
 """What commands print into files: nothing of TensorFlow's on stderr, no control characters."""
 
+import os
 import re
 import subprocess
 import sys
@@ -45,3 +46,35 @@ def test_a_command_says_what_is_ours_alone_and_in_plain_lines(name, folder):
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     assert ended.stdout and not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", ended.stdout)
+
+
+BAR = """
+from training.progress import Progress
+progress = Progress("srgan", total=8, done=4, silent=%s)
+for done in range(5, 9):
+    progress.update(done, {"mse": 0.01234567, "gan": 2})
+progress.close()
+"""
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_on_a_terminal_a_bar_tells_loss_terms_rate_and_time_left(silent):
+    """Of the first process alone."""
+    termios = pytest.importorskip("termios")  # Windows has none
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (25, 120))
+    command = [sys.executable, "-c", BAR % silent]
+    subprocess.run(
+        command, cwd=ROOT, stdout=theirs, stderr=theirs, env=os.environ | {"TQDM_MININTERVAL": "0"}, check=True
+    )
+    os.write(theirs, b"end")
+    drawn = b""
+    while not drawn.endswith(b"end"):
+        drawn += os.read(ours, 65536)
+    os.close(theirs)
+    os.close(ours)
+    if silent:
+        assert drawn == b"end"
+    else:
+        bar = r"srgan: +62%[^\r]* 5/8 \[\d\d:\d\d<\d\d:\d\d, [^\r]*update[^\r]*, mse=0\.01235, gan=2\]"
+        assert re.search(bar, drawn.decode()) and " 8/8 [" in drawn.decode()

@@ -1,4 +1,4 @@
-"""The quick preset as a user runs it in a fresh copy of the repository: both stages, grids and table."""
+"""The presets that need hours or minutes: quick and texture as a user runs them, and how texture and shipped begin."""
 
 import json
 import os
@@ -8,6 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_model import VGG_WEIGHTS
+from thorough import often
+from trainings import arguments, write_benchmark
+
+import train
+from config import command_line
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,3 +60,55 @@ def test_quick_trains_both_stages_and_evaluates(copy):
     assert psnr["SRResNet"] > psnr["bicubic"] and psnr["SRGAN"] > psnr["bicubic"]
     assert len(list((copy / "samples/quick/evaluate").glob("Set*_img_*.png"))) == 5
     assert "| Set5 | bicubic | 28.42 | 28.43 |" in ended.stdout
+
+
+def lines_of(folder, stage="srgan"):
+    return [json.loads(line) for line in (folder / f"log_{stage}.jsonl").read_text().splitlines()]
+
+
+def texture(folder, **changes):
+    """Run the preset with results below `folder`; a change `TRAIN_crop=64` stands for TRAIN.crop. Returns the table."""
+    settings = {"TRAIN.checkpoint_dir": folder / "checkpoints", "TRAIN.samples_dir": folder / "samples"}
+    settings |= {name.replace("_", ".", 1): value for name, value in changes.items()}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    assert train.main(*command_line(["--mode=srgan", "--preset=texture", *words])) == 0
+    rows = json.loads((folder / "samples/evaluate/results.json").read_text())
+    return {row["method"]: row for row in rows if row["set"] == "Set5"}
+
+
+def test_texture_begins_with_the_shipped_srresnet_and_has_no_warm_up(tmp_path, monkeypatch):
+    """And its table has no distances, which would take longer than the training."""
+    monkeypatch.chdir(ROOT)
+    write_benchmark(tmp_path / "benchmark")
+    files = {"EVALUATE_benchmark_dir": tmp_path / "benchmark", "TRAIN_content_loss": "mse"}
+    table = texture(tmp_path, TRAIN_n_updates=0, **files)
+    (line,) = lines_of(tmp_path / "checkpoints")
+    assert line["update"] == 0 and line["val_psnr"] > line["val_psnr_bicubic"] + 0.5
+    assert not list((tmp_path / "checkpoints").glob("*srgan_init*"))
+    assert "SRResNet" in table and not any("vgg19" in row for row in table.values())
+
+
+@pytest.mark.skipif(not often(0, 1), reason="takes minutes; THOROUGH=1 runs it")
+@pytest.mark.skipif(not VGG_WEIGHTS.exists(), reason="needs VGG19's weights")
+def test_texture_gains_texture(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    table = texture(tmp_path, VGG_weights=VGG_WEIGHTS)
+    assert table["SRGAN"]["niqe"] < table["SRResNet"]["niqe"] - 1
+    assert table["SRGAN"]["psnr"] > table["bicubic"]["psnr"]
+
+
+@pytest.mark.parametrize("named, status", [((), 0), (("--set", "TRAIN.teacher=mine.onnx"), 2)])
+def test_shipped_goes_on_without_its_teacher_but_not_without_one_that_was_named(
+    tmp_path, monkeypatch, capsys, named, status
+):
+    monkeypatch.chdir(tmp_path)
+    untrained = {"TRAIN_n_updates_init": 0, "TRAIN_n_updates": 0, "TRAIN_precision": "float32"}
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "evaluate", lambda config: 0)
+        assert train.main(*command_line([*arguments(tmp_path, **untrained), "--preset=shipped", *named])) == status
+    said, mistakes = capsys.readouterr()
+    if status:
+        assert mistakes.count("\n") == 1 and "TRAIN.teacher=mine.onnx" in mistakes and "teacher.onnx is" not in said
+    else:
+        assert len([line for line in said.splitlines() if "teacher.onnx is not there: " in line and "HR" in line]) == 1
+        assert json.loads((tmp_path / "checkpoints/log_srgan_init.jsonl").read_text().splitlines()[0])["update"] == 0

@@ -102,6 +102,7 @@ def chosen():
         "--help",
         "--ray",
         "--preset=quick",
+        "--preset=texture",
         "TRAIN.content_loss=johnson",
         "TRAIN.devices=all",
         "serve",
@@ -145,7 +146,7 @@ def files(tmp_path_factory):
             file.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture))))
             file.mux(stream.encode())
     save_small(folder, "other")
-    for name in ("g_srgan", "g_srgan_init", "espcn/g_srgan_init"):
+    for name in ("g_srgan", "g_srgan_init", "espcn/g_srgan_init", "shipped/g_srgan", "shipped/g_srgan_init"):
         save_small(folder / "checkpoints", name)
     save_arrays(SRGAN_g("tensorlayer", blocks=1, filters=8), folder / "g_srgan.npz")
     if importlib.util.find_spec("onnx"):
@@ -179,8 +180,6 @@ def test_command_runs(command, copy):
     elif program == "train.py" and "--mode=evaluate" in words:
         assert train.main(*command_line([*words, *SMALL])) == 0
     elif program == "train.py":
-        if "TRAIN.teacher=teacher.onnx" in words:
-            pytest.importorskip("onnx")
         with mock.patch("train.evaluate", lambda config: 0):
             assert train.main(*command_line([*words, *SMALL, "--set", "TRAIN.checkpoint_dir=new"])) == 0
         assert list(Path("new").glob("g_*.weights.h5"))
@@ -213,9 +212,35 @@ def test_python_in_a_document_runs(document, copy):
             assert np.shape(names["sr"])[-3:] in ((24, 32, 3), (96, 128, 3))
 
 
+def test_python_of_the_readme_runs_in_another_folder_by_pythonpath(tmp_path):
+    (code,) = [content for language, content in BLOCK.findall((ROOT / "README.md").read_text()) if language == "python"]
+    program = f"import numpy\nlr = numpy.zeros((6, 8, 3), 'uint8')\n{code}\nprint(sr.shape)"
+    command = ["bash", "-c", f'cd "{ROOT}" && export PYTHONPATH=$PWD && cd "{tmp_path}" && exec "$0" -c "$1"']
+    ended = subprocess.run([*command, sys.executable, program], capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("(24, 32, 3)\n", "")
+
+
+@pytest.mark.parametrize("words", [["."], ["-e", "."]])
+def test_pip_install_says_in_a_line_what_to_do_instead(words, tmp_path):
+    if importlib.util.find_spec("pip") is None:
+        pytest.skip("needs pip")
+    for name in ("pyproject.toml", ".ci/no_package.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--target", tmp_path / "there", *words]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    (line,) = [line.strip() for line in ended.stderr.splitlines() if "PYTHONPATH" in line]
+    assert ended.returncode == 1 and "[1 lines of output]" in ended.stderr and "README.md" in line
+    for named in re.findall(r"\S+\.txt", line):
+        assert (ROOT / named.rstrip(",")).is_file()
+
+
 # Parsed
 
 KNOWN = {
+    "git": [["clone", "ADDRESS", "srgan"]],
+    "cd": [["srgan"]],
+    "export": [["PYTHONPATH=$PWD"]],  # run below, in another folder
     "python3": [["-m", "venv", ".venv"], ["-m", "venv", ".venv-upscale"]],
     "source": [[".venv/bin/activate"], [".venv-upscale/bin/activate"]],
     "pre-commit": [["install"]],
@@ -257,6 +282,15 @@ def test_command_is_parsed(command):
         assert "http://127.0.0.1:7860/upscale?model=srresnet&format=jpg" in words
     else:
         assert words in KNOWN[program]
+
+
+def test_windows_commands_are_those_of_linux():
+    (block,) = [content for language, content in BLOCK.findall((ROOT / "README.md").read_text()) if language == "bat"]
+    translated = block.replace("py -m", "python3 -m").replace("\\Scripts\\activate", "/bin/activate").splitlines()
+    known = [*COMMANDS, "pip install -r requirements-upscale.txt"]
+    assert len(translated) == 6 and all(
+        line.replace(".venv-upscale/bin/act", "source .venv-upscale/bin/act") in known for line in translated
+    )
 
 
 def test_every_exception_is_needed():

@@ -1,7 +1,7 @@
 """study.py report: simulated raters whose opinions are known, and arithmetic done by hand."""
 
+import contextlib
 import csv
-import itertools
 import json
 import re
 import warnings
@@ -9,18 +9,16 @@ import warnings
 import numpy as np
 import pytest
 from scipy import stats
-from studies import one_line
+from studies import one_line, rows, run
 from thorough import often
 
 pytest.importorskip("choix")
 pytest.importorskip("markdown")
 pytest.importorskip("matplotlib")
 
-import study
 from benchmarks.rating_report import SPREAD, Judge, simulated_ratings, store_ratings, write_manifest
-from rating.answers import collect, opinions, screen
 from rating.report import enough_to_differ
-from rating.results import PAPER
+from rating.results import PAPER, collect, opinions, screen, votes_by_set
 from rating.statistics import average_rank, compare_methods, holm, mean_with_interval, signed_rank_test, strengths
 from rating.store import Store
 
@@ -28,16 +26,26 @@ METHODS = ["nearest", "bicubic", "lanczos", "SRResNet", "SRGAN", "HR"]
 LEVELS = [1.2, 1.8, 2.4, 3.0, 3.7, 4.6]
 
 
-def report(folder, *words):
-    return study.main(study.command_line(["report", str(folder), *words]))
-
-
 def read(folder):
     return json.loads((folder / "report/report.json").read_text())
 
 
+def rated(folder, values, rng):
+    """A study in which raters have given `values`, {set: (raters, pictures, methods)}."""
+    of_study = write_manifest(folder / "study", "rating", METHODS, {name: of.shape[1] for name, of in values.items()})
+    store_ratings(of_study, Judge(of_study, values, rng))
+    return of_study
+
+
+def reported_as_json(folder, capsys):
+    """(Exit status, the object of report --json)."""
+    capsys.readouterr()
+    status = run("report", folder, "--json")
+    return status, json.loads(capsys.readouterr().out)
+
+
 def true_means(levels, spread=SPREAD):
-    """Return the mean of all possible ratings of each method, (methods,), with ratings rounded to 1..5."""
+    """The mean of all possible ratings of each method, (methods,), with ratings rounded to 1..5."""
     ends = np.array([-np.inf, 1.5, 2.5, 3.5, 4.5, np.inf])
     below = stats.norm.cdf((ends - np.asarray(levels)[:, None]) / np.linalg.norm(spread))
     return np.diff(below) @ np.arange(1, 6)
@@ -47,30 +55,39 @@ def true_means(levels, spread=SPREAD):
 def reported(tmp_path_factory):
     """(Study, its report.json) of 26 raters and their 7,776 ratings and more."""
     rng = np.random.default_rng(0)
-    found = write_manifest(tmp_path_factory.mktemp("study") / "study", "rating", METHODS, {"Set14": 20, "birds": 30})
     values = {name: simulated_ratings(rng, LEVELS, 26, count) for name, count in (("Set14", 20), ("birds", 30))}
-    store_ratings(found, Judge(found, values, rng))
-    assert report(found.folder) == 0
-    return found, read(found.folder)
+    of_study = rated(tmp_path_factory.mktemp("study"), values, rng)
+    assert run("report", of_study.folder) == 0
+    return of_study, read(of_study.folder)
 
 
 # Simulated raters
 
 
-def test_the_report_finds_the_order_and_the_means_that_26_raters_have(reported):
+def test_json_is_one_object_with_the_reports_path_and_numbers(reported, tmp_path, capsys):
+    found, results = reported
+    status, said = reported_as_json(found.folder, capsys)
+    assert status == 0 and said.pop("seconds") > 0
+    target = str(found.folder / "report/report.html")
+    numbers = {name: results[name] for name in ("answers", "raters")}
+    assert said == {"input": str(found.folder), "output": target, "error": None} | numbers
+    status, said = reported_as_json(tmp_path, capsys)
+    assert status == 2 and str(tmp_path) in said["error"] and said["output"] is None
+
+
+def test_the_report_has_the_order_and_the_means_that_26_raters_have(reported):
     """Levels lie 0.6 apart or more, and means vary by 0.13 at most.
 
     Of twelve 95 % intervals one may well miss. Of 400 such studies with other seeds, none has another order, none
     fails the last line but one, and two the last.
     """
     _, results = reported
-    truth = true_means(LEVELS)
     inside, near = 0, 0
     for result in results["sets"]:
         by_mean = sorted(result["methods"], key=lambda row: row["mean"])
         assert [row["method"] for row in by_mean] == METHODS
         assert [row["method"] for row in sorted(result["methods"], key=lambda row: -row["rank"])] == METHODS
-        for row, mean in zip(result["methods"], truth):
+        for row, mean in zip(result["methods"], true_means(LEVELS)):
             half = (row["high"] - row["low"]) / 2
             inside += row["low"] <= mean <= row["high"]
             near += abs(row["mean"] - mean) <= 2 * half
@@ -101,18 +118,14 @@ def test_the_intervals_hold_the_truth_in_95_percent_of_studies(raters, pictures,
 
 
 def test_methods_that_differ_are_told_apart_and_equal_ones_are_not():
-    rng = np.random.default_rng(0)
-    values = simulated_ratings(rng, [2, 3, 3], 26, 14, (0.3, 0.1, 0.6))
-    found = compare_methods(values, ["a", "b", "c"])
-    assert found["p"] < 1e-6 and found["raters"] == 26
-    by_pair = {tuple(pair["methods"]): pair for pair in found["pairs"]}
-    assert by_pair["a", "b"]["p_holm"] < 0.001 and by_pair["a", "c"]["p_holm"] < 0.001
-    assert by_pair["a", "b"]["difference"] == pytest.approx((values[..., 0] - values[..., 1]).mean())
-
-
-def test_few_studies_of_equal_methods_tell_them_apart():
     """Holm keeps the chance of any false alarm among the pairs at 5 %; more happen once in 5,000 times."""
     rng, alarms, studies = np.random.default_rng(0), 0, often(30, 200)
+    values = simulated_ratings(rng, [2, 3, 3], 26, 14, (0.3, 0.1, 0.6))
+    result = compare_methods(values, ["a", "b", "c"])
+    assert result["p"] < 1e-6 and result["raters"] == 26
+    by_pair = {tuple(pair["methods"]): pair for pair in result["pairs"]}
+    assert by_pair["a", "b"]["p_holm"] < 0.001 and by_pair["a", "c"]["p_holm"] < 0.001
+    assert by_pair["a", "b"]["difference"] == pytest.approx((values[..., 0] - values[..., 1]).mean())
     for _ in range(studies):
         values = simulated_ratings(rng, [3, 3, 3], 12, 6, (0.3, 0, 0.6))
         alarms += min(pair["p_holm"] for pair in compare_methods(values, ["a", "b", "c"])["pairs"]) < 0.05
@@ -122,34 +135,18 @@ def test_few_studies_of_equal_methods_tell_them_apart():
 # Arithmetic
 
 
-def test_the_mean_and_the_interval_of_constant_ratings():
+def test_intervals_of_constant_few_and_extreme_ratings():
     mean, low, high = mean_with_interval(np.full((5, 4, 2), 3.0), (1, 5))
     assert mean.tolist() == low.tolist() == high.tolist() == [3, 3]
-
-
-@pytest.mark.parametrize("shape", ((1, 9, 2), (9, 1, 2)))
-def test_one_rater_or_one_picture_gives_no_interval(shape):
-    mean, low, high = mean_with_interval(np.arange(18.0).reshape(shape), (1, 5))
-    assert np.isfinite(mean).all() and np.isnan(low).all() and np.isnan(high).all()
-
-
-def test_a_set_that_one_of_many_raters_judged_has_no_interval_and_no_warning():
-    values = np.full((5, 4, 2), np.nan)
-    values[2] = np.arange(8).reshape(4, 2) / 2 + 1
+    one_rater_of_five = np.full((5, 4, 2), np.nan)
+    one_rater_of_five[2] = np.arange(8).reshape(4, 2) / 2 + 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        mean, low, high = mean_with_interval(values, (1, 5))
-    assert mean.tolist() == [2.5, 3] and np.isnan(low).all() and np.isnan(high).all()
-
-
-def test_equal_opinions_of_all_methods_are_compared_without_a_warning():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = compare_methods(np.full((5, 4, 3), 3.0), ["a", "b", "c"])
-    assert found["p"] == 1 and all(pair["p_holm"] == 1 for pair in found["pairs"])
-
-
-def test_an_interval_stays_on_the_scale():
+        for values in (one_rater_of_five, one_rater_of_five[2:3], one_rater_of_five[2:3].swapaxes(0, 1)):
+            mean, low, high = mean_with_interval(values, (1, 5))
+            assert mean.tolist() == [2.5, 3] and np.isnan(low).all() and np.isnan(high).all()
+        result = compare_methods(np.full((5, 4, 3), 3.0), ["a", "b", "c"])
+    assert result["p"] == 1 and all(pair["p_holm"] == 1 for pair in result["pairs"])
     values = simulated_ratings(np.random.default_rng(0), [0.9, 5.1], 3, 3)
     _, low, high = mean_with_interval(values, (1, 5))
     assert (low >= 1).all() and (high <= 5).all() and (low < high).all()
@@ -192,21 +189,20 @@ def test_strengths_are_log_odds_and_stay_finite():
 
 
 def test_opinions_lie_where_they_belong(tmp_path):
-    found = write_manifest(tmp_path / "study", "rating", ["a", "b"], {"x": 2, "y": 1})
-    rows = [
-        {"rater": 7, "item": item.name, "repeat": 0, "value": number % 5 + 1} for number, item in enumerate(found.items)
-    ]
-    answers = collect(found, [*rows, rows[0] | {"repeat": 1, "value": 5}, rows[0] | {"item": "an example"}])
-    assert answers.raters == [7] and answers.again[0, 0] == 5 and np.isnan(answers.again[0, 1:]).all()
-    assert opinions(found, answers.first, "x").tolist() == [[[1, 2], [3, 4]]]
-    assert opinions(found, answers.first, "y").tolist() == [[[5, 1]]]
+    of_study = write_manifest(tmp_path / "rating", "rating", ["a", "b"], {"x": 2, "y": 1})
+    given = [{"rater": 7, "item": item.name, "repeat": 0, "value": n % 5 + 1} for n, item in enumerate(of_study.items)]
+    more = [given[0] | {"repeat": 1, "value": 5}, given[0] | {"item": "an example"}]
+    raters, first, again = collect(of_study, given + more)
+    assert raters == [7] and again[0, 0] == 5 and np.isnan(again[0, 1:]).all()
+    by_set = {name: opinions(of_study, votes).tolist() for name, votes in votes_by_set(of_study, first).items()}
+    assert by_set == {"x": [[[1, 2], [3, 4]]], "y": [[[5, 1]]]}
 
 
 def test_in_pairs_an_opinion_is_the_share_won(tmp_path):
-    found = write_manifest(tmp_path / "study", "pairs", ["a", "b", "c"], {"x": 1})
-    assert [item.name for item in found.items] == ["x-0-a-x-0-b", "x-0-a-x-0-c", "x-0-b-x-0-c"]
-    first = np.array([[1, 2, 3]], float)  # a beats b, ties with c; c beats b
-    assert opinions(found, first, "x").tolist() == [[[0.75, 0, 0.75]]]
+    of_study = write_manifest(tmp_path / "pairs", "pairs", ["a", "b", "c"], {"x": 1})
+    assert [item.name for item in of_study.items] == ["x-0-a-x-0-b", "x-0-a-x-0-c", "x-0-b-x-0-c"]
+    votes = votes_by_set(of_study, np.array([[1, 2, 3]], float))["x"]  # a beats b, ties with c; c beats b
+    assert opinions(of_study, votes).tolist() == [[[0.75, 0, 0.75]]]
 
 
 # Who is left out
@@ -214,22 +210,19 @@ def test_in_pairs_an_opinion_is_the_share_won(tmp_path):
 
 def test_raters_are_left_out_with_the_reason(tmp_path):
     rng = np.random.default_rng(0)
-    found = write_manifest(tmp_path / "study", "rating", METHODS, {"x": 20})
     values = simulated_ratings(rng, LEVELS, 12, 20, (0.1, 0.2, 0.4))
     values[0] = rng.integers(1, 6, values[0].shape)  # presses keys at random
     values[1] = 6 - values[1]  # takes 1 for the best
     values[2] = np.minimum(values[2], 4)  # never excellent
-    store_ratings(found, Judge(found, {"x": values}, rng))
-    store = Store(found.database)
-    rows = store.ratings()
-    store.close()
-    half = [row for row in rows if row["rater"] == 4][:50]
-    rows = [row for row in rows if row["rater"] not in (4, 5)] + half
-    for row in rows:
+    of_study = rated(tmp_path, {"x": values}, rng)
+    given = rows(of_study)
+    half = [row for row in given if row["rater"] == 4][:50]
+    given = [row for row in given if row["rater"] not in (4, 5)] + half
+    for row in given:
         if row["rater"] == 6 and row["repeat"]:
-            before = next(r for r in rows if r["rater"] == 6 and r["item"] == row["item"] and not r["repeat"])
+            before = next(r for r in given if r["rater"] == 6 and r["item"] == row["item"] and not r["repeat"])
             row["value"] = before["value"] - 2 if before["value"] > 2 else before["value"] + 2
-    lines = {line["rater"]: line for line in screen(found, collect(found, rows))}
+    lines = {line["rater"]: line for line in screen(of_study, *collect(of_study, given))}
     reasons = {rater: "; ".join(line["reasons"]) for rater, line in lines.items()}
     assert "correlation" in reasons[1] and "nearest at 2 or above" in reasons[1]
     assert "correlation" in reasons[2] and "HR at 4 or below" in reasons[2] and lines[2]["correlation"] < 0
@@ -239,121 +232,99 @@ def test_raters_are_left_out_with_the_reason(tmp_path):
     assert 5 not in lines and {rater for rater in lines if not reasons[rater]} == set(range(7, 13))
 
 
-def test_who_is_left_out_is_not_counted_unless_everyone_is_kept(tmp_path, capsys):
+def test_who_is_left_out_is_not_counted_unless_everyone_is_to_stay(tmp_path):
     rng = np.random.default_rng(0)
-    found = write_manifest(tmp_path / "study", "rating", METHODS, {"x": 10})
     values = simulated_ratings(rng, LEVELS, 6, 10, (0.1, 0.1, 0.3))
     values[5] = 6 - values[5]
-    store_ratings(found, Judge(found, {"x": values}, rng))
-    means = {}
-    for words, raters, of in (((), 5, values[:5]), (("--everyone",), 6, values)):
-        assert report(found.folder, *words) == 0
-        results = read(found.folder)
+    folder = rated(tmp_path, {"x": values}, rng).folder
+    for words, raters in (((), 5), (("--everyone",), 6)):
+        assert run("report", folder, *words) == 0
+        results = read(folder)
         assert results["raters"] == raters and results["raters_left_out"] == 6 - raters
-        means[raters] = [row["mean"] for row in results["sets"][0]["methods"]]
-        assert means[raters] == pytest.approx(of.mean((0, 1)).tolist())
-    assert means[5] != means[6]
+        means = [row["mean"] for row in results["sets"][0]["methods"]]
+        assert means == pytest.approx(values[:raters].mean((0, 1)).tolist())
 
 
-def test_when_nobody_is_left_it_says_why_in_one_line(tmp_path, capsys):
-    found = write_manifest(tmp_path / "study", "rating", METHODS, {"x": 4})
+def test_without_ratings_or_if_nobody_is_left_it_is_one_line(tmp_path, capsys):
+    of_study = write_manifest(tmp_path / "study", "rating", METHODS, {"x": 4})
+    assert run("report", of_study.folder) == 2
+    assert "nobody has rated yet" in one_line(capsys)
+    Store(of_study.database).close()
+    assert run("report", of_study.folder) == 2
+    assert "no ratings yet" in one_line(capsys)
     rng = np.random.default_rng(0)
-    store_ratings(found, Judge(found, {"x": np.full((2, 4, 6), 3.0)}, rng))
-    assert report(found.folder) == 2
+    store_ratings(of_study, Judge(of_study, {"x": np.full((2, 4, 6), 3.0)}, rng))
+    assert run("report", of_study.folder) == 2
     line = one_line(capsys)
     assert "nearest at 2 or above" in line and "--everyone" in line
-    assert not (found.folder / "report").exists()
+    assert not (of_study.folder / "report").exists()
 
 
 # The files
 
 
 def test_every_rating_is_in_the_tables_and_no_address_is(reported):
-    found, results = reported
-    store = Store(found.database)
-    tokens, stored = [token for _, token, _ in store.raters()], store.ratings()
-    store.close()
-    with open(found.folder / "report/ratings.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == len(stored) and {row["method"] for row in rows} == set(METHODS)
-    assert [int(row["value"]) for row in rows] == [row["value"] for row in stored]
-    with open(found.folder / "report/methods.csv", newline="") as file:
-        means = {(row["set"], row["method"]): row for row in csv.DictReader(file)}
-    kept = {line["rater"] for line in results["screening"] if line["kept"]}
-    for (name, method), row in means.items():
-        mine = [r for r in rows if (r["set"], r["method"], r["repeat"]) == (name, method, "0")]
-        own = [int(r["value"]) for r in mine if int(r["rater"]) in kept]
+    of_study, results = reported
+    with contextlib.closing(Store(of_study.database)) as store:
+        tokens, stored = [token for _, token, _ in store.raters()], store.ratings()
+    with open(of_study.folder / "report/ratings.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == len(stored) and {line["method"] for line in lines} == set(METHODS)
+    assert [int(line["value"]) for line in lines] == [row["value"] for row in stored]
+    with open(of_study.folder / "report/methods.csv", newline="") as file:
+        means = list(csv.DictReader(file))
+    stay = {line["rater"] for line in results["screening"] if line["kept"]}
+    for row in means:
+        same = [r for r in lines if (r["set"], r["method"], r["repeat"]) == (row["set"], row["method"], "0")]
+        own = [int(r["value"]) for r in same if int(r["rater"]) in stay]
         assert float(row["mean"]) == pytest.approx(np.mean(own))
         assert [int(row[str(value)]) for value in range(1, 6)] == [own.count(value) for value in range(1, 6)]
-    for path in (found.folder / "report").iterdir():
+    for path in (of_study.folder / "report").iterdir():
         assert not any(token.encode() in path.read_bytes() for token in tokens)
 
 
-def test_the_papers_numbers_stand_beside_ours_where_the_paper_has_the_set(reported):
-    found, results = reported
-    text = (found.folder / "report/report.md").read_text()
+def test_the_papers_numbers_stand_beside_ours_and_the_html_needs_no_other_file(reported):
+    of_study, results = reported
     of_paper, own = results["sets"]
     assert [row["paper"] for row in of_paper["methods"]] == [PAPER["Set14"].get(method) for method in METHODS]
     assert not any(row["paper"] for row in own["methods"])
     row = next(row for row in of_paper["methods"] if row["method"] == "SRGAN")
-    assert f"| SRGAN | {row['mean']:.2f} | {row['low']:.2f} to {row['high']:.2f} | 3.72 | " in text
-
-
-def test_the_html_needs_no_other_file(reported):
-    found, results = reported
-    text = (found.folder / "report/report.html").read_text()
-    sources = re.findall(r'(?:src|href)="([^"]*)"', text)
-    assert len(sources) == 1 and sources[0].startswith("data:image/png;base64,")
+    line = f"| SRGAN | {row['mean']:.2f} | {row['low']:.2f} to {row['high']:.2f} | 3.72 | "
+    assert line in (of_study.folder / "report/report.md").read_text()
+    text = (of_study.folder / "report/report.html").read_text()
+    (source,) = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert source.startswith("data:image/png;base64,")
     assert text.count("<table>") == 5 and "<td>SRGAN</td>" in text  # means and tests of two sets, raters
-    assert (found.folder / "report/report.png").read_bytes()[:4] == b"\x89PNG"
-
-
-def test_a_report_twice_is_the_same_report(reported):
-    found, results = reported
-    assert report(found.folder, "--everyone") == 0 and report(found.folder) == 0
-    assert read(found.folder) == results
+    assert (of_study.folder / "report/report.png").read_bytes()[:4] == b"\x89PNG"
+    assert run("report", of_study.folder) == 0 and read(of_study.folder) == results
 
 
 def test_pairs_are_reported_with_strengths(tmp_path):
-    found = write_manifest(tmp_path / "study", "pairs", ["nearest", "b", "c"], {"x": 8})
     rng = np.random.default_rng(0)
 
-    class Preferences(Judge):
+    class Preferences:
         raters = 8
-
-        def __init__(self):
-            pass
 
         def __call__(self, rater, item, repeat):  # c before b before nearest; in each eighth judgement a tie
             return 2 if rng.random() < 1 / 8 else 3
 
-    store_ratings(found, Preferences())
-    assert report(found.folder) == 0
-    results = read(found.folder)
-    (result,) = results["sets"]
-    rows = {row["method"]: row for row in result["methods"]}
-    assert rows["nearest"]["strength"] < rows["b"]["strength"] < rows["c"]["strength"]
-    assert rows["nearest"]["mean"] < rows["nearest"]["high"] < 0.5 < rows["c"]["low"] < rows["c"]["mean"]
-    assert sum(itertools.chain(*(row["distribution"] for row in result["methods"]))) == 2 * 8 * 3 * 8
-    text = (found.folder / "report/report.md").read_text()
+    of_study = write_manifest(tmp_path / "study", "pairs", ["nearest", "b", "c"], {"x": 8})
+    store_ratings(of_study, Preferences())
+    assert run("report", of_study.folder) == 0
+    (result,) = read(of_study.folder)["sets"]
+    nearest, b, c = result["methods"]
+    assert nearest["strength"] < b["strength"] < c["strength"]
+    assert nearest["mean"] < nearest["high"] < 0.5 < c["low"] < c["mean"]
+    assert sum(sum(row["distribution"]) for row in result["methods"]) == 2 * 8 * 3 * 8
+    text = (of_study.folder / "report/report.md").read_text()
     assert text.startswith("# Preference") and "| strength |" in text
 
 
 def test_a_report_of_one_rater_has_means_and_neither_intervals_nor_tests(tmp_path):
     rng = np.random.default_rng(0)
-    found = write_manifest(tmp_path / "study", "rating", METHODS, {"x": 5})
-    store_ratings(found, Judge(found, {"x": simulated_ratings(rng, LEVELS, 1, 5, (0, 0, 0))}, rng))
-    assert report(found.folder) == 0
-    (result,) = read(found.folder)["sets"]
+    of_study = rated(tmp_path, {"x": simulated_ratings(rng, LEVELS, 1, 5, (0, 0, 0))}, rng)
+    assert run("report", of_study.folder) == 0
+    (result,) = read(of_study.folder)["sets"]
     assert result["comparison"] is None and all(row["low"] is None for row in result["methods"])
-    assert "NaN" not in (found.folder / "report/report.json").read_text()
-    assert "There are few raters (1)" in (found.folder / "report/report.md").read_text()
-
-
-def test_without_ratings_it_is_one_line(tmp_path, capsys):
-    found = write_manifest(tmp_path / "study", "rating", METHODS, {"x": 1})
-    assert report(found.folder) == 2
-    assert "nobody has rated yet" in one_line(capsys)
-    Store(found.database).close()
-    assert report(found.folder) == 2
-    assert "no ratings yet" in one_line(capsys)
+    assert "NaN" not in (of_study.folder / "report/report.json").read_text()
+    assert "There are few raters (1)" in (of_study.folder / "report/report.md").read_text()

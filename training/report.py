@@ -1,8 +1,8 @@
-"""Report on a stage of training: progress bar, log, sample grids and TensorBoard."""
+"""Report on a stage of training: progress, log, sample grids and TensorBoard."""
 
 import importlib.util
 import json
-import sys
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +11,16 @@ from typing import Any
 import keras
 import numpy as np
 from easydict import EasyDict
-from tqdm import tqdm
 
+from config import OPTIONS, PRESETS
 from evaluation.grids import grid, labelled
 from evaluation.metrics import colour_shift, luma, mesh, psnr
 from pictures import Pair, resize, write_picture
 from training import devices
+from training.checkpoints import generator_path
 from training.health import warning_for
-from training.stages import Stage, network_name
+from training.progress import Progress, say
+from training.stages import Stage
 from utils import UserError, write_text
 
 ROWS_IN_GRID = 4  # number of validation pictures in a grid
@@ -30,7 +32,8 @@ class Report:
     If there are several processes, each of them measures, and only the first one writes files.
 
     game: an SRGAN. total: number of updates of the stage. valid: {suffix of the names in the log: [(lr, hr)]}, uint8
-    (h, w, 3) and (scale*h, scale*w, 3); "" is the set that decides.
+    (h, w, 3) and (scale*h, scale*w, 3); "" is the set that decides. network: its name in the grids.
+    samples, checkpoints: the folders of the grids and of the log.
     """
 
     def __init__(
@@ -39,17 +42,20 @@ class Report:
         game: keras.Model,
         total: int,
         valid: Mapping[str, Sequence[Pair]],
-        config: EasyDict,
+        scale: int,
+        network: str,
+        samples: str | Path,
+        checkpoints: str | Path,
     ) -> None:
-        self.stage, self.game, self.total, self.valid, self.scale = stage, game, total, valid, config.MODEL.scale
-        self.network = network_name(stage, config.MODEL.variant)
-        self.samples = Path(config.TRAIN.samples_dir, stage.grids)
-        self.log = Path(config.TRAIN.checkpoint_dir, f"log_{stage.name}.jsonl")
-        self.board = Path(config.TRAIN.checkpoint_dir, "tensorboard", stage.name)
+        self.stage, self.game, self.total, self.valid = stage, game, total, valid
+        self.scale, self.network = scale, network
+        self.samples = Path(samples, stage.grids)
+        self.log = Path(checkpoints, f"log_{stage.name}.jsonl")
+        self.board_folder = Path(checkpoints, "tensorboard", stage.name)
         self.writes = devices.is_first()
         self.bicubics = {name: [resize(lr, self.scale) for lr, _ in pairs] for name, pairs in valid.items()}
         self.lines: list[dict[str, Any]] = []
-        self.tensorboard: keras.callbacks.TensorBoard | None = None
+        self.board: Any = None  # TensorFlow's writer of summaries
 
     def begin(self) -> None:
         """Read the log of the run that is resumed, or measure once if there is none. Call this before the training.
@@ -57,12 +63,11 @@ class Report:
         Raises UserError if the log is damaged or cannot be written.
         """
         self.first = self.game.updates_done()
-        # tqdm draws the bar only on a terminal (None), so that a log file has no control characters in it.
-        hidden = None if self.writes else True
-        self.bar = tqdm(total=self.total, initial=self.first, desc=self.stage.name, unit="update", disable=hidden)
-        if keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
-            self.tensorboard = keras.callbacks.TensorBoard(self.board, write_graph=False)
-            self.tensorboard.set_model(self.game)
+        self.bar = Progress(self.stage.name, self.total, self.first, silent=not self.writes)
+        if self.writes and keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
+            import tensorflow as tf
+
+            self.board = tf.summary.create_file_writer(str(self.board_folder))
         for name, pairs in self.valid.items():
             lrs, hrs = zip(*pairs[:ROWS_IN_GRID])
             # As in TensorLayer, the side of the pictures is in the name.
@@ -75,6 +80,7 @@ class Report:
         if devices.max_over_processes(not self.lines):  # if one process must validate, all must, or it would wait
             line = {"update": self.first, **self.validate(), **bicubic}
             self.lines = self.lines or [line]
+            self.write_scalars(line)
         self.say(f"val_psnr {self.lines[-1]['val_psnr']:.4g}, bicubic {bicubic['val_psnr_bicubic']:.4g}")
         self.write_log()
 
@@ -102,27 +108,22 @@ class Report:
 
     def say(self, text: str) -> None:
         """Print the stage's name and `text` on a line of their own, above the progress bar if one is drawn."""
-        tqdm.write(f"{self.stage.name}: {text}")
-        sys.stdout.flush()
+        say(self.stage.name, text)
 
-    def end(self) -> None:
-        """Finish the progress bar, and leave it on the screen. Call this after the last period."""
+    def end(self, stopped: bool) -> None:
+        """Finish the progress bar, and leave it on the screen. stopped: whether the user did; it then says where."""
         self.bar.close()
-
-    def stop(self) -> None:
-        """Finish the progress bar of a stage that the user stopped, and say where it did."""
-        self.end()
-        done = self.game.updates_done()
-        self.say(f"stopped at update {done} of {self.total}; the same command resumes from there")
+        if stopped:
+            done = self.game.updates_done()
+            self.say(f"stopped at update {done} of {self.total}; the same command resumes from there")
 
     def begin_period(self) -> None:
         """Start the clock of `updates_per_second`. Call this directly before the updates."""
         self.started = time.perf_counter()
 
     def progress(self, update: int, terms: Mapping[str, float]) -> None:
-        """Move the progress bar to `update`. terms: {name: mean so far in this period}."""
-        self.bar.set_postfix({name: f"{value:.4g}" for name, value in terms.items()}, refresh=False)
-        self.bar.update(update - self.bar.n)
+        """Tell that `update` is done. terms: {name: mean so far in this period}."""
+        self.bar.update(update, terms)
 
     def end_period(self, terms: Mapping[str, float], updates: int) -> dict[str, Any]:
         """Validate, print and log the results of a period, and return its line of the log.
@@ -134,14 +135,11 @@ class Report:
         line["learning_rate"] = float(keras.ops.convert_to_numpy(self.game.optimizer.learning_rate))
         line["updates_per_second"] = updates / seconds
         self.say("  ".join(f"{name} {value:.4g}" for name, value in line.items()))
-        if self.tensorboard:
-            self.tensorboard.on_epoch_end(line["update"], line)
+        self.write_scalars(line)
         warning = warning_for([*self.lines, line])
         if warning:
             self.say(f"warning: {warning}")
-            self.lines.append(line | {"warning": warning})
-        else:
-            self.lines.append(line)
+        self.lines.append(line | ({"warning": warning} if warning else {}))
         self.write_log()
         return line
 
@@ -176,4 +174,43 @@ class Report:
             bicubic = labelled(bicubics[index], f"bicubic {bicubic_psnrs[index]:.2f} dB")
             sr = labelled(srs[index], f"{self.network} {sr_psnrs[index]:.2f} dB")
             rows.append([bicubic, sr, labelled(hr, "HR")])
-        self.write_grid(f"train_{self.game.updates_done()}{name}", rows)
+        update = self.game.updates_done()
+        self.write_grid(f"train_{update}{name}", rows)
+        if self.board:
+            import tensorflow as tf
+
+            with self.board.as_default(step=update):
+                tf.summary.image(f"grid{name}", grid(rows)[None])
+
+    def write_scalars(self, line: Mapping[str, Any]) -> None:
+        """Write the numbers of a line of the log for TensorBoard, if it can be used."""
+        if self.board:
+            import tensorflow as tf
+
+            with self.board.as_default(step=line["update"]):
+                for name, value in line.items():
+                    if name != "update":
+                        tf.summary.scalar(name, value)
+            self.board.flush()
+
+
+def commands_to_copy(config: EasyDict, stage: Stage) -> list[str]:
+    """Return lines with the commands that show what a finished run made. stage: its last one."""
+    folder, samples = config.TRAIN.checkpoint_dir, config.TRAIN.samples_dir
+    lines = [f"grids of bicubic, SR and HR: {Path(samples, stage.grids)}"]
+    board = Path(folder, "tensorboard")
+    if board.is_dir():
+        lines.append(f"curves: {shlex.join(['tensorboard', '--logdir', str(board)])}")
+    # The options that the evaluation reads, where they differ from those of the preset
+    preset = {key: option.default for key, option in OPTIONS.items()} | PRESETS[config.preset]
+    words = ["--mode=evaluate", *([] if config.preset == "default" else [f"--preset={config.preset}"])]
+    for key, usual in preset.items():
+        section, name = key.split(".")
+        value = config[section][name]
+        read = section in ("MODEL", "EVALUATE") or key in ("TRAIN.checkpoint_dir", "TRAIN.samples_dir", "VGG.weights")
+        if read and value != usual:
+            written = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+            words += ["--set", f"{key}={written}"]
+    lines.append(f"this table again: {shlex.join(['python', 'train.py', *words])}")
+    model = ["--model", str(generator_path(folder, stage))]
+    return [*lines, f"a picture of yours: {shlex.join(['python', 'upscale.py', 'photo.jpg', *model])}"]

@@ -4,10 +4,7 @@ A period is the training between two reports.
 """
 
 import math
-from collections.abc import Iterable, Iterator
 from typing import NamedTuple
-
-from easydict import EasyDict
 
 from config import EARLIER
 
@@ -46,49 +43,21 @@ def network_name(stage: Stage, variant: str) -> str:
     return variant.upper() if variant in EARLIER and stage is WARM_UP else stage.network
 
 
+class Plan(NamedTuple):
+    """How many updates a stage has, and after which of them something changes; `total` where nothing does."""
+
+    total: int
+    freeze_bn_at: int  # from here on the generator's batch-normalization statistics are fixed
+    teacher_until: int  # up to here the targets are a teacher's pictures instead of HR
+    decay_at: int  # from here on the learning rate falls to 0; a longer run must resume from a state before it
+
+
 def part_of(total: int, part: float) -> int:
     """Return how many updates the fraction `part` (0 to 1) of `total` updates is, rounded up."""
     # To six decimals first, because 100 * 0.07 is 7.000000000000001.
     return math.ceil(round(total * part, 6))
 
 
-def fixed_from(stage: Stage, settings: EasyDict) -> float:
-    """Return the update after which the generator's batch-normalization statistics are fixed; infinite if never.
-
-    settings: TRAIN of the configuration.
-    """
-    if not settings.fixed_statistics:
-        return math.inf
-    return part_of(settings.n_updates_init, 1 - settings.fixed_statistics) if stage is WARM_UP else 0
-
-
-def taught_until(stage: Stage, settings: EasyDict) -> int:
-    """Return the update after which the targets are no longer the teacher's pictures but HR; 0 without a teacher.
-
-    settings: TRAIN of the configuration.
-    """
-    if stage is not WARM_UP or not settings.teacher:
-        return 0
-    return part_of(settings.n_updates_init, settings.teacher_part)
-
-
-def decays_from(stage: Stage, settings: EasyDict) -> float:
-    """Return the update after which the learning rate decays to 0; infinite if the schedule is not "stable".
-
-    A longer run must resume from a state before it. settings: TRAIN of the configuration.
-    """
-    if stage is not WARM_UP or settings.schedule_init != "stable":
-        return math.inf
-    return part_of(settings.n_updates_init, 1 - settings.decay_part)
-
-
-def periods(done: int, total: int, every: int, marks: Iterable[float]) -> Iterator[tuple[int, int]]:
-    """Yield (first, last) of each period between the updates `done` and `total`; the next begins at `last`.
-
-    A period ends at each multiple of `every`, at each of `marks` and at `total`.
-    """
-    while done < total:
-        ends = [total, done - done % every + every, *marks]
-        last = int(min(update for update in ends if update > done))
-        yield done, last
-        done = last
+def end_of_period(update: int, every: int, plan: Plan) -> int:
+    """Return where the period that begins at `update` ends: at a multiple of `every` or the next number in `plan`."""
+    return min(end for end in (update - update % every + every, *plan) if end > update)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from engines import import_openvino
 from pictures import read_picture, resize, write_picture
 from tiles import by_tiles, mean_over_turns
+from training import devices
+from training.progress import Progress
 from utils import UserError
 
 MAX_DIFFERENCE_FROM_BICUBIC = 16  # mean over all pixels, in levels of 0..255; a network of another kind is further away
@@ -90,11 +91,14 @@ class Targets:
         self.lock = threading.Lock()  # of what changes: a file that is being made, and the memory that is left
 
     def make(self, stopped: Sequence[int] = ()) -> None:
-        """Make all missing pictures, with a progress bar; return early as soon as `stopped` is not empty."""
-        for index in tqdm(range(len(self.pictures)), "teacher", unit="picture", disable=None):
+        """Make all missing pictures, and tell how far it is; return early as soon as `stopped` is not empty."""
+        progress = Progress("teacher", len(self.pictures), unit="picture", silent=not devices.is_first())
+        for index in range(len(self.pictures)):
             if stopped:
-                return
+                break
             self[index]
+            progress.update(index + 1)
+        progress.close()
 
     def __getitem__(self, index: int) -> np.ndarray | None:
         """Return the teacher's picture for pictures[index], or None if that is broken. Makes it if necessary."""

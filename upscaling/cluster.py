@@ -10,7 +10,7 @@ import os
 import platform
 import signal
 from argparse import Namespace
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from upscaling import identity
 from upscaling.earlier_runs import claimed, lock_path, record_line
 from upscaling.photo.reader import Photo
-from upscaling.plan import Job, Plan, open_job
+from upscaling.plan import Job, Made, Plan, open_job
 from upscaling.upscaler import BYTES_PER_PIXEL, Progress, Upscaler
 from utils import UserError
 
@@ -32,13 +32,14 @@ class Outcome(NamedTuple):
 
     node: str  # the ID of its node
     error: Exception | None = None
-    lost: list[str] | None = None  # as upscale_file returns it
-    damage: list[str] | None = None  # Photo.damage
-    restored: str = ""  # Job.restored
+    made: Made | None = None
+    damage: Sequence[str] = ()  # Photo.damage
+    restore: float = 0.0  # Job.restore
+    why: str = ""  # Job.why
     record: dict[str, Any] | None = None  # of the result
 
 
-Attempt = Callable[[Progress], list[str] | None]  # what is called for a job: see make in upscale.py
+Attempt = Callable[[Progress], Made | None]  # what is called for a job: see make in upscale.py
 
 
 def connect(address: str) -> None:
@@ -83,7 +84,8 @@ def attempts(
                     claim.close()
                     yield job, lambda progress: None
             for job, outcome in tasks.ended():
-                yield job._replace(restored=outcome.restored), functools.partial(finish, job, outcome)
+                job = job._replace(restore=outcome.restore, why=outcome.why)
+                yield job, functools.partial(finish, job, outcome)
     finally:
         tasks.cancel()
         ray.shutdown()
@@ -156,14 +158,14 @@ class Tasks:
             claim.close()
 
 
-def finish(job: Job, outcome: Outcome, progress: Progress) -> list[str]:
-    """Return what was lost of a file whose task has ended. Raises its error."""
+def finish(job: Job, outcome: Outcome, progress: Progress) -> Made | None:
+    """Return what the task of a job, which has ended, has made. Raises its error."""
     progress(job.tiles(), job.tiles())
     if outcome.error:
         raise outcome.error
     if isinstance(job.opened, Photo):
-        job.opened.damage.extend(outcome.damage or [])
-    return outcome.lost or []
+        job.opened.damage.extend(outcome.damage)
+    return outcome.made
 
 
 def memory(job: Job) -> float:
@@ -189,11 +191,11 @@ def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler) -> Any:
                 raise UserError(f"{target.parent}: not the same folder on {platform.node()}; it must be shared")
             # Ray unpickles the Upscaler once for each worker.
             job = open_job(path, target, before, options, upscaler)
-            lost, made_of = job.make(common, options, None, resumable)
+            made = job.make(common, options, None, resumable)
         except (UserError, OSError, MemoryError) as error:
             return Outcome(node, error)
-        damage = job.opened.damage if isinstance(job.opened, Photo) else []
-        return Outcome(node, None, lost, damage, job.restored, record_line(target, path, made_of))
+        damage = job.opened.damage if isinstance(job.opened, Photo) else ()
+        return Outcome(node, None, made, damage, job.restore, job.why, record_line(target, path, made.identity))
 
     gpu = options.engine in ("auto", "keras") and ray.cluster_resources().get("GPU", 0) >= 1
     # GPUs would lose their worker after each task, but for max_calls.

@@ -10,11 +10,14 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from engines import available_device
 from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from tiles import mean_over_turns
 from upscaling.interpolation import can_restore, mixed
-from upscaling.network import ENGINES, Network, load_network
-from upscaling.upscaler import Upscaler, restoring
+from upscaling.network import DEVICES, ENGINES, Network, load_network
+from upscaling.upscaler import Upscaler
 from utils import UserError
 from weights import model_path, read_metadata
 
@@ -31,11 +34,12 @@ def load(
     back_projections: int | None = None,
     strength: float = 1.0,
     restore: float | None = None,
+    device: str | None = None,
 ) -> Upscaler:
     """Return the Upscaler of a trained network or of a filter.
 
-    model: "srgan" (sharp, invents), "srresnet" (soft, true), "srcnn" or "espcn" (small), the path of a weights file or
-    of a file that export.py wrote, or one of FILTERS.
+    model: "srgan" (sharp, invents), "srresnet" (soft, true), "photo" (cleans), "srcnn" or "espcn" (small), a file of
+    weights or one that export.py wrote, or one of FILTERS.
     scale: factor of the result, above 0, by default the network's. For another factor, its result is resampled.
     engine: "auto", "openvino", "keras" or "onnxruntime", as for load_network.
     tile: side of a tile in pixels, above 32; default: what free memory allows.
@@ -46,7 +50,8 @@ def load(
     strength: how much of "srgan" is in the network, 0 to 1; the rest is "srresnet".
     restore: how much of the network is trained for compressed and noisy pictures, 0 to 1. Default: what each picture
     needs (restoration.py), or 0 for a network without such a one beside it.
-    It can be pickled, for other processes and machines; these read the weights themselves.
+    device: of OpenVINO: "CPU", or Intel's "GPU" or "NPU"; a line is printed where there is none, and the CPU computes.
+    The Upscaler can be pickled, for other processes and machines; these read the weights themselves.
     Raises UserError if the model is missing, damaged or no generator, and ValueError for other values.
     """
     if engine not in ENGINES or not 0 <= strength <= 1 or (back_projections or 0) < 0 or not 0 <= (restore or 0) <= 1:
@@ -55,15 +60,18 @@ def load(
             f"engine must be in {ENGINES}, strength and restore in 0..1, back_projections 0 or more. {received}"
         )
 
-    networks = Networks(model, engine, trust_pickle, self_ensemble, back_projections, strength)
+    if device not in (None, *DEVICES) or device and engine not in ("auto", "openvino"):
+        raise ValueError(f"device must be in {DEVICES}, for OpenVINO. Received: {device=}, {engine=}")
+    device = available_device(device) if device and model not in FILTERS else None
+    networks = Networks(model, engine, trust_pickle, self_ensemble, back_projections, strength, device)
     automatic = restore is None and model not in FILTERS and can_restore(model_path(model))
-    return Upscaler(restoring(networks, restore or 0.0), scale, tile, networks if automatic else None)
+    return Upscaler(networks(restore or 0.0), scale, tile, networks if automatic else None)
 
 
 class Networks:
     """The networks for load()'s arguments: call it with how much to restore, 0 to 1.
 
-    Only its arguments are pickled; the weights are read where it is unpickled and called.
+    Only its arguments are pickled; the weights are read where it is unpickled and a network used.
     """
 
     def __init__(
@@ -74,20 +82,30 @@ class Networks:
         self_ensemble: bool,
         back_projections: int | None,
         strength: float,
+        device: str | None,
     ) -> None:
         self.model, self.engine, self.trust_pickle, self.strength = model, engine, trust_pickle, strength
-        self.self_ensemble, self.back_projections = self_ensemble, back_projections
+        self.self_ensemble, self.back_projections, self.device = self_ensemble, back_projections, device
         self.newest: tuple[float, Network] | None = None  # no more, since each needs gigabytes for large tiles
 
     def __call__(self, restore: float) -> Network:
-        """Return the network, loaded unless it is the newest one. Raises UserError as load does."""
+        """Return the network, which is loaded anew if another one was used since. Raises UserError as load does."""
+        scale = self.newest[1].scale if self.newest else self.loaded(restore).scale  # that of all
+        return Network(functools.partial(self.super_resolve, restore), scale)
+
+    def super_resolve(self, restore: float, lr: np.ndarray) -> np.ndarray:
+        """Return sr of the network that restores so much, as its __call__ does."""
+        return self.loaded(restore)(lr)
+
+    def loaded(self, restore: float) -> Network:
+        """Return the network itself."""
         newest = self.newest
         if newest is None or newest[0] != restore:
-            newest = self.newest = restore, self._loaded(restore)
+            newest = self.newest = restore, self._load(restore)
         return newest[1]
 
-    def _loaded(self, restore: float) -> Network:
-        network = network_of(self.model, self.engine, self.trust_pickle, self.strength, restore)
+    def _load(self, restore: float) -> Network:
+        network = network_of(self.model, self.engine, self.trust_pickle, self.strength, restore, self.device)
         if self.self_ensemble:
             network = Network(mean_over_turns(network), network.scale)
         corrections = self.back_projections
@@ -105,14 +123,16 @@ class Networks:
         return state
 
 
-def network_of(model: str, engine: str, trust_pickle: bool, strength: float, restore: float) -> Network:
+def network_of(
+    model: str, engine: str, trust_pickle: bool, strength: float, restore: float, device: str | None
+) -> Network:
     """Return the network alone; arguments as for load. Raises UserError as load does."""
     if model in FILTERS:
         if strength < 1 or restore:
             raise UserError(f"{model}: a filter has no strength and restores nothing; leave the option out")
         return Network(functools.partial(enlarged_batch, scale=FILTER_SCALE, name=model), FILTER_SCALE)
     with mixed(model_path(model), strength, restore) as path:
-        return load_network(path, engine, trust_pickle=trust_pickle)
+        return load_network(path, engine, trust_pickle=trust_pickle, device=device)
 
 
 def default_back_projections(model: str, restore: float = 0.0) -> int:

@@ -6,20 +6,24 @@ For OpenVINO, graph.py builds the graph from the weights file in a tenth of a se
 import importlib.util
 import os
 import re
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from config import EARLIER, jit_compile
-from engines import gpu_in_keras, import_keras, import_openvino
+from config import EARLIER
+from engines import bfloat16_is_fast, gpu_in_keras, import_keras, import_openvino, jit_compile
 from tiles import smallest_size, windows
 from upscaling.graph import graphs, read_weights
-from utils import UserError, bfloat16_is_fast, reason
+from utils import UserError, reason
 from weights import load_generator, read_metadata
 
 ENGINES = ("auto", "openvino", "keras", "onnxruntime")
+DEVICES = ("CPU", "GPU", "NPU")  # of OpenVINO; the last two are Intel's
+# of ONNX Runtime, the fastest first: NVIDIA's GPUs, Apple's processors, any GPU in Windows
+PROVIDERS = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExecutionProvider", "CPUExecutionProvider")
 EXPORTED = (".onnx", ".xml")  # suffixes of files that export.py wrote and an engine reads
 HINT = "INFERENCE_PRECISION_HINT"
 PRECISIONS = {"float32": {HINT: "f32"}, "bfloat16": {HINT: "bf16"}}
@@ -55,30 +59,39 @@ class Network:
 
 
 def load_network(
-    path: str | Path, engine: str = "auto", precision: str = "auto", trust_pickle: bool = False
+    path: str | Path,
+    engine: str = "auto",
+    precision: str = "auto",
+    trust_pickle: bool = False,
+    device: str | None = None,
 ) -> Network:
     """Load the network of a weights file or of a file that export.py wrote (*.onnx or *.xml).
 
-    engine: "openvino", "keras" (weights), "onnxruntime" (*.onnx), or "auto": OpenVINO if it is installed, can read the
-    file, and Keras has no GPU to use instead.
-    precision: "float32", "bfloat16", or "auto": the faster one on this processor; Keras always computes in float32.
-    trust_pickle: read a pickled g_srgan.npz. Threads may share the network; it takes one call at a time.
-    Raises UserError if the file is missing, damaged or no generator.
+    engine: "openvino", "keras" (weights), "onnxruntime" (*.onnx, on the best of PROVIDERS that it has), or "auto":
+    OpenVINO if it is installed, can read the file, and Keras has no GPU to use instead.
+    precision: "float32", "bfloat16", or "auto": the faster one on this processor; Keras always computes in float32, and
+    devices other than the CPU as they do by themselves.
+    trust_pickle: read a pickled g_srgan.npz. device: of OpenVINO, such as "GPU"; if it is given, "auto" is OpenVINO.
+    Threads may share the network; it takes one call at a time.
+    Raises UserError if the file is missing, damaged or no generator, or cannot be run on `device`.
     """
     if precision == "auto":  # left to itself, OpenVINO takes bfloat16 even if that is slower
         precision = "bfloat16" if bfloat16_is_fast() else "float32"
-    path, options = Path(path), PRECISIONS[precision] | SHARING | threads()
-    engine = choose_engine(path, engine)
+    path, on_cpu = Path(path), device in (None, "CPU")
+    options = PRECISIONS[precision] | SHARING | threads() if on_cpu else {}
+    engine = choose_engine(path, "openvino" if device and engine == "auto" else engine)
     if engine == "keras":
         return one_at_a_time(keras_network(path, trust_pickle))
     try:
         if engine == "onnxruntime":
             return one_at_a_time(onnx_network(path))
         read = exported_network if path.suffix in EXPORTED else openvino_network
-        return one_at_a_time(read(path, options))
+        return one_at_a_time(read(path, device or "CPU", options))
     except (OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         # OpenVINO's messages begin with lines of its own source code; the last words say what is wrong.
         last_words = " ".join(str(error).split())[-120:] or reason(error)
+        if not on_cpu:
+            raise UserError(f"{path}: cannot be run on {device} ({last_words}); leave --device out") from error
         raise UserError(f"{path}: damaged, or no generator ({last_words}); move it away") from error
 
 
@@ -140,34 +153,46 @@ def keras_network(path: Path, trust_pickle: bool) -> Network:
     return Network(lambda lr: keras.ops.convert_to_numpy(generator.predict_on_batch(lr)), scale, errors)
 
 
-def exported_network(path: Path, options: dict[str, str | int]) -> Network:
-    """Load a *.onnx or *.xml file into OpenVINO, unchanged. options: of OpenVINO's compile_model."""
+def exported_network(path: Path, device: str, options: dict[str, str | int]) -> Network:
+    """Load a *.onnx or *.xml file into OpenVINO, unchanged. device, options: of OpenVINO's compile_model."""
     openvino = import_openvino()
     core = openvino.Core()
     graph = core.read_model(path)
     small = graph.clone()
     small.reshape([1, 8, 8, 3])
-    network = core.compile_model(graph, "CPU", options)
+    network = core.compile_model(graph, device, options)
     return Network(lambda lr: network(lr)[0], small.output(0).shape[1] // 8)
 
 
+def known_providers(installed: Sequence[str]) -> list[str]:
+    """Return those of PROVIDERS that are `installed`, the best one first."""
+    return [provider for provider in PROVIDERS if provider in installed]
+
+
 def onnx_network(path: Path) -> Network:
-    """Load a *.onnx file into ONNX Runtime. Raises ValueError if it cannot be used."""
+    """Load a *.onnx file into ONNX Runtime, on the best provider; one line tells of a better one that does not start.
+
+    Raises ValueError if the file cannot be used.
+    """
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, RuntimeException
 
     onnxruntime.set_default_logger_severity(4)  # no log, since the exceptions say enough
     try:
-        network = onnxruntime.InferenceSession(path)
+        providers = known_providers(onnxruntime.get_available_providers())
+        network = onnxruntime.InferenceSession(path, providers=providers)
         input_name = network.get_inputs()[0].name
         small = network.run(None, {input_name: np.zeros((1, 8, 8, 3), np.float32)})[0]
     except (Fail, InvalidGraph, InvalidProtobuf, RuntimeException) as error:
         raise ValueError(reason(error)) from error
+    used = network.get_providers()[0]
+    if used != providers[0]:  # a CUDA library that is missing, for example
+        print(f"ONNX Runtime cannot start its {providers[0]}; {used} computes", file=sys.stderr)
     return Network(lambda lr: network.run(None, {input_name: lr})[0], small.shape[1] // 8, (Fail, RuntimeException))
 
 
-def openvino_network(path: Path, options: dict[str, str | int]) -> Network:
-    """Load a weights file into OpenVINO. options: of OpenVINO's compile_model.
+def openvino_network(path: Path, device: str, options: dict[str, str | int]) -> Network:
+    """Load a weights file into OpenVINO. device, options: of OpenVINO's compile_model.
 
     The residual blocks take all of lr at once. What follows them works on `scale` times the width and height and needs
     far more memory, so it takes the features strip by strip, and each strip sees TAIL_HALO pixels beyond its core.
@@ -179,10 +204,10 @@ def openvino_network(path: Path, options: dict[str, str | int]) -> Network:
         from upscaling.earlier_graphs import earlier_graph  # imported only here, because it needs SciPy
 
         scale = model.get("scale", 4)
-        network = core.compile_model(earlier_graph(path, model["variant"], scale), "CPU", options)
+        network = core.compile_model(earlier_graph(path, model["variant"], scale), device, options)
         return Network(lambda lr: network(lr)[0], scale)
     weights = read_weights(path)
-    body, tail = (core.compile_model(graph, "CPU", options) for graph in graphs(weights))
+    body, tail = (core.compile_model(graph, device, options) for graph in graphs(weights))
     scale = 2**weights.doublings
 
     def function(lr: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ class Inputs:
     files: dict[Path, Path | None] = field(default_factory=dict)  # {path: the input folder that it is in, or None}
     named: set[Path] = field(default_factory=set)  # those of `files` that were named one by one
     foreign: Counter[str] = field(default_factory=Counter)  # {suffix: number of files in folders that cannot be read}
-    failed: list[str] = field(default_factory=list)  # lines about unreadable folders
+    failed: dict[str, list[Path]] = field(default_factory=dict)  # {a line about what cannot be read: its files}
 
 
 def find_files(names: Iterable[str]) -> Inputs:
@@ -49,7 +49,8 @@ def find_files(names: Iterable[str]) -> Inputs:
                 inputs.files.setdefault(match, None)
                 inputs.named |= {match} if exists else set()
             elif exists:
-                inputs.failed.append(f"{match}: {suffix} is not read; save it as one of {' '.join(RESULT_SUFFIXES)}")
+                line = f"{match}: {suffix} is not read; save it as one of {' '.join(RESULT_SUFFIXES)}"
+                inputs.failed[line] = [match]
             else:
                 inputs.foreign[suffix] += 1
     return inputs
@@ -59,7 +60,8 @@ def find_in_folder(folder: Path, inputs: Inputs) -> None:
     """Add all pictures and videos below `folder` to `inputs`. Raises UserError if there are none."""
     unreadable: list[OSError] = []
     paths = sorted(Path(root, name) for root, _, names in walk(folder, unreadable.append) for name in names)
-    inputs.failed += [f"{error.filename}: cannot be read: {error.strerror}" for error in unreadable]
+    for error in unreadable:
+        inputs.failed[f"{error.filename}: cannot be read: {error.strerror}"] = [Path(error.filename)]
     paths = [path for path in paths if path.name[0] != "." and path.is_file()]
     files = [path for path in paths if path.suffix.lower() in FILE_SUFFIXES]
     foreign = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in FOREIGN)
@@ -129,14 +131,15 @@ def choose_targets(
         target = targets[path]
         if others:
             names = ", ".join(map(str, [path, *others]))
-            inputs.failed.append(f"{names}: would all become {target}; upscale them one by one, each with an --output")
+            line = f"{names}: would all become {target}; upscale them one by one, each with an --output"
         elif os.path.exists(target) and target.samefile(path):
             raise UserError(f"{path}: would be overwritten; {advice}")
         elif os.path.realpath(target) in input_paths:
-            inputs.failed.append(f"{target}: would be overwritten by the result of {path}; {advice}")
+            line = f"{target}: would be overwritten by the result of {path}; {advice}"
         else:
             continue
-        for failed in (path, *others):
+        inputs.failed[line] = [path, *others]
+        for failed in inputs.failed[line]:
             del targets[failed]
     return targets
 

@@ -2,10 +2,11 @@
 
 import os
 import tempfile
+import time
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from upscaling import identity
 from upscaling.earlier_runs import Records, stamp
@@ -22,6 +23,14 @@ SLOW = 0.1  # seconds per frame; a slower video's finished strips stay too
 QUICK = 300_000  # pixels that any machine upscales in less than LONG; up to here no time is measured
 
 
+class Made(NamedTuple):
+    """A result that was made."""
+
+    lost: list[str]  # lines, as upscale_file returns them
+    identity: Identity
+    seconds: float
+
+
 class Job(NamedTuple):
     """A file to upscale."""
 
@@ -29,7 +38,8 @@ class Job(NamedTuple):
     target: Path
     upscaler: Upscaler  # with the factor for this file
     before: tuple[int, int] | None = None  # the stamp of the file at `target` when the work was planned
-    restored: str = ""  # how much it is restored, and why; "" if not at all
+    restore: float = 0.0  # how much it is restored
+    why: str = ""  # the reason for that, if it was chosen for this file
 
     def network_pixels(self) -> int:
         """Return the number of pixels that the network sees, in all frames."""
@@ -50,17 +60,14 @@ class Job(NamedTuple):
             return seconds > SLOW * self.opened.frames
         return seconds > LONG
 
-    def make(
-        self, common: Identity, options: Namespace, progress: Progress | None, resumable: bool
-    ) -> tuple[list[str], Identity]:
-        """Make the result; return (lines about what was lost, its identity). Raises UserError and OSError.
-
-        common: Plan.identity. progress, resumable: as for upscale_file.
-        """
+    def make(self, common: Identity, options: Namespace, progress: Progress | None, resumable: bool) -> Made:
+        """Make the result. Raises UserError and OSError. common: Plan.identity. Others: as for upscale_file."""
+        began = time.perf_counter()
         made_of = identity.of_result(common, self.opened.path)
-        name = identity.hashed(made_of | {"engine": options.engine})  # results of engines differ by roundings alone
+        engine = {"engine": options.engine if options.device in (None, "CPU") else options.device}
+        name = identity.hashed(made_of | engine)  # results of engines differ by roundings alone
         lost = upscale_file(self.opened, self.target, self.upscaler, progress, name, options.quality, resumable)
-        return lost, made_of
+        return Made(lost, made_of, time.perf_counter() - began)
 
     def is_made(self) -> bool:
         """Return whether another process has made the result since the work was planned."""
@@ -77,7 +84,12 @@ class Job(NamedTuple):
 
     def remark(self) -> str:
         """Return what is added to a line about this file: how much it is restored, and why."""
-        return f"  ({self.restored})" if self.restored else ""
+        return f"  ({self.why}: restore {self.restore:g})" if self.why and self.restore else ""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what --json prints about this file, before it is made."""
+        size = self.result_size()
+        return {"output": self.target, "size": size, "restore": self.restore, "why": self.why or None}
 
 
 class Plan(NamedTuple):
@@ -85,7 +97,8 @@ class Plan(NamedTuple):
 
     jobs: list[Job]
     skipped: list[str]  # texts that say how many files are not upscaled, and why
-    failed: list[str]  # lines about what cannot be read or written; more are added during the work
+    existing: dict[Path, Path]  # {path: its result, which is there already}
+    failed: dict[str, list[Path]]  # {a line about what cannot be read or written: its files}; the work adds more
     records: Records
     identity: Identity  # what those of all results have in common
 
@@ -97,37 +110,40 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
     suffix, rename = name_suffix(options, upscaler), options.suffix is not None
     targets = choose_targets(inputs, options.output, suffix, rename, options.format)
     common = identity.of_command(options)
-    jobs, taken = list[Job](), list[str]()  # taken: lines about results of other pictures
-    existing = remade = 0
+    jobs, existing, remade = list[Job](), dict[Path, Path](), 0
+    taken = dict[Path, Path | None]()  # {path: of which picture its result is there already}
     for path, target in targets.items():
         before = stamp(target)
         if before and not options.overwrite:
             recorded, source = records.identity(target), records.source(target)
             # Without a record it may be somebody else's or have been edited since, so it is not overwritten.
             if recorded is None or identity.is_current(recorded, common, path):
-                existing += 1
+                existing[path] = target
                 continue
             # Two folders may have a picture of this name. But a file that --output names is meant to be replaced.
             if target != options.output and source and os.path.realpath(source) != os.path.realpath(path):
-                taken.append(f"{target}: is the result of {source}")
+                taken[path] = source
                 continue
             remade += 1
         try:
             jobs.append(open_job(path, target, before, options, upscaler))
         except UserError as error:
-            inputs.failed.append(str(error))
-    jobs.sort(key=lambda job: job.restored)  # so that the network is seldom exchanged
+            inputs.failed[str(error)] = [path]
+    jobs.sort(key=lambda job: job.restore)  # so that the network is seldom exchanged
     if not options.dry_run:
         jobs = drop_unwritable(jobs, inputs.failed)
     if taken:
-        inputs.failed.append(f"{taken[0]}; left out: {len(taken)}, choose another --output, --suffix or --overwrite")
+        first, source = next(iter(taken.items()))
+        advice = "choose another --output, --suffix or --overwrite"
+        line = f"{targets[first]}: is the result of {source}; left out: {len(taken)}, {advice}"
+        inputs.failed[line] = list(taken)
     texts = {
-        f"{existing} there already (--overwrite makes them again)": existing,
+        f"{len(existing)} there already (--overwrite makes them again)": existing,
         f"{remade} made of something else before and now again": remade,
         f"{len(results)} left out as results of earlier runs": results,
         f"not read: {counted(inputs.foreign)}": inputs.foreign,
     }
-    return Plan(jobs, [text for text, some in texts.items() if some], inputs.failed, records, common)
+    return Plan(jobs, [text for text, some in texts.items() if some], existing, inputs.failed, records, common)
 
 
 def name_suffix(options: Namespace, upscaler: Upscaler) -> str:
@@ -143,14 +159,14 @@ def name_suffix(options: Namespace, upscaler: Upscaler) -> str:
 def open_job(path: Path, target: Path, before: tuple[int, int] | None, options: Namespace, upscaler: Upscaler) -> Job:
     """Return the Job of the file at `path`, with the Upscaler that suits it. Raises UserError if it is unreadable."""
     opened = open_file(path)
-    upscaler, restored = restored_upscaler(opened, upscaler)
+    upscaler, restore, why = restored_upscaler(opened, upscaler)
     # Without --size shared, so that a tile size reduced for lack of memory holds for the other files too.
     if options.size:
         upscaler = upscaler.with_scale(min(most / length for most, length in zip(options.size, opened.size)))
-    return Job(opened, target, upscaler, before, restored)
+    return Job(opened, target, upscaler, before, restore if why else options.restore or 0.0, why)
 
 
-def drop_unwritable(jobs: list[Job], failed: list[str]) -> list[Job]:
+def drop_unwritable(jobs: list[Job], failed: dict[str, list[Path]]) -> list[Job]:
     """Return those of `jobs` whose results' folders are writable; add a line to `failed` for each other folder."""
     unwritable = set()
     for folder in {job.target.parent for job in jobs}:
@@ -160,8 +176,9 @@ def drop_unwritable(jobs: list[Job], failed: list[str]) -> list[Job]:
                 pass
         except OSError as error:
             unwritable.add(folder)
-            count = sum(job.target.parent == folder for job in jobs)
-            failed.append(f"{folder}: cannot be written: {reason(error)}; left out: {count}, choose another --output")
+            paths = [job.opened.path for job in jobs if job.target.parent == folder]
+            advice = f"left out: {len(paths)}, choose another --output"
+            failed[f"{folder}: cannot be written: {reason(error)}; {advice}"] = paths
     return [job for job in jobs if job.target.parent not in unwritable]
 
 

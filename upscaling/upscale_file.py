@@ -20,18 +20,18 @@ def open_file(path: Path) -> Photo | Video:
     return open_video(path) if path.suffix.lower() in CONTAINERS else open_photo(path)
 
 
-def restored_upscaler(opened: Photo | Video, upscaler: Upscaler) -> tuple[Upscaler, str]:
-    """Return an automatic `upscaler` as the file needs it, and why in words; "" if nothing was chosen.
+def restored_upscaler(opened: Photo | Video, upscaler: Upscaler) -> tuple[Upscaler, float, str]:
+    """Return (an automatic `upscaler` as the file needs it, how much it restores, why); 0 and "" if it is another one.
 
     One frame decides for all. Raises UserError if the file is unreadable.
     """
     if not upscaler.network_that_restores:
-        return upscaler, ""
+        return upscaler, 0.0, ""
     if isinstance(opened, Video):
         restore, why = LOSSY, "a video"
     else:
         restore, why = needed(next(iter(opened)).picture, opened.jpeg_tables, opened.lossy)
-    return upscaler.restoring(restore), f"{why}: restore {restore:g}" if restore else ""
+    return upscaler.restoring(restore), restore, why
 
 
 def upscale_file(
@@ -48,12 +48,12 @@ def upscale_file(
     Returns a line for each thing that the format of `target` cannot hold. Raises UserError if a file cannot be read or
     written.
 
+    upscaler: of restored_upscaler; an automatic one would choose for each frame anew.
     progress: called with (tiles done, tiles in all) of the whole file, without those that an earlier run has finished.
     name: the hash of the result's identity, see identity.py. quality: as for write_photo. resumable: whether finished
     strips of a photo stay on the disk until it is complete, and those of a video's frames until they are in a piece, so
     that a stopped run can be resumed; strips of an earlier run are used in any case.
     """
-    upscaler, _ = restored_upscaler(opened, upscaler)
     frames = FramesProgress(progress, opened.frames, upscaler.tile_count(*opened.size))
     width, height = upscaler.result_size(*opened.size)
     # The result may need up to 8 bytes a pixel, a TIFF twice that, since it is written from a file beside it.

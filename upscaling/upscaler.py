@@ -1,7 +1,6 @@
 """Upscale arrays with a network, tile by tile in the memory that there is."""
 
 import copy
-import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
 
@@ -58,6 +57,7 @@ class Upscaler:
         network_that_restores: Callable[[float], Network] | None = None,
     ) -> None:
         self.network, self.network_that_restores = network, network_that_restores
+        self.restorers: dict[float, Upscaler] = {}  # {how much is restored: the Upscaler that does}
         self.scale = network.scale if scale is None else scale
         self.tile = largest_tile() if tile is None else tile
         if not self.scale > 0 or self.tile <= 2 * HALO:
@@ -82,16 +82,21 @@ class Upscaler:
     def with_scale(self, scale: float) -> "Upscaler":
         """Return a copy of this Upscaler with another factor of the result."""
         other = copy.copy(self)
-        other.scale = scale
+        other.scale, other.restorers = scale, {}
         return other
 
     def restoring(self, restore: float) -> "Upscaler":
-        """Return a copy of this automatic Upscaler that restores each picture by `restore`, 0 to 1."""
-        other = copy.copy(self)
-        if self.network_that_restores:
-            other.network = restoring(self.network_that_restores, restore, self.network.scale)
-        other.network_that_restores = None
-        return other
+        """Return the Upscaler that restores each picture by `restore`, 0 to 1; self if it is not automatic.
+
+        It is the same one each time, so that a tile size reduced for lack of memory holds for the other files too.
+        """
+        if not self.network_that_restores:
+            return self
+        if restore not in self.restorers:
+            other = copy.copy(self)
+            other.network, other.network_that_restores = self.network_that_restores(restore), None
+            self.restorers[restore] = other
+        return self.restorers[restore]
 
     def seconds(self, pixels: int) -> float:
         """Estimate the seconds that the network takes for `pixels`, see network_pixels, from the time of one tile."""
@@ -203,19 +208,6 @@ class Upscaler:
         last = int(bottom / self.scale) + REACH + 1
         resized = as_dtype(resize(alpha[first:last], self.scale), alpha.dtype)
         return resized[round(top - self.scale * first) :][: bottom - top]
-
-
-def restoring(networks: Callable[[float], Network], restore: float, scale: int | None = None) -> Network:
-    """Return networks(restore), loaded when it is needed: a plan can have many, and memory room for one.
-
-    scale: its factor, if it is known. It can be pickled if `networks` can.
-    """
-    scale = networks(restore).scale if scale is None else scale
-    return Network(functools.partial(_restored, networks, restore), scale)
-
-
-def _restored(networks: Callable[[float], Network], restore: float, lr: np.ndarray) -> np.ndarray:
-    return networks(restore)(lr)
 
 
 def tile_size(width: int, height: int, tile: int) -> tuple[int, int]:

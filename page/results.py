@@ -1,0 +1,108 @@
+"""Results that stay on the server while their page is open, so that another format only needs encoding anew."""
+
+import secrets
+import shutil
+import threading
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+from upscaling.photo.reader import open_photo
+from upscaling.photo.writer import Strips, write_photo
+from utils import UserError
+
+SECONDS = 3600  # after which a result that nobody has asked for is deleted
+BYTES = 4 * 2**30  # of all results and their sources; beyond, the one that was asked for longest ago is deleted
+
+
+@dataclass
+class Result:
+    """A result on the disk."""
+
+    folder: Path  # with the source `picture`, `result.png`, and the result in other formats
+    title: str  # name of saved files, without a suffix
+    used: float  # when it was asked for last, in seconds
+
+
+class Results:
+    """The results of a server; a page whose result has been deleted sends its picture again."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()  # one picture is encoded at a time, because each may need 400 MB
+        self.all: dict[str, Result] = {}  # by an id of 128 random bits, which is all that opens a result
+
+    def add(self, folder: Path, title: str) -> str:
+        """Take over `folder`, with the source `picture` and `result.png`; return an id. title: of saved files."""
+        name, now = secrets.token_urlsafe(16), time.monotonic()
+        self.all[name] = Result(folder.rename(folder.with_name(name)), title, now)
+        by_use = sorted(self.all, key=lambda name: self.all[name].used)
+        sizes = {name: sum(path.stat().st_size for path in self.all[name].folder.iterdir()) for name in by_use}
+        for old in by_use[:-1]:
+            if self.all[old].used < now - SECONDS or sum(sizes.values()) > BYTES:
+                self.remove(old)
+                del sizes[old]
+        return name
+
+    def remove(self, name: str) -> None:
+        """Delete a result, if there is such a one."""
+        if result := self.all.pop(name, None):
+            shutil.rmtree(result.folder, ignore_errors=True)
+
+    def encoded(self, name: str, ending: str) -> tuple[Path, str]:
+        """Return the path of a result in a format, encoded now unless it has been, and the title.
+
+        Raises HTTPException: 404 if there is no such result, 422 if the format cannot hold it.
+        """
+        if name not in self.all:
+            raise HTTPException(404, "no such result; it may have been deleted since")
+        result = self.all[name]
+        result.used = time.monotonic()
+        target = result.folder / f"result.{ending}"
+        with self.lock:
+            if not target.exists():
+                # pixels of the result with the source's metadata, as if it had been written so at once
+                source, sr = open_photo(result.folder / "picture"), open_photo(result.folder / "result.png", 10**9)
+                frames = (
+                    Strips(pixels.picture.shape, pixels.picture.dtype, [pixels.picture], frame.info)
+                    for frame, pixels in zip(source, sr)
+                )
+                try:
+                    write_photo(target, source, frames, sr.size[0] / source.size[0])
+                except UserError as error:
+                    raise HTTPException(422, str(error).replace(f"{result.folder}/", "")) from error
+        return target, result.title
+
+    def archive(self, names: Sequence[str], ending: str) -> Iterator[bytes]:
+        """Yield a ZIP of results piece by piece; missing.txt says which were deleted or do not fit the format."""
+        pieces: list[bytes] = []
+
+        def write(piece: bytes) -> int:
+            pieces.append(bytes(piece))
+            return len(piece)
+
+        # All that ZipFile needs of a file; without tell() it writes what can be read without going back.
+        stream: Any = SimpleNamespace(write=write, flush=lambda: None)
+        with zipfile.ZipFile(stream, "w") as archive:  # stored, since pictures hardly shrink
+            missing = ""
+            for number, name in enumerate(names, 1):
+                try:
+                    path, title = self.encoded(name, ending)
+                except HTTPException as error:
+                    missing += f"picture {number}: {error.detail}\n"
+                    continue
+                same = sum(member.startswith(title) for member in archive.namelist())
+                inside = f"{title} ({same + 1}).{ending}" if same else f"{title}.{ending}"
+                with open(path, "rb") as file, archive.open(inside, "w", force_zip64=True) as member:
+                    while piece := file.read(2**20):
+                        member.write(piece)
+                        yield b"".join(pieces)
+                        pieces.clear()
+            if missing:
+                archive.writestr("missing.txt", missing)
+        yield b"".join(pieces)
