@@ -1,8 +1,9 @@
-"""upscale.py on one core without Ray, and on clusters of one-core nodes of this machine: pictures a second, overhead.
+"""upscale.py without Ray, and on clusters of one-core nodes of this machine: pictures a second, overhead, memory.
 
-python benchmarks/cluster.py [PICTURES [WIDTH [HEIGHT [MODEL]]]]
+python benchmarks/cluster.py [MODEL [COUNTxWIDTHxHEIGHT ...]]
 
-Processor seconds, unlike times, hardly depend on what else the machine does.
+Processor seconds, unlike times, hardly depend on what else the machine does. The first result comes after the start of
+the command and its workers, so pictures a second are counted from there.
 """
 
 import contextlib
@@ -22,50 +23,67 @@ from test_cluster import Cluster, picture
 
 
 def processor_seconds(processes):
-    """{what it is: (processor seconds, bytes)} of processes by their kind; workers are added up."""
+    """{what it is: (processor seconds, bytes)} of processes by their kind; seconds are added up, of bytes the most."""
     sums = {}
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             name = process.name()
-            kind = "worker" if name.startswith("ray::") and "Agent" not in name else name
+            kind = "worker" if name.startswith("ray::") and "Agent" not in name else "Ray's own"
             times, used = process.cpu_times(), process.memory_info().rss
             seconds, most = sums.get(kind, (0.0, 0))
             sums[kind] = seconds + times.user + times.system, max(most, used)
     return sums
 
 
-def measure(command, pictures, nodes=()):
+def of_nodes(nodes):
+    return processor_seconds([child for node in nodes for child in psutil.Process(node.pid).children(True)])
+
+
+def measure(title, command, out, threads, nodes=()):
     """Run a command and print its figures."""
-    start, most, before = time.perf_counter(), {}, {}
-    if nodes:
-        before = processor_seconds([child for node in nodes for child in psutil.Process(node.pid).children(True)])
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
+    most, before, start = {}, of_nodes(nodes), time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ | threads) as process:
         while process.poll() is None:
-            watched = [psutil.Process(node.pid).children(True) for node in nodes]
-            now = processor_seconds([child for family in watched for child in family])
             with contextlib.suppress(psutil.NoSuchProcess):
-                now |= {"command": processor_seconds([psutil.Process(process.pid)]).popitem()[1]}
-            most |= {kind: max(figures, most.get(kind, (0.0, 0))) for kind, figures in now.items()}
-            time.sleep(0.2)
-    seconds = time.perf_counter() - start
-    print(f"  {len(nodes)} workers: {seconds:.1f} s, {pictures / seconds:.2f} pictures/s", flush=True)
+                now = of_nodes(nodes) | {"command": processor_seconds([psutil.Process(process.pid)]).popitem()[1]}
+                most |= {kind: max(figures, most.get(kind, (0.0, 0))) for kind, figures in now.items()}
+            time.sleep(0.5)
+    seconds, times = time.perf_counter() - start, sorted(path.stat().st_mtime for path in Path(out).glob("*.png"))
+    first = max(1, len(nodes))  # each worker's first result is late
+    rate = (len(times) - first) / (times[-1] - times[first - 1])
+    print(f"  {title}: {seconds:.1f} s, {rate:.2f} pictures/s", flush=True)
     for kind, (used, size) in most.items():
         used -= before.get(kind, (0.0, 0))[0]
-        print(f"    {kind}: {1000 * used / pictures:.1f} ms of a processor for each picture, {size / 1e6:.0f} MB")
+        print(
+            f"    {kind}: {used:.2f} s of a processor, {1000 * used / len(times):.0f} ms a picture, {size / 1e6:.0f} MB"
+        )
 
 
-def main(pictures=100, width=60, height=40, model="srresnet"):
+def main(model="srresnet", *sizes):
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         os.chdir(folder)
-        for number in range(int(pictures)):
-            picture(Path(f"in/{number:04}.png"), int(width), int(height))
-        command = [sys.executable, ROOT / "upscale.py", "in", f"--model={model}"]
-        measure([*command, "-o", "alone"], int(pictures))
+        sizes = sizes or ("150x60x40", "8x320x240")
+        for size in sizes:
+            count, width, height = map(int, size.split("x"))
+            for number in range(count):
+                picture(Path(f"{size}/{number:04}.png"), width, height)
         cluster = Cluster(stack)
-        nodes = [cluster.head]
-        for count in (1, 2, 4):
-            nodes += [stack.enter_context(cluster.joined()) for _ in range(count - len(nodes))]
-            measure([*command, "-o", f"out{count}", "--ray", cluster.address], int(pictures), nodes)
+        nodes = [cluster.head, *(stack.enter_context(cluster.joined()) for _ in range(3))]
+        print("nodes are up", flush=True)
+        for count in (4, 2, 1, 0):
+            for node in nodes[max(1, count) :]:
+                node.terminate()  # it leaves the cluster in order
+                node.wait()
+            nodes = nodes[: max(1, count)]
+            for size in sizes:
+                command = [sys.executable, ROOT / "upscale.py", size, "--restore=0", f"--model={model}"]
+                if count:
+                    command += ["-o", f"{size}_{count}", "--ray", cluster.address]
+                    measure(f"{size}, {count} workers", command, f"{size}_{count}", {}, nodes)
+                    continue
+                for threads in (1, os.cpu_count()):
+                    out, limit = f"{size}_alone{threads}", {"OMP_NUM_THREADS": f"{threads}"}
+                    measure(f"{size}, one process, {threads} threads", [*command, "-o", out], out, limit)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ def connect(address: str) -> None:
     """Connect to the cluster at `address`. Raises UserError if that is impossible."""
     # Where memory runs out, Ray itself would try again for ever; it reads this when it is imported.
     os.environ.setdefault("RAY_task_oom_retries", str(TRIES - 1))
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # else it tries an address 20 times, 40 s each
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         import ray
@@ -69,7 +70,8 @@ def attempts(
     """
     import ray
 
-    tasks = Tasks(ray, task_for(ray, options, upscaler), plan, seconds)
+    gpu = options.engine in ("auto", "keras") and ray.cluster_resources().get("GPU", 0) >= 1
+    tasks = Tasks(ray, task_for(ray, options, upscaler, gpu), plan, seconds, {"CPU": 1, "GPU": int(gpu)})
     # The largest first, so that no worker is left alone with one at the end.
     waiting = sorted(plan.jobs, key=Job.network_pixels)
     try:
@@ -92,10 +94,11 @@ def attempts(
 
 
 class Tasks:
-    """The tasks that wait or run. seconds: as for attempts."""
+    """The tasks that wait or run. seconds: as for attempts. needs: {"CPU" or "GPU": how many of it a task takes}."""
 
-    def __init__(self, ray: ModuleType, function: Any, plan: Plan, seconds: float) -> None:
+    def __init__(self, ray: ModuleType, function: Any, plan: Plan, seconds: float, needs: dict[str, int]) -> None:
         self.ray, self.function, self.records, self.seconds = ray, function, plan.records, seconds
+        self.needs = needs
         self.most = max(node["Resources"].get("memory", 0) for node in ray.nodes())  # bytes of a node for workers
         # {reference: (job, its claim, whether it has failed on another node)}
         self.running: dict[Any, tuple[Job, contextlib.ExitStack, bool]] = {}
@@ -118,7 +121,7 @@ class Tasks:
         for reference in ready:
             job, claim, again = self.running.pop(reference)
             outcome = self.outcome(reference, job)
-            if outcome.error and outcome.node and not again and self.others(outcome.node):
+            if outcome.error and outcome.node and not again and self.others(outcome.node, job):
                 self.start(job, claim, outcome.node)  # perhaps it is the node's fault: a full disk, a missing mount
                 continue
             claim.close()
@@ -141,9 +144,11 @@ class Tasks:
             self.records.append(job.target, outcome.record)
         return outcome
 
-    def others(self, node: str) -> bool:
-        """Return whether there is a node beside that with the ID `node`."""
-        return any(other["Alive"] and other["NodeID"] != node for other in self.ray.nodes())
+    def others(self, node: str, job: Job) -> bool:
+        """Return whether a node beside that with the ID `node` could make `job`; many a head has no cores for tasks."""
+        needs = self.needs | {"memory": min(self.most, memory(job))}
+        others = [other["Resources"] for other in self.ray.nodes() if other["Alive"] and other["NodeID"] != node]
+        return any(all(other.get(kind, 0) >= amount for kind, amount in needs.items()) for other in others)
 
     def cancel(self) -> None:
         """End the tasks that are left; those that end by themselves meanwhile are recorded."""
@@ -178,8 +183,8 @@ def memory(job: Job) -> float:
     return 2.0 ** int(WORKER + pixels * BYTES_PER_PIXEL + 8 * width * height).bit_length()
 
 
-def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler) -> Any:
-    """Return the remote function that makes a file; it has a GPU if there are some and the engine can use it."""
+def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler, gpu: bool) -> Any:
+    """Return the remote function that makes a file with a core, and with a GPU if `gpu` is true."""
     common, folder = identity.of_command(options), os.getcwd()
 
     def make(path: Path, target: Path, before: tuple[int, int] | None, resumable: bool, shared: Path | None) -> Outcome:
@@ -197,6 +202,5 @@ def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler) -> Any:
         damage = job.opened.damage if isinstance(job.opened, Photo) else ()
         return Outcome(node, None, made, damage, job.restore, job.why, record_line(target, path, made.identity))
 
-    gpu = options.engine in ("auto", "keras") and ray.cluster_resources().get("GPU", 0) >= 1
     # GPUs would lose their worker after each task, but for max_calls.
     return ray.remote(name="upscale", num_cpus=1, num_gpus=int(gpu), max_calls=0, max_retries=TRIES - 1)(make)
