@@ -46,7 +46,8 @@ def measure(title, command, out, threads, nodes=()):
         while process.poll() is None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 now = of_nodes(nodes) | {"command": processor_seconds([psutil.Process(process.pid)]).popitem()[1]}
-                most |= {kind: max(figures, most.get(kind, (0.0, 0))) for kind, figures in now.items()}
+                for kind, figures in now.items():
+                    most[kind] = tuple(map(max, figures, most.get(kind, (0.0, 0))))
             time.sleep(0.5)
     seconds, times = time.perf_counter() - start, sorted(path.stat().st_mtime for path in Path(out).glob("*.png"))
     first = max(1, len(nodes))  # each worker's first result is late
