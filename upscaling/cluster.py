@@ -151,16 +151,19 @@ class Tasks:
         return any(all(other.get(kind, 0) >= amount for kind, amount in needs.items()) for other in others)
 
     def cancel(self) -> None:
-        """End the tasks that are left; those that end by themselves meanwhile are recorded."""
-        for reference in self.running:
-            self.ray.cancel(reference)
+        """End the tasks that are left; those that end by themselves meanwhile are recorded.
+
+        A task ends when its claim has gone. ray.cancel kills this process if a task ends at that moment (Ray 2.60,
+        "Check failed" in task_manager.cc).
+        """
+        for _, claim, _ in self.running.values():
+            claim.close()
         if self.running:
             self.ray.wait(list(self.running), num_returns=len(self.running), timeout=CLEAN_UP)
-        for reference, (job, claim, _) in self.running.items():
+        for reference, (job, _, _) in self.running.items():
             with contextlib.suppress(self.ray.exceptions.RayError):
                 if self.ray.wait([reference], timeout=0)[0]:
                     self.outcome(reference, job)
-            claim.close()
 
 
 def finish(job: Job, outcome: Outcome, progress: Progress) -> Made | None:
@@ -191,12 +194,17 @@ def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler, gpu: bool)
         node = ray.get_runtime_context().get_node_id()
         with contextlib.suppress(OSError):  # where it is missing, absolute paths may do
             os.chdir(folder)
+
+        def progress(done: int, total: int) -> None:
+            if shared and not shared.exists():
+                raise UserError(f"{path}: the command has ended")
+
         try:
             if shared and not shared.exists():  # nobody would find the result
                 raise UserError(f"{target.parent}: not the same folder on {platform.node()}; it must be shared")
             # Ray unpickles the Upscaler once for each worker.
             job = open_job(path, target, before, options, upscaler)
-            made = job.make(common, options, None, resumable)
+            made = job.make(common, options, progress, resumable)
         except (UserError, OSError, MemoryError) as error:
             return Outcome(node, error)
         damage = job.opened.damage if isinstance(job.opened, Photo) else ()

@@ -60,7 +60,7 @@ class Job(NamedTuple):
             return seconds > SLOW * self.opened.frames
         return seconds > LONG
 
-    def make(self, common: Identity, options: Namespace, progress: Progress | None, resumable: bool) -> Made:
+    def make(self, common: Identity, options: Namespace, progress: Progress, resumable: bool) -> Made:
         """Make the result. Raises UserError and OSError. common: Plan.identity. Others: as for upscale_file."""
         began = time.perf_counter()
         made_of = identity.of_result(common, self.opened.path)
