@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +16,8 @@ from trainings import ROOT, datasets, refused, run
 
 import train
 from dataset import Crops, Pictures
-from pictures import find_pictures, turned, turned_back
+from evaluation.metrics import psnr
+from pictures import find_pictures, read_picture, turned, turned_back
 from training.teacher import Targets, Teacher
 
 onnx = pytest.importorskip("onnx")
@@ -184,3 +187,26 @@ def test_what_is_no_teacher_is_refused_before_anything_is_written(tmp_path, caps
     ):
         refused(capsys, tmp_path, path, named, TRAIN_teacher=path)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_pairs_of_a_restorer_are_aligned_and_can_be_learnt(tmp_path, teacher_file):
+    command = [
+        sys.executable,
+        ROOT / "data/restored.py",
+        ROOT / "data/train",
+        teacher_file,
+        tmp_path / "pairs",
+        "--count=3",
+    ]
+    assert subprocess.run(command, check=False).returncode == 0
+    names = {folder: sorted(path.name for path in (tmp_path / "pairs" / folder).iterdir()) for folder in ("lr", "hr")}
+    assert names["lr"] == names["hr"] and len(names["lr"]) == 3
+    for name in names["lr"]:
+        lr, hr, original = (read_picture(tmp_path / "pairs" / folder / name) for folder in ("lr", "hr", "original"))
+        assert (lr.shape, hr.shape, original.shape) == ((48, 48, 3), (192, 192, 3), (192, 192, 3))
+        shifted = [psnr(np.roll(hr, 8, axis), original, 16) for axis in (0, 1)]  # two pixels of LR
+        assert psnr(hr, original, 16) > max(shifted)
+    again = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert again.returncode == 2 and again.stderr.count("\n") == 1 and "exists already" in again.stderr
+    pairs = {"TRAIN_lr_img_path": tmp_path / "pairs/lr", "TRAIN_hr_img_path": tmp_path / "pairs/hr"}
+    assert run(tmp_path, mode="srresnet", TRAIN_n_updates_init=2, **pairs) == 0
