@@ -1,6 +1,6 @@
 """Draw what the methods make of compressed and noisy pictures, at 3x: eight details of Set14, five kinds of files.
 
-python docs/details.py data/benchmark/Set14/HR FOLDER OUT [NAME=FILE.onnx]
+python benchmarks/details.py data/benchmark/Set14/HR FOLDER OUT [NAME=FILE.onnx]
 
 Writes OUT/details.png and, of the first five pictures in FOLDER, OUT/files.png. NAME=FILE.onnx: a rival.
 """
@@ -9,7 +9,7 @@ import io
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "benchmarks")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import tempfile
 
