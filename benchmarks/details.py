@@ -29,9 +29,9 @@ SIDE, ZOOM, LARGEST = 72, 3, 768
 DETAILS = [  # (what it is, number of the picture, left, top, level of benchmarks/photographs.py)
     ("baboon's whiskers, jpeg85", 1, 330, 390, "jpeg85"),
     ("skin, jpeg85", 6, 120, 140, "jpeg85"),
-    ("comic's face, jpeg50", 5, 80, 96, "jpeg50"),
+    ("comic's headdress, jpeg50", 5, 80, 96, "jpeg50"),
     ("letters, jpeg50", 13, 40, 230, "jpeg50"),
-    ("barbara's scarf, jpeg50", 2, 440, 110, "jpeg50"),
+    ("barbara's face, jpeg50", 2, 440, 110, "jpeg50"),
     ("lenna's eyes, phone", 9, 236, 236, "phone"),
     ("zebra's back, phone", 14, 280, 100, "phone"),
     ("monarch's wing, old", 11, 330, 180, "old"),
@@ -63,6 +63,7 @@ def video_frame(lr, random):
             frame = av.VideoFrame.from_ndarray(np.roll(even, 5 - shift, 1).round().astype(np.uint8))
             video.mux(stream.encode(frame))
         video.mux(stream.encode(None))
+    file.seek(0)
     with av.open(file) as video:
         return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)][-1]
 

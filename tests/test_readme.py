@@ -103,6 +103,7 @@ def chosen():
         "--preset=texture",
         "TRAIN.content_loss=johnson",
         "TRAIN.devices=all",
+        "TRAIN.lr_img_path=data/pairs/lr",
         "serve",
         "report",
     }
