@@ -392,9 +392,10 @@ def test_the_loss_of_a_warm_up_with_features_by_hand(random=np.random.default_rn
     )
     hr = random.integers(1, 255, (2, 4, 4, 3), dtype=np.uint8)
     sr = random.uniform(-1, 1, (2, 4, 4, 3)).astype(np.float32)
-    wanted = 2 * np.mean((sr - to_float(hr)) ** 2)
+    hr_in_range = hr / 127.5 - 1
+    wanted = 2 * np.mean((sr - hr_in_range) ** 2)
     for layer in colours.astype(float):
-        a, b = (picture @ layer for picture in (sr, np.asarray(to_float(hr))))
+        a, b = (picture @ layer for picture in (sr, hr_in_range))
         cosine = np.sum(a * b, -1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
         wanted += 3 / 2 * np.mean(2 - 2 * cosine)  # the squared distance of two unit vectors
     assert float(game.compute_loss(y=hr, y_pred=ops.convert_to_tensor(sr))) == pytest.approx(wanted, rel=1e-5)
