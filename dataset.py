@@ -42,12 +42,22 @@ def load_pictures(folders: str | list[str], scale: int, crop: int, memory: float
     fewer than another process has.
     """
     paths = find_pictures(folders)
-    lr_paths = {path.stem: path for path in find_pictures(lr_folder)} if lr_folder else None
+    lr_paths = by_stem(lr_folder) if lr_folder else None
     devices.require_same(len(paths), f"{folders}: {len(paths)} pictures here, more where another process runs")
     print(f"reading {len(paths)} pictures")
     pictures = Pictures(paths, scale, crop, memory, lr_paths)
     report_skipped(pictures)
     return pictures
+
+
+def by_stem(folder: str) -> dict[str, Path]:
+    """Return {name without suffix: path} of the pictures below `folder`. Raises UserError if two have one name."""
+    paths: dict[str, Path] = {}
+    for path in find_pictures(folder):
+        if path.stem in paths:
+            raise UserError(f"{path}: {paths[path.stem]} has the same name; which belongs to HR cannot be told")
+        paths[path.stem] = path
+    return paths
 
 
 def report_skipped(pictures: "Pictures") -> None:

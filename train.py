@@ -25,7 +25,7 @@ import numpy as np
 from easydict import EasyDict
 
 import upscale
-from dataset import Crops, Pictures, load_pictures, report_skipped, validation_pictures, validation_sets
+from dataset import Crops, Pictures, by_stem, load_pictures, report_skipped, validation_pictures, validation_sets
 from evaluate import best_weights, evaluate
 from losses import CONTENT_LOSSES, FEATURE_LAYERS, WITHOUT_GAN, Tensor, features_loss, on_reduced
 from methods.networks import build_generator
@@ -58,7 +58,7 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     valid = validation_sets(pairs, settings.degradation == "photo")
     find_pictures(settings.hr_img_path)
     if settings.lr_img_path:
-        find_pictures(settings.lr_img_path)
+        by_stem(settings.lr_img_path)
     checkpoints = {
         stage: Checkpoints(settings.checkpoint_dir, stage, plan_of(stage, settings), settings.keep_states, config)
         for stage in stages

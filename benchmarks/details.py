@@ -7,15 +7,14 @@ Writes OUT/details.png and, of the first five pictures in FOLDER, OUT/files.png.
 
 import io
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import tempfile
-
 import av
 import numpy as np
-from photographs import METHODS, SCALE, timed, write_lr  # benchmarks/photographs.py; first, it prepares Keras
+from photographs import METHODS, SCALE, timed, write_lr  # of this folder
 from PIL import Image
 
 import degradation
@@ -84,10 +83,8 @@ FILES = {
 
 def methods_of(rivals):
     names = {"bicubic": "bicubic", "SRGAN": "--restore 0", "auto": "the default"}
-    rivals = (text.partition("=") for text in rivals)
-    return {text: load(**METHODS[name]) for name, text in names.items()} | {
-        name: Teacher(path, SCALE) for name, _, path in rivals
-    }
+    methods = {label: load(**METHODS[name]) for name, label in names.items()}
+    return methods | {name: Teacher(path, SCALE) for name, _, path in (rival.partition("=") for rival in rivals)}
 
 
 def row(path, methods, left, top, first, hr=None):

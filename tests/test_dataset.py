@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset import OVERHEAD_BYTES, Crops, Pictures
+from dataset import OVERHEAD_BYTES, Crops, Pictures, by_stem
 from pictures import read_picture, resize, write_picture
+from utils import UserError
 
 HR_FILES = sorted((Path(__file__).parents[1] / "data/benchmark/Set5/HR").glob("*.png"))
 PLENTY = 1e9
@@ -61,6 +62,13 @@ def test_lr_pictures_of_ones_own_stay_aligned(tmp_path, map_of_places, name):
     pictures = Pictures([map_of_places], scale=4, crop=32, memory=PLENTY, lr_paths=lr_paths)
     for lr, hr in zip(*Crops(pictures, batch_size=16, seed=0, first=0, last=1)[0]):
         np.testing.assert_array_equal(lr, hr.reshape(8, 4, 8, 4, 3).min(axis=(1, 3)))
+
+
+def test_two_lr_pictures_of_one_name_are_refused(tmp_path):
+    for name in ("a/1.png", "b/1.png"):
+        write_picture(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match="has the same name"):
+        by_stem(tmp_path)
 
 
 def test_hr_without_an_lr_picture_of_its_size_is_left_out(tmp_path):

@@ -373,15 +373,6 @@ def test_johnsons_loss_is_of_features_alone_and_has_no_discriminator(johnson):
     assert CONTENT_LOSSES["johnson"][:2] == (0.0, "block2_conv2")  # relu2_2 in Johnson et al. 2016
 
 
-def test_a_warm_up_learns_from_features_at_five_depths(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "load_vgg19", lambda layers, source: VGG19(layers, None))  # random weights, no file
-    assert run(tmp_path, mode="srresnet", TRAIN_features_init=0.5, **SHORT) == 0
-    checkpoints = tmp_path / "checkpoints"
-    line = json.loads((checkpoints / "log_srgan_init.jsonl").read_text().splitlines()[-1])
-    assert 0 < line["vgg"] < 4
-    assert json.loads((checkpoints / "g_srgan_init.json").read_text())["content_loss"] == "mse + 0.5 features"
-
-
 def test_the_loss_of_a_warm_up_with_features_by_hand(random=np.random.default_rng(0)):
     colours = random.random((2, 3, 5)).astype(np.float32)  # two "layers" that mix the three colours into five
     game = SRGAN(
