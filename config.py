@@ -77,6 +77,9 @@ OPTIONS = {
     "MODEL.filters": Option(64, at_least(4), "feature maps of the generator's body (paper, fig. 4: 64)"),
     "MODEL.discriminator_filters": Option(64, at_least(4), "filters of the discriminator's first layer (fig. 4: 64)"),
     "TRAIN.hr_img_path": Option("data/train", PATHS, "HR pictures, searched recursively (TensorLayer's name)"),
+    "TRAIN.lr_img_path": Option(
+        "", PATH_OR_NONE, "LR pictures of one's own, named as the HR pictures (with or without x4); empty: HR reduced"
+    ),
     "TRAIN.degradation": Option(
         "bicubic",
         one_of("bicubic", "photo"),
@@ -111,6 +114,9 @@ OPTIONS = {
         "last fraction of a stable warm-up; if n_updates_init is raised, training resumes from before it",
     ),
     "TRAIN.n_updates_init": Option(100_000, at_least(0), "updates of the warm-up (paper: 1e6)"),
+    "TRAIN.features_init": Option(
+        0.0, at_least(0.0), "weight in the warm-up of the distance of VGG19's features at five depths (paper: 0)"
+    ),
     "TRAIN.teacher": Option(
         "", PATH_OR_NONE, "ONNX network, lr to sr in 0..255, whose pictures replace HR in the warm-up; empty: none"
     ),

@@ -1,10 +1,11 @@
 """Training pictures and batches of aligned LR and HR crops.
 
-LR is made from the whole HR picture, not from each crop, so that its values at a crop's border are right too.
+LR is made from the whole HR picture, not from each crop, so that its values at a crop's border are right too; or it is
+a picture of one's own, such as a real photograph of the same thing.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,17 +35,29 @@ if TYPE_CHECKING:
 OVERHEAD_BYTES = 4096  # memory per file, for its path and size, and again per picture in memory, for its last page
 
 
-def load_pictures(folders: str | list[str], scale: int, crop: int, memory: float) -> "Pictures":
+def load_pictures(folders: str | list[str], scale: int, crop: int, memory: float, lr_folder: str = "") -> "Pictures":
     """Read the training pictures below `folders`, and print which files were left out; see Pictures.
 
-    Raises UserError if there are no usable pictures, or fewer than another process has.
+    lr_folder: where their LR pictures are, or "" to make them. Raises UserError if there are no usable pictures, or
+    fewer than another process has.
     """
     paths = find_pictures(folders)
+    lr_paths = by_stem(lr_folder) if lr_folder else None
     devices.require_same(len(paths), f"{folders}: {len(paths)} pictures here, more where another process runs")
     print(f"reading {len(paths)} pictures")
-    pictures = Pictures(paths, scale, crop, memory)
+    pictures = Pictures(paths, scale, crop, memory, lr_paths)
     report_skipped(pictures)
     return pictures
+
+
+def by_stem(folder: str) -> dict[str, Path]:
+    """Return {name without suffix: path} of the pictures below `folder`. Raises UserError if two have one name."""
+    paths: dict[str, Path] = {}
+    for path in find_pictures(folder):
+        if path.stem in paths:
+            raise UserError(f"{path}: {paths[path.stem]} has the same name; which belongs to HR cannot be told")
+        paths[path.stem] = path
+    return paths
 
 
 def report_skipped(pictures: "Pictures") -> None:
@@ -81,11 +94,14 @@ class Pictures:
     The headers of all files are read first. Files that are unreadable or smaller than `crop` pixels are left out. A
     picture whose pixels turn out later to be damaged, missing or of another size is not used again, and its index gives
     None. `skipped` gets one line for each such file. The first pictures stay in `memory` bytes; the others are
-    decoded whenever they are needed. Raises UserError if no picture is usable, and later if fewer than half still are.
+    decoded whenever they are needed. lr_paths: {name without suffix: LR file}, or None to reduce HR. Raises UserError
+    if no picture is usable, and later if fewer than half still are.
     """
 
-    def __init__(self, paths: Sequence[Path], scale: int, crop: int, memory: float) -> None:
-        self.scale, self.crop = scale, crop
+    def __init__(
+        self, paths: Sequence[Path], scale: int, crop: int, memory: float, lr_paths: Mapping[str, Path] | None = None
+    ) -> None:
+        self.scale, self.crop, self.lr_paths = scale, crop, lr_paths
         self.skipped: list[str] = []
         self.broken: dict[int, str] = {}  # {index: why this picture can no longer be used}
         self.paths: list[Path] = []
@@ -125,7 +141,19 @@ class Pictures:
         hr = cut_to_multiple(read_picture(path), self.scale)
         if hr.shape[:2] not in (shape, shape[::-1]):  # EXIF may rotate it
             raise UserError(f"{path}: has changed from {shape[1]}x{shape[0]} to {hr.shape[1]}x{hr.shape[0]}")
-        return resize(hr, 1 / self.scale), hr
+        return self.lr_of(path, hr), hr
+
+    def lr_of(self, path: Path, hr: np.ndarray) -> np.ndarray:
+        """Return LR (h, w, 3) of the HR file `path`, whose pixels are `hr`. Raises UserError as read."""
+        if self.lr_paths is None:
+            return resize(hr, 1 / self.scale)
+        lr_path = self.lr_paths.get(path.stem) or self.lr_paths.get(f"{path.stem}x{self.scale}")  # as DIV2K's files
+        if lr_path is None:
+            raise UserError(f"{path}: there is no LR picture {path.stem}.* or {path.stem}x{self.scale}.*")
+        lr = read_picture(lr_path)
+        if (lr.shape[0] * self.scale, lr.shape[1] * self.scale) != hr.shape[:2]:
+            raise UserError(f"{lr_path}: {lr.shape[1]}x{lr.shape[0]} is not 1/{self.scale} of {path}")
+        return lr
 
     @property
     def usable(self) -> int:

@@ -4,7 +4,7 @@ Pictures are (N, h, w, 3) in [-1, 1].
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -22,6 +22,8 @@ CONTENT_LOSSES: dict[str, tuple[float, str | None, float]] = {
     "johnson": (0.0, "block2_conv2", 2e-6),  # Johnson et al. 2016: only relu2_2, of VGG19 instead of VGG16
 }
 WITHOUT_GAN = {"johnson"}  # content losses whose second stage has no discriminator
+# The layers of VGG19 that feature_distance compares
+FEATURE_LAYERS = ["block1_conv2", "block2_conv2", "block3_conv4", "block4_conv4", "block5_conv4"]
 
 
 def mse_loss(sr: Tensor, hr: Tensor) -> Tensor:
@@ -45,6 +47,21 @@ def vgg_loss(sr_features: Tensor, hr_features: Tensor) -> Tensor:
     """
     dtype = keras.backend.result_type(sr_features.dtype, "float32")  # a mean in bfloat16 would have only three digits
     return ops.mean(ops.square(ops.cast(sr_features, dtype) - ops.cast(hr_features, dtype)))
+
+
+def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """Squared distance of features normalized to unit length, the mean over pixels and layers: (N,), 0 (equal) to 4.
+
+    a, b: for each layer a tensor (N, h, w, c); b may have N = 1, to be compared with every picture of a. This is LPIPS
+    without its learnt weights (Zhang et al. 2018, eq. 1).
+    """
+    squares = [ops.square(ops.normalize(x, axis=-1) - ops.normalize(y, axis=-1)) for x, y in zip(a, b, strict=True)]
+    return sum(ops.mean(ops.sum(square, axis=-1), axis=(1, 2)) for square in squares) / len(squares)
+
+
+def features_loss(sr_features: Sequence[Tensor], hr_features: Sequence[Tensor]) -> Tensor:
+    """Feature loss of several layers, a scalar: the mean of feature_distance over the batch."""
+    return ops.mean(feature_distance(sr_features, hr_features))
 
 
 def g_gan_loss(logits_fake: Tensor) -> Tensor:

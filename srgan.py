@@ -47,20 +47,21 @@ class SRGAN(keras.Model):
     no train_step of our own: the players share no weights, so the gradient of the sum of their losses is for each
     player the gradient of its own loss.
 
-    vgg: callable that maps pictures (N, h, w, 3) in [-1, 1] to features, or None. weights: of pixel MSE, feature MSE
+    vgg: callable that maps pictures (N, h, w, 3) in [-1, 1] to features, or None. weights: of pixel MSE, feature loss
     and the generator's GAN loss. ema: decay of the running average per update. head_start: number of updates in which
-    the discriminator learns alone. smoothing: as in losses.d_loss.
+    the discriminator learns alone. smoothing: as in losses.d_loss. feature_loss: of what vgg returns for sr and for hr.
     """
 
     def __init__(
         self,
         generator: keras.Model,
         discriminator: keras.Model | None = None,
-        vgg: Callable[[Tensor], Tensor] | None = None,
+        vgg: Callable[[Tensor], Any] | None = None,
         weights: tuple[float, float, float] = (1.0, 0.0, 0.0),
         ema: float = 0.999,
         head_start: int = 0,
         smoothing: float = 0.0,
+        feature_loss: Callable[[Any, Any], Tensor] = vgg_loss,
     ) -> None:
         super().__init__()
         set_graph_optimizer(two_players=discriminator is not None)
@@ -71,6 +72,7 @@ class SRGAN(keras.Model):
         # In a lambda Keras does not see VGG19 as a part of this model, and does not save its weights.
         self.vgg = vgg if vgg is None else lambda picture: vgg(picture)
         self.mse_weight, self.vgg_weight, self.gan_weight = weights
+        self.feature_loss = feature_loss
         self.ema, self.head_start, self.smoothing = ema, head_start, smoothing
         self.earlier = generator.name in EARLIER  # one of the networks before SRResNet, which learn only on Y
         self.fixed_statistics = False
@@ -132,7 +134,8 @@ class SRGAN(keras.Model):
         if self.generator.losses:  # of DRCN's intermediate outputs
             loss += self.mse_weight * sum(self.generator.losses)
         if self.vgg:
-            terms["vgg"] = vgg_loss(self.vgg(sr), ops.stop_gradient(self.vgg(hr)))
+            wanted = keras.tree.map_structure(ops.stop_gradient, self.vgg(hr))
+            terms["vgg"] = self.feature_loss(self.vgg(sr), wanted)
             loss += self.vgg_weight * terms["vgg"]
 
         # The game. D learns to tell HR from SR; SR is a constant there, so that D's loss does not change G. G learns to

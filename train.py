@@ -25,9 +25,9 @@ import numpy as np
 from easydict import EasyDict
 
 import upscale
-from dataset import Crops, Pictures, load_pictures, report_skipped, validation_pictures, validation_sets
+from dataset import Crops, Pictures, by_stem, load_pictures, report_skipped, validation_pictures, validation_sets
 from evaluate import best_weights, evaluate
-from losses import CONTENT_LOSSES, WITHOUT_GAN, Tensor, on_reduced
+from losses import CONTENT_LOSSES, FEATURE_LAYERS, WITHOUT_GAN, Tensor, features_loss, on_reduced
 from methods.networks import build_generator
 from model import SRGAN_d, prevent_mesh
 from pictures import Pair, find_pictures
@@ -57,6 +57,8 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     pairs = validation_pictures(config.VALID.hr_img_path, config.VALID.count, config.VALID.crop, config.MODEL.scale)
     valid = validation_sets(pairs, settings.degradation == "photo")
     find_pictures(settings.hr_img_path)
+    if settings.lr_img_path:
+        by_stem(settings.lr_img_path)
     checkpoints = {
         stage: Checkpoints(settings.checkpoint_dir, stage, plan_of(stage, settings), settings.keep_states, config)
         for stage in stages
@@ -72,17 +74,21 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
 
     # What they learn from.
     vgg = vgg_of_content_loss(config) if ADVERSARIAL in stages else None
+    features = None
+    if settings.features_init and WARM_UP in stages:
+        features = load_vgg19(FEATURE_LAYERS, config.VGG.weights)
     teacher = None
     if settings.teacher and WARM_UP in stages:
         teacher = Teacher(settings.teacher, config.MODEL.scale, settings.teacher_ensemble)
-    pictures = load_pictures(settings.hr_img_path, config.MODEL.scale, settings.crop, settings.memory_gb * 1e9)
+    memory = settings.memory_gb * 1e9
+    pictures = load_pictures(settings.hr_img_path, config.MODEL.scale, settings.crop, memory, settings.lr_img_path)
     devices.warn_of_unused_gpu()
 
     lock = lock_folder(settings.checkpoint_dir) if devices.is_first() else contextlib.nullcontext()
     with lock, stop_signals() as signals_seen:
         # The warm-up: the generator alone learns to minimize the pixel MSE. Its running average enters the game.
         if WARM_UP in stages:
-            game = warm_up_game(generator, checkpoints[WARM_UP].plan, settings)
+            game = warm_up_game(generator, features, checkpoints[WARM_UP].plan, settings)
             if not train_stage(checkpoints[WARM_UP], game, pictures, valid, config, signals_seen, teacher):
                 return False
             generator.set_weights(game.average.get_weights())
@@ -120,10 +126,14 @@ def plan_of(stage: Stage, settings: EasyDict) -> Plan:
     )
 
 
-def warm_up_game(generator: keras.Model, plan: Plan, settings: EasyDict) -> SRGAN:
-    """Return the compiled model of the first stage. settings: TRAIN of the configuration."""
+def warm_up_game(generator: keras.Model, features: keras.Model | None, plan: Plan, settings: EasyDict) -> SRGAN:
+    """Return the compiled model of the first stage.
+
+    features: VGG19 up to FEATURE_LAYERS, or None. settings: TRAIN of the configuration.
+    """
     rate = warm_up_rate(settings.schedule_init, settings.learning_rate_init, plan.total, plan.decay_at)
-    game = SRGAN(generator, ema=settings.ema)
+    weights = 1.0, settings.features_init, 0.0
+    game = SRGAN(generator, vgg=features, weights=weights, ema=settings.ema, feature_loss=features_loss)
     optimizer = warm_up_optimizer(settings.optimizer, rate, settings.beta1, settings.adam_lr_ratio)
     game.compile(optimizer=optimizer, jit_compile=JIT)
     return game

@@ -1,21 +1,19 @@
 """Distances of sr from hr as networks see them: in the features of VGG19, and LPIPS."""
 
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
+from losses import FEATURE_LAYERS, feature_distance
 from pictures import as_colour, to_float
 from utils import UserError
 from weights import load_vgg19
 
 # (several sr, one hr) -> the distance of each sr from hr; all pictures are (1, h, w, 3) in [-1, 1]
 Distance = Callable[[Iterable[np.ndarray], np.ndarray], Iterable[float]]
-# The layers of VGG19 whose features are compared
-PERCEPTUAL_LAYERS = ["block1_conv2", "block2_conv2", "block3_conv4", "block4_conv4", "block5_conv4"]
 
 
 def perceptual_distances(vgg_weights: str, remarks: list[str]) -> dict[str, Distance]:
@@ -25,7 +23,7 @@ def perceptual_distances(vgg_weights: str, remarks: list[str]) -> dict[str, Dist
     """
     distances: dict[str, Distance] = {}
     try:
-        vgg = load_vgg19(PERCEPTUAL_LAYERS, vgg_weights)
+        vgg = load_vgg19(FEATURE_LAYERS, vgg_weights)
         distances["vgg19"] = lambda srs, hr: distances_of_features(vgg, srs, hr)
     except UserError as error:
         remarks.append(f"VGG19: no column; {error}")
@@ -68,13 +66,3 @@ def lpips_distance() -> Distance:
 def as_batch(picture: np.ndarray) -> np.ndarray:
     """Convert a uint8 picture (h, w) or (h, w, 3) to a batch (1, h, w, 3), float32 in [-1, 1]."""
     return to_float(as_colour(picture))[None]
-
-
-def feature_distance(a: Sequence[Any], b: Sequence[Any]) -> Any:
-    """Squared distance of features normalized to unit length, the mean over pixels and layers: (N,), 0 (equal) to 4.
-
-    a, b: for each layer a tensor (N, h, w, c); b may have N = 1, to be compared with every picture of a. This is LPIPS
-    without its learnt weights (Zhang et al. 2018, eq. 1).
-    """
-    squares = [ops.square(ops.normalize(x, axis=-1) - ops.normalize(y, axis=-1)) for x, y in zip(a, b, strict=True)]
-    return sum(ops.mean(ops.sum(square, axis=-1), axis=(1, 2)) for square in squares) / len(squares)

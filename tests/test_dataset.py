@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset import OVERHEAD_BYTES, Crops, Pictures
-from pictures import resize, write_picture
+from dataset import OVERHEAD_BYTES, Crops, Pictures, by_stem
+from pictures import read_picture, resize, write_picture
+from utils import UserError
 
 HR_FILES = sorted((Path(__file__).parents[1] / "data/benchmark/Set5/HR").glob("*.png"))
 PLENTY = 1e9
@@ -49,6 +50,34 @@ def test_an_lr_crop_is_its_hr_crop_reduced_under_every_flip_and_turn(pictures):
         assert (lrs.dtype, lrs.shape, hrs.dtype, hrs.shape) == (np.uint8, (5, 24, 24, 3), np.uint8, (5, 96, 96, 3))
         for lr, hr in zip(lrs, hrs):
             assert apart(lr, hr, 4) <= 1
+
+
+@pytest.mark.parametrize("name", ["map.jpg", "mapx4.png"])
+def test_lr_pictures_of_ones_own_stay_aligned(tmp_path, map_of_places, name):
+    # Each LR pixel says which row and column of HR its 4x4 pixels begin in, so it is the least of theirs.
+    rows, columns = np.indices((12, 16)) * 12
+    write_picture(tmp_path / "own.png", np.stack([rows, columns, 0 * rows], axis=-1).astype(np.uint8))
+    (tmp_path / "own.png").rename(tmp_path / name)
+    lr_paths = {Path(name).stem: tmp_path / name}
+    pictures = Pictures([map_of_places], scale=4, crop=32, memory=PLENTY, lr_paths=lr_paths)
+    for lr, hr in zip(*Crops(pictures, batch_size=16, seed=0, first=0, last=1)[0]):
+        np.testing.assert_array_equal(lr, hr.reshape(8, 4, 8, 4, 3).min(axis=(1, 3)))
+
+
+def test_two_lr_pictures_of_one_name_are_refused(tmp_path):
+    for name in ("a/1.png", "b/1.png"):
+        write_picture(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match="has the same name"):
+        by_stem(tmp_path)
+
+
+def test_hr_without_an_lr_picture_of_its_size_is_left_out(tmp_path):
+    lr = {HR_FILES[0].stem: HR_FILES[1], HR_FILES[2].stem: tmp_path / "lr.png"}
+    write_picture(tmp_path / "lr.png", resize(read_picture(HR_FILES[2]), 1 / 4))
+    pictures = Pictures(HR_FILES[:3], scale=4, crop=32, memory=PLENTY, lr_paths=lr)
+    assert (len(pictures), pictures.usable) == (3, 1)
+    missing, wrong = sorted(pictures.skipped, key=lambda line: "is not 1/4 of" in line)
+    assert "there is no LR picture img_002.*" in missing and str(HR_FILES[1]) in wrong and str(HR_FILES[0]) in wrong
 
 
 @pytest.mark.parametrize("scale", [2, 8])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics import colour_shift, luma, mesh, niqe, psnr, shaved, ssim, ssim_daala
-from evaluation.perceptual import feature_distance
+from losses import feature_distance
 from pictures import read_picture, resize
 
 BENCHMARK = Path(__file__).parents[1] / "data/benchmark"

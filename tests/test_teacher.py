@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +16,8 @@ from trainings import ROOT, datasets, refused, run
 
 import train
 from dataset import Crops, Pictures
-from pictures import find_pictures, turned, turned_back
+from evaluation.metrics import psnr
+from pictures import find_pictures, read_picture, turned, turned_back
 from training.teacher import Targets, Teacher
 
 onnx = pytest.importorskip("onnx")
@@ -184,3 +187,27 @@ def test_what_is_no_teacher_is_refused_before_anything_is_written(tmp_path, caps
     ):
         refused(capsys, tmp_path, path, named, TRAIN_teacher=path)
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_pairs_of_a_restorer_are_aligned_and_can_be_learnt(tmp_path, teacher_file):
+    pairs, script = tmp_path / "pairs", ROOT / "data/restored.py"
+
+    def made(photos, count):
+        command = [sys.executable, script, photos, teacher_file, pairs, f"--count={count}"]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert made(ROOT / "data/train", 2).returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in pairs.rglob("*.png")}
+    (pairs / "original/000001.png").unlink()  # as if it had been stopped there
+    assert made(ROOT / "data/train", 3).returncode == 0
+    for path in before:
+        assert (path.stat().st_mtime_ns == before[path]) == (path.stem == "000000")
+    for name in ("000000.png", "000001.png", "000002.png"):
+        lr, hr, original = (read_picture(pairs / folder / name) for folder in ("lr", "hr", "original"))
+        assert (lr.shape, hr.shape, original.shape) == ((48, 48, 3), (192, 192, 3), (192, 192, 3))
+        shifted = [psnr(np.roll(hr, 8, axis), original, 16) for axis in (0, 1)]  # two pixels of LR
+        assert psnr(hr, original, 16) > max(shifted)
+    settings = {"TRAIN_lr_img_path": pairs / "lr", "TRAIN_hr_img_path": pairs / "hr"}
+    assert run(tmp_path, mode="srresnet", TRAIN_n_updates_init=2, **settings) == 0
+    refusal = made(pairs / "hr", 1)
+    assert refusal.returncode == 2 and refusal.stderr.count("\n") == 1 and "no picture is as large as" in refusal.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from keras import ops
 from thorough import often
 from trainings import ROOT, SHORT, datasets, refused, run
 
@@ -19,7 +20,7 @@ import upscale
 from config import command_line
 from dataset import Crops, Pictures
 from evaluation.metrics import luma, psnr
-from losses import CONTENT_LOSSES, VGG19, g_gan_loss
+from losses import CONTENT_LOSSES, VGG19, features_loss, g_gan_loss
 from model import SRGAN_d, SRGAN_g
 from pictures import find_pictures, read_picture, resize, write_picture
 from srgan import JIT, SRGAN, frozen, to_float, to_uint8
@@ -370,3 +371,22 @@ def test_johnsons_loss_is_of_features_alone_and_has_no_discriminator(johnson):
     line = json.loads((johnson / "log_srgan.jsonl").read_text().splitlines()[-1])
     assert line["vgg"] > 0 and not {"gan", "d_loss", "d_real"} & set(line)
     assert CONTENT_LOSSES["johnson"][:2] == (0.0, "block2_conv2")  # relu2_2 in Johnson et al. 2016
+
+
+def test_the_loss_of_a_warm_up_with_features_by_hand(random=np.random.default_rng(0)):
+    colours = random.random((2, 3, 5)).astype(np.float32)  # two "layers" that mix the three colours into five
+    game = SRGAN(
+        SRGAN_g(blocks=1, filters=4),
+        vgg=lambda picture: [picture @ layer for layer in colours],
+        weights=(2.0, 3.0, 0.0),
+        feature_loss=features_loss,
+    )
+    hr = random.integers(1, 255, (2, 4, 4, 3), dtype=np.uint8)
+    sr = random.uniform(-1, 1, (2, 4, 4, 3)).astype(np.float32)
+    hr_in_range = hr / 127.5 - 1
+    wanted = 2 * np.mean((sr - hr_in_range) ** 2)
+    for layer in colours.astype(float):
+        a, b = (picture @ layer for picture in (sr, hr_in_range))
+        cosine = np.sum(a * b, -1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+        wanted += 3 / 2 * np.mean(2 - 2 * cosine)  # the squared distance of two unit vectors
+    assert float(game.compute_loss(y=hr, y_pred=ops.convert_to_tensor(sr))) == pytest.approx(wanted, rel=1e-5)

@@ -109,7 +109,7 @@ def write_vgg19(path):
 def test_training_and_the_table_use_what_was_downloaded(server, tmp_path):
     kernels = write_vgg19(tmp_path / VGG19_FILE)
     body = server.files[VGG19_FILE] = (tmp_path / VGG19_FILE).read_bytes()
-    change = SHORT | {"TRAIN_n_updates_init": 0, "TRAIN_n_updates": 1}
+    change = SHORT | {"TRAIN_n_updates_init": 1, "TRAIN_n_updates": 1, "TRAIN_features_init": 0.5}
     words = arguments(tmp_path, **change, TRAIN_content_loss="tensorlayer", VGG_weights="imagenet")
     code = f"""
 import weights
@@ -119,9 +119,12 @@ raise SystemExit(train.main(*train.command_line({words!r})))
 """
     ended = python(code, KERAS_HOME=str(tmp_path / "keras"))
     assert ended.returncode == 0, ended.stderr[-2000:]
-    assert server.asked == [None]  # for both uses
-    log = [json.loads(line) for line in (tmp_path / "checkpoints/log_srgan.jsonl").read_text().splitlines()]
-    assert log[-1]["vgg"] > 0
+    assert server.asked == [None]  # for both stages and the table
+    for stage, most in (("srgan_init", 4), ("srgan", np.inf)):  # the warm-up compares unit vectors at five depths
+        log = (tmp_path / f"checkpoints/log_{stage}.jsonl").read_text().splitlines()
+        assert 0 < json.loads(log[-1])["vgg"] < most
+    facts = json.loads((tmp_path / "checkpoints/g_srgan_init.json").read_text())
+    assert facts["content_loss"] == "mse + 0.5 features"
     rows = json.loads((tmp_path / "samples/evaluate/results.json").read_text())
     assert {row["method"] for row in rows if row.get("vgg19", 0) > 0} >= {"nearest", "bicubic", "lanczos"}
     vgg = load_vgg19("block3_conv1", str(copy_of(tmp_path / "keras")))

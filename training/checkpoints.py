@@ -64,6 +64,13 @@ class Checkpoints:
         train = {name: config["TRAIN"][name] for name in names}
         self.must_agree = dict(config["MODEL"]) | train | {"state_version": STATE_VERSION}
 
+    def content_loss(self) -> str:
+        """Return what the generator of this stage learns from, as the metadata of its weights tells it."""
+        settings = self.config["TRAIN"]
+        if self.stage is ADVERSARIAL:
+            return settings["content_loss"]
+        return f"mse + {settings['features_init']:g} features" if settings["features_init"] else "mse"
+
     @devices.without_distribution()
     def save_networks(self, game: keras.Model, log_entry: Mapping[str, Any]) -> None:
         """Write the averaged generator, and the discriminator if there is one, with metadata.
@@ -76,7 +83,7 @@ class Checkpoints:
             "model": dict(self.config["MODEL"]),
             "preset": self.config["preset"],
             "stage": self.stage.name,
-            "content_loss": settings["content_loss"] if self.stage is ADVERSARIAL else "mse",
+            "content_loss": self.content_loss(),
             "degradation": settings["degradation"],
             "updates": log_entry["update"],
             "data": settings["hr_img_path"],

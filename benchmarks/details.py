@@ -1,0 +1,120 @@
+"""Draw what the methods make of compressed and noisy pictures, at 3x: eight details of Set14, five kinds of files.
+
+python benchmarks/details.py data/benchmark/Set14/HR FOLDER OUT [NAME=FILE.onnx]
+
+Writes OUT/details.png and, of the first five pictures in FOLDER, OUT/files.png. NAME=FILE.onnx: a rival.
+"""
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import av
+import numpy as np
+from photographs import METHODS, SCALE, timed, write_lr  # of this folder
+from PIL import Image
+
+import degradation
+from evaluation.grids import grid, labelled
+from pictures import centre_crop, cut_to_multiple, find_pictures, read_picture, resize, write_picture
+from training.teacher import Teacher
+from upscaling.models import load
+from upscaling.photo.reader import open_photo
+
+SIDE, ZOOM, LARGEST = 72, 3, 768
+DETAILS = [  # (what it is, number of the picture, left, top, level of benchmarks/photographs.py)
+    ("baboon's whiskers, jpeg85", 1, 330, 390, "jpeg85"),
+    ("skin, jpeg85", 6, 120, 140, "jpeg85"),
+    ("comic's headdress, jpeg50", 5, 80, 96, "jpeg50"),
+    ("letters, jpeg50", 13, 40, 230, "jpeg50"),
+    ("barbara's face, jpeg50", 2, 440, 110, "jpeg50"),
+    ("lenna's eyes, phone", 9, 236, 236, "phone"),
+    ("zebra's back, phone", 14, 280, 100, "phone"),
+    ("monarch's wing, old", 11, 330, 180, "old"),
+]
+
+
+def old_telephone(lr, random):
+    noisy = degradation.noise(degradation.blur(lr, 0.7), random, shot=0.2, read=5.0, grain=0.6)
+    return degradation.sharpen(noisy, 0.8, 1.0)
+
+
+def messenger(lr, random):
+    return degradation.jpeg(lr, 85, phase=(3, 5))
+
+
+def scan(lr, random):
+    faded = 40 + 0.75 * degradation.blur(lr, 0.5) * np.array([1.0, 0.96, 0.85])  # dark places grey, paper yellowish
+    return degradation.noise(faded, random, shot=0.0, read=4.0, coloured=False, grain=0.8)
+
+
+def video_frame(lr, random):
+    """The last of six frames of an H.264 video of low quality, in which the picture moves by a pixel a frame."""
+    even = lr[: len(lr) // 2 * 2, : lr.shape[1] // 2 * 2]
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as video:
+        stream = video.add_stream("h264", rate=25, options={"crf": "30"})
+        stream.height, stream.width, stream.pix_fmt = *even.shape[:2], "yuv420p"
+        for shift in range(6):
+            frame = av.VideoFrame.from_ndarray(np.roll(even, 5 - shift, 1).round().astype(np.uint8))
+            video.mux(stream.encode(frame))
+        video.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file) as video:
+        return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)][-1]
+
+
+def night(lr, random):
+    return 2.2 * degradation.noise(0.2 * lr, random, shot=0.15, read=3.0)
+
+
+# {kind of file: (what has become of the picture before it is stored, quality of the JPEG; None: PNG)}
+FILES = {
+    "old telephone": (old_telephone, 60),
+    "messenger": (messenger, 55),
+    "scan": (scan, 80),
+    "video frame": (video_frame, None),
+    "night": (night, 75),
+}
+
+
+def methods_of(rivals):
+    names = {"bicubic": "bicubic", "SRGAN": "--restore 0", "auto": "the default"}
+    methods = {label: load(**METHODS[name]) for name, label in names.items()}
+    return methods | {name: Teacher(path, SCALE) for name, _, path in (rival.partition("=") for rival in rivals)}
+
+
+def row(path, methods, left, top, first, hr=None):
+    """Return the labelled cells of one file, and of hr if there is one. first: the label of the first cell."""
+    photo = open_photo(path)
+    lr = next(iter(photo)).picture
+    cells = {name: timed(upscale, photo, lr)[0] for name, upscale in methods.items()}
+    if hr is not None:
+        cells["HR"] = hr
+    details = {name: sr[top : top + SIDE, left : left + SIDE] for name, sr in cells.items()}
+    labels = [f"{first}: bicubic", *list(details)[1:]]
+    return [labelled(resize(detail, ZOOM, "nearest"), label) for detail, label in zip(details.values(), labels)]
+
+
+def main(benchmark, folder, out, *rivals):
+    methods, rows = methods_of(rivals), []
+    with tempfile.TemporaryDirectory() as temporary:
+        for text, number, left, top, level in DETAILS:
+            hr = cut_to_multiple(read_picture(find_pictures(benchmark)[number - 1]), SCALE)
+            rows.append(row(write_lr(hr, level, number - 1, temporary), methods, left, top, text, hr))
+        write_picture(Path(out, "details.png"), grid(rows))
+        rows = []
+        for number, (text, (degrade, quality)) in enumerate(FILES.items()):
+            hr = cut_to_multiple(centre_crop(read_picture(find_pictures(folder)[number]), LARGEST), SCALE)
+            lr = degrade(resize(hr, 1 / SCALE).astype(np.float32), np.random.default_rng(number))
+            path = Path(temporary, "lr.jpg" if quality else "lr.png")
+            Image.fromarray(degradation.to_uint8(lr)).save(path, **({"quality": quality} if quality else {}))
+            rows.append(row(path, methods, hr.shape[1] // 2 - SIDE // 2, hr.shape[0] // 2 - SIDE // 2, text))
+        write_picture(Path(out, "files.png"), grid(rows))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
