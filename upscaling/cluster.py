@@ -47,6 +47,7 @@ def connect(address: str) -> None:
     # Where memory runs out, Ray itself would try again for ever; it reads this when it is imported.
     os.environ.setdefault("RAY_task_oom_retries", str(TRIES - 1))
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # else it tries an address 20 times, 40 s each
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # else it prints news of nodes between our lines to stdout
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         import ray
