@@ -13,7 +13,7 @@ from PIL import Image
 
 import upscale
 from upscaling.earlier_runs import RECORD
-from upscaling.network import Network
+from upscaling.models import Networks
 from upscaling.plan import Job
 from upscaling.upscaler import Upscaler
 from upscaling.video.reader import Video
@@ -161,15 +161,15 @@ def test_the_command_keeps_strips_of_what_takes_long(tmp_path, monkeypatch, seco
     """Ctrl-C, and the same command again; the estimate of the time is given."""
     monkeypatch.chdir(tmp_path)
     make("a.png")
-    calls, whole = [], Network.__call__
+    calls, whole = [], Networks.super_resolve
 
-    def counted(network, lr):
+    def counted(networks, restore, lr):
         calls.append(len(lr))
         if len(calls) == 10:
             raise KeyboardInterrupt
-        return whole(network, lr)
+        return whole(networks, restore, lr)
 
-    monkeypatch.setattr(Network, "__call__", counted)
+    monkeypatch.setattr(Networks, "super_resolve", counted)
     monkeypatch.setattr("upscaling.plan.QUICK", 0)
     monkeypatch.setattr(Upscaler, "seconds", lambda upscaler, pixels: seconds)
     monkeypatch.setattr("upscaling.upscaler.largest_tile", lambda: 48)  # one tile at a time
