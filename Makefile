@@ -21,6 +21,9 @@ upscale-ready: .venv-upscale/ready  ## what upscale.py needs, and nothing else: 
 test-thorough: .venv/ready .venv-jax/ready  ## the numerical tests as other processors would run them; an hour or two
 	tests/thorough.sh
 
+test-ray: .venv-ray/ready  ## workers, nodes and commands that are killed, on a cluster of this machine
+	.venv-ray/bin/python -m pytest -n 0 tests/test_cluster.py
+
 .venv/ready: requirements.txt requirements-study.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install -q -r requirements.txt -r requirements-study.txt
@@ -36,4 +39,9 @@ test-thorough: .venv/ready .venv-jax/ready  ## the numerical tests as other proc
 	.venv-upscale/bin/python -m pip install -q -r $<
 	touch $@
 
-.PHONY: evaluate test test-jax test-thorough upscale-ready
+.venv-ray/ready: requirements.txt requirements-ray.txt
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install -q -r requirements.txt -r requirements-ray.txt
+	touch $@
+
+.PHONY: evaluate test test-jax test-ray test-thorough upscale-ready
