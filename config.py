@@ -134,8 +134,9 @@ OPTIONS = {
     "TRAIN.label_smoothing": Option(0.0, between(0.0, 0.5), "how far below 1 the discriminator's label for HR is"),
     "TRAIN.content_loss": Option(
         "tensorlayer",
-        one_of("tensorlayer", "paper", "vgg22", "mse", "johnson"),
-        "MSE + 2e-6 VGG pool4 (slides) | VGG54 / 12.75^2 (paper) | VGG22 | only MSE | VGG22 without a discriminator",
+        one_of("tensorlayer", "paper", "vgg22", "mse", "johnson", "features"),
+        "MSE + 2e-6 VGG pool4 (slides) | VGG54 / 12.75^2 (paper) | VGG22 | only MSE | VGG22 without a discriminator | "
+        "MSE + 0.1 of five depths",
     ),
     "TRAIN.adversarial_weight": Option(1e-3, at_least(0.0), "weight of the GAN loss (paper, eq. 3; slides)"),
     "TRAIN.initial_generator": Option(

@@ -12,18 +12,19 @@ from keras import layers, ops
 
 Tensor = Any  # of whichever backend Keras runs on
 
+# The layers of VGG19 that feature_distance compares
+FEATURE_LAYERS = ["block1_conv2", "block2_conv2", "block3_conv4", "block4_conv4", "block5_conv4"]
 # name: (weight of the pixel MSE, VGG19 layer, weight of the MSE of its features). Each layer needs a weight of its own:
-# the same crops give an MSE of 4e4 at block4_pool and of 29 at block5_conv4.
-CONTENT_LOSSES: dict[str, tuple[float, str | None, float]] = {
+# the same crops give an MSE of 4e4 at block4_pool and of 29 at block5_conv4. Of a list, unit vectors are compared.
+CONTENT_LOSSES: dict[str, tuple[float, str | list[str] | None, float]] = {
     "tensorlayer": (1.0, "block4_pool", 2e-6),  # the slides: MSE + 2e-6 * MSE of features
     "paper": (0.0, "block5_conv4", 1 / 12.75**2),  # SRGAN-VGG54, features rescaled by 1/12.75 (sec. 3.2)
     "vgg22": (0.0, "block2_conv2", 2e-6),  # SRGAN-VGG22; with 1/12.75^2 it would drown the GAN loss
     "mse": (1.0, None, 0.0),  # SRGAN-MSE
     "johnson": (0.0, "block2_conv2", 2e-6),  # Johnson et al. 2016: only relu2_2, of VGG19 instead of VGG16
+    "features": (1.0, FEATURE_LAYERS, 0.1),  # for HR that LR determines, such as a restorer's pictures
 }
 WITHOUT_GAN = {"johnson"}  # content losses whose second stage has no discriminator
-# The layers of VGG19 that feature_distance compares
-FEATURE_LAYERS = ["block1_conv2", "block2_conv2", "block3_conv4", "block4_conv4", "block5_conv4"]
 
 
 def mse_loss(sr: Tensor, hr: Tensor) -> Tensor:

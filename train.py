@@ -27,7 +27,7 @@ from easydict import EasyDict
 import upscale
 from dataset import Crops, Pictures, by_stem, load_pictures, report_skipped, validation_pictures, validation_sets
 from evaluate import best_weights, evaluate
-from losses import CONTENT_LOSSES, FEATURE_LAYERS, WITHOUT_GAN, Tensor, features_loss, on_reduced
+from losses import CONTENT_LOSSES, FEATURE_LAYERS, WITHOUT_GAN, Tensor, features_loss, on_reduced, vgg_loss
 from methods.networks import build_generator
 from model import SRGAN_d, prevent_mesh
 from pictures import Pair, find_pictures
@@ -146,10 +146,12 @@ def adversarial_game(
 
     vgg: of vgg_of_content_loss. settings: TRAIN of the configuration.
     """
-    mse_weight, _, vgg_weight = CONTENT_LOSSES[settings.content_loss]
+    mse_weight, layer, vgg_weight = CONTENT_LOSSES[settings.content_loss]
     judge = None if settings.content_loss in WITHOUT_GAN else discriminator
     weights = mse_weight, vgg_weight, settings.adversarial_weight
-    game = SRGAN(generator, judge, vgg, weights, settings.ema, settings.d_head_start, settings.label_smoothing)
+    of_features = features_loss if isinstance(layer, list) else vgg_loss
+    extras = settings.d_head_start, settings.label_smoothing, of_features
+    game = SRGAN(generator, judge, vgg, weights, settings.ema, *extras)
     rate = adversarial_rate(settings.learning_rate, settings.lr_decay, settings.n_updates)
     apart = judge, settings.d_lr_ratio, settings.d_head_start  # how the discriminator learns otherwise
     optimizer = adversarial_optimizer(settings.optimizer, rate, settings.beta1, *apart)
@@ -158,7 +160,7 @@ def adversarial_game(
 
 
 def vgg_of_content_loss(config: EasyDict) -> Callable[[Tensor], Tensor] | None:
-    """Return VGG19 up to the layer of TRAIN.content_loss, or None if it has none. Raises UserError without weights."""
+    """Return VGG19 up to the layers of TRAIN.content_loss, or None if it has none. Raises UserError without weights."""
     _, layer, _ = CONTENT_LOSSES[config.TRAIN.content_loss]
     if not layer:
         return None
