@@ -361,6 +361,26 @@ def test_what_cannot_be_taken_is_one_line(desktop, tmp_path, kind):
     assert kind == "no picture" or 'python upscale.py "mine.png"' in text(desktop, "alert")
 
 
+def test_the_pages_of_a_scan_are_all_saved(desktop, address, tmp_path):
+    look(desktop, address, "desktop")
+    scan, pages = tmp_path / "scan.tif", [Image.open(picture(tmp_path / "page.png", mode)) for mode in ("L", "RGB")]
+    pages[0].save(scan, save_all=True, append_images=pages[1:])
+    desktop.find_element("id", "photo").send_keys(str(scan))
+    until(desktop, lambda: "scan.tif, 30x20 -> 120x80" in text(desktop, "sizes"))
+    until(desktop, lambda: "2 pages, of which the first is in view; save as tif" in text(desktop, "pictures"))
+    loaded = "return ['left', 'right'].map(side => document.getElementById(side + '-picture').naturalWidth)"
+    until(desktop, lambda: desktop.execute_script(loaded) == [120, 120])
+    save = desktop.find_elements("css selector", "#pictures li:last-child button")[1]
+    save.click()
+    until(desktop, lambda: "PNG cannot hold these 2 pages; choose .tiff or .tif" in text(desktop, "pictures"))
+    choose(desktop, "format", "tif")
+    save.click()
+    saved, expected = desktop.downloads / "scan_srgan_x4.tif", tmp_path / "expected.tif"
+    until(desktop, saved.exists)
+    assert upscale.main(upscale.command_line([str(scan), "-o", str(expected)])) == 0
+    assert saved.read_bytes() == expected.read_bytes()
+
+
 def test_nothing_is_asked_of_another_machine(desktop, address):
     look(desktop, address, "desktop")
     urls = asked(desktop)
