@@ -78,7 +78,7 @@ class Results:
                 try:
                     write_photo(target, source, with_pixels(source, sr), sr.size[0] / source.size[0])
                 except UserError as error:
-                    raise HTTPException(422, str(error).replace(f"{result.folder}/", "")) from error
+                    raise HTTPException(422, str(error).replace(str(target.with_suffix("")), result.title)) from error
         return target, result.title
 
     def view(self, name: str) -> Path:

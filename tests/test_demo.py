@@ -232,6 +232,17 @@ def test_all_results_come_as_one_archive_until_the_page_forgets_them(address, tm
     assert curl(f"{address}/results/{ids[0]}.webp")[0] == 404
 
 
+@needs_curl
+def test_the_archive_names_what_its_format_cannot_hold(address, tmp_path):
+    page = Image.open(picture(tmp_path / "page.png"))
+    page.save(tmp_path / "scan.tif", save_all=True, append_images=[page])
+    name = put(address, tmp_path / "scan.tif", "&model=bicubic")["id"]
+    _, content = curl(f"{address}/results.zip?id={name}")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        line = "picture 1: scan_bicubic_x4.png: PNG cannot hold these 2 pages; choose .tiff or .tif\n"
+        assert archive.namelist() == ["missing.txt"] and archive.read("missing.txt").decode() == line
+
+
 def test_old_results_make_room_for_new_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "BYTES", 2500)
     store, names = results.Results(), []
