@@ -75,11 +75,14 @@ class Jobs:
         if self.stopping() or await job.request.is_disconnected():
             raise HTTPException(503, "the server has been stopped; try again later")
 
-    def upscale(self, job: Job, source: Path, target: Path, load: Callable[[], Upscaler]) -> dict[str, str]:
+    def upscale(
+        self, job: Job, source: Path, target: Path, load: Callable[[], Upscaler], stays: bool = False
+    ) -> dict[str, str]:
         """Upscale the picture `source` to `target`; return {"source", "result"}, sizes in pixels, and "note".
 
-        load: returns the Upscaler. Call this in a worker thread. Raises HTTPException 422 if the picture is unreadable,
-        too large, or cannot be written in this format, and 503 if nobody is waiting for it any more.
+        load: returns the Upscaler. stays: whether the result stays for the page; that of several pages is a TIFF then.
+        Call this in a worker thread. Raises HTTPException 422 if the picture is unreadable, too large, or cannot be
+        written in this format, and 503 if nobody is waiting for it any more.
         """
 
         def progress(done: int, total: int) -> None:
@@ -92,10 +95,13 @@ class Jobs:
                 size = f"{width}x{height} are more than {MEGAPIXELS} megapixels, the limit of this page"
                 raise HTTPException(422, f"{size}; on your computer, python upscale.py FILE takes it")
             photo = open_photo(source, MEGAPIXELS * 10**6)  # which holds for all frames of an animation together
+            target = target.with_suffix(".tif") if stays and photo.paged else target
             upscaler, restore, why = restored_upscaler(photo, load())
             notes = upscale_file(photo, target, upscaler, progress) + photo.damage
             if restore:
                 notes.insert(0, f"{why}: restore {restore:g}")
+            if stays and photo.paged:
+                notes.insert(0, f"{photo.frames} pages, of which the first is in view; save as tif, which holds all")
         except UserError as error:
             raise HTTPException(422, str(error).replace(f"{source.parent}/", "")) from error
         facts = {"source": f"{width}x{height}", "result": "{}x{}".format(*open_photo(target, 10**9).size)}

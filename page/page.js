@@ -145,7 +145,7 @@ function updateView() {
   const made = Object.values(sides).map(model => result(shown, model)), error = shown.refusal || made.find(m => m?.error)?.error;
   for (const [side, model] of Object.entries(sides)) {
     const own = result(shown, model), other = made.find(each => each?.id), image = find(`${side}-picture`);
-    const id = own?.id || other?.id, address = id ? `results/${id}.png` : shown.width ? shown.url : "";
+    const id = own?.id || other?.id, address = id ? `views/${id}` : shown.width ? shown.url : "";
     if (image.getAttribute("src") !== address) image.src = address;
     image.hidden = !address;
     find(`${side}-label`).textContent = own?.id ? model : own?.error ? `no ${model}` : `${model}: ${shown.progress || "waiting"}`;
@@ -250,7 +250,7 @@ addEventListener("pagehide", event => {
 // The server deletes old results when room is short; they are made again.
 for (const side of ["left", "right"]) {
   find(`${side}-picture`).onerror = event => {
-    const lost = event.target.src.match(/results\/(.*)\.png$/)?.[1];
+    const lost = event.target.src.match(/views\/(.*)$/)?.[1];
     for (const [address, made] of shown.results) if (lost && made.id === lost) shown.results.delete(address);
     if (lost) work();
   };

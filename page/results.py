@@ -5,16 +5,16 @@ import shutil
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from upscaling.photo.reader import open_photo
-from upscaling.photo.writer import Strips, write_photo
+from upscaling.photo.reader import Frame, Photo, Strips, open_photo
+from upscaling.photo.writer import write_photo
 from utils import UserError
 
 SECONDS = 3600  # after which a result that nobody has asked for is deleted
@@ -25,9 +25,20 @@ BYTES = 4 * 2**30  # of all results and their sources; beyond, the one that was 
 class Result:
     """A result on the disk."""
 
-    folder: Path  # with the source `picture`, `result.png`, and the result in other formats
+    folder: Path  # with the source `picture`, `result.png` (or .tif of several pages), and the result in other formats
     title: str  # name of saved files, without a suffix
     used: float  # when it was asked for last, in seconds
+
+    def made(self) -> Photo:
+        """Return the result as it was made."""
+        path = self.folder / "result.png"
+        return open_photo(path if path.exists() else path.with_suffix(".tif"), 10**9)
+
+
+def with_pixels(source: Iterable[Frame], sr: Iterable[Frame]) -> Iterator[Strips]:
+    """Yield the pixels of `sr` with the metadata of `source`, as if they had been written so at once."""
+    for frame, pixels in zip(source, sr):
+        yield Strips(pixels.picture.shape, pixels.picture.dtype, [pixels.picture], frame.info)
 
 
 class Results:
@@ -38,7 +49,7 @@ class Results:
         self.all: dict[str, Result] = {}  # by an id of 128 random bits, which is all that opens a result
 
     def add(self, folder: Path, title: str) -> str:
-        """Take over `folder`, with the source `picture` and `result.png`; return an id. title: of saved files."""
+        """Take over `folder`, with the source `picture` and its result; return an id. title: of saved files."""
         name, now = secrets.token_urlsafe(16), time.monotonic()
         self.all[name] = Result(folder.rename(folder.with_name(name)), title, now)
         by_use = sorted(self.all, key=lambda name: self.all[name].used)
@@ -59,24 +70,36 @@ class Results:
 
         Raises HTTPException: 404 if there is no such result, 422 if the format cannot hold it.
         """
-        if name not in self.all:
-            raise HTTPException(404, "no such result; it may have been deleted since")
-        result = self.all[name]
-        result.used = time.monotonic()
+        result = self.asked(name)
         target = result.folder / f"result.{ending}"
         with self.lock:
             if not target.exists():
-                # pixels of the result with the source's metadata, as if it had been written so at once
-                source, sr = open_photo(result.folder / "picture"), open_photo(result.folder / "result.png", 10**9)
-                frames = (
-                    Strips(pixels.picture.shape, pixels.picture.dtype, [pixels.picture], frame.info)
-                    for frame, pixels in zip(source, sr)
-                )
+                source, sr = open_photo(result.folder / "picture"), result.made()
                 try:
-                    write_photo(target, source, frames, sr.size[0] / source.size[0])
+                    write_photo(target, source, with_pixels(source, sr), sr.size[0] / source.size[0])
                 except UserError as error:
-                    raise HTTPException(422, str(error).replace(f"{result.folder}/", "")) from error
+                    raise HTTPException(422, str(error).replace(str(target.with_suffix("")), result.title)) from error
         return target, result.title
+
+    def view(self, name: str) -> Path:
+        """Return the path of a PNG for browsers to show, of several pages the first. Raises HTTPException 404."""
+        result = self.asked(name)
+        sr = result.made()
+        if not sr.paged:
+            return sr.path
+        target = result.folder / "view.png"
+        with self.lock:
+            if not target.exists():
+                first = replace(sr, frames=1)
+                write_photo(target, first, with_pixels(first, first))
+        return target
+
+    def asked(self, name: str) -> Result:
+        """Return a result, which has been used now. Raises HTTPException 404 if there is no such one."""
+        if name not in self.all:
+            raise HTTPException(404, "no such result; it may have been deleted since")
+        self.all[name].used = time.monotonic()
+        return self.all[name]
 
     def archive(self, names: Sequence[str], ending: str) -> Iterator[bytes]:
         """Yield a ZIP of results piece by piece; missing.txt says which were deleted or do not fit the format."""

@@ -113,7 +113,7 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
             target = folder / f"result.{ending}"
             upscaler = functools.partial(mixture, model, **values) if values else lambda: methods[model]
             async with jobs.turn(job):
-                facts = await run_in_threadpool(jobs.upscale, job, folder / "picture", target, upscaler)
+                facts = await run_in_threadpool(jobs.upscale, job, folder / "picture", target, upscaler, stays)
             job.finished = True
             if stays:
                 stem = printable(Path(request.query_params.get("name") or "picture").stem)[:100]
@@ -129,6 +129,9 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
             raise HTTPException(404, f"no such format; there are {', '.join(FORMATS)}")
         path, title = results.encoded(name, ending)
         return FileResponse(path, headers=HEADERS, media_type=FORMATS[ending], filename=f"{title}.{ending}")
+
+    def view(request: Request) -> Response:
+        return FileResponse(results.view(request.path_params["name"]), headers=HEADERS, media_type="image/png")
 
     def archive(request: Request) -> Response:
         ending = request.query_params.get("format", "png")
@@ -185,6 +188,7 @@ def application(methods: dict[str, Upscaler], jobs: Jobs, root: str) -> Starlett
         Route("/upscale", upscale, methods=["PUT"]),
         Route("/results", upscale, methods=["PUT"]),
         Route("/results/{file}", result),
+        Route("/views/{name}", view),
         Route("/results.zip", archive),
         Route("/forget", forget, methods=["POST"]),
     ]

@@ -232,6 +232,17 @@ def test_all_results_come_as_one_archive_until_the_page_forgets_them(address, tm
     assert curl(f"{address}/results/{ids[0]}.webp")[0] == 404
 
 
+@needs_curl
+def test_the_archive_names_what_its_format_cannot_hold(address, tmp_path):
+    page = Image.open(picture(tmp_path / "page.png"))
+    page.save(tmp_path / "scan.tif", save_all=True, append_images=[page])
+    name = put(address, tmp_path / "scan.tif", "&model=bicubic")["id"]
+    _, content = curl(f"{address}/results.zip?id={name}")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        line = "picture 1: scan_bicubic_x4.png: PNG cannot hold these 2 pages; choose .tiff or .tif\n"
+        assert archive.namelist() == ["missing.txt"] and archive.read("missing.txt").decode() == line
+
+
 def test_old_results_make_room_for_new_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "BYTES", 2500)
     store, names = results.Results(), []
@@ -359,6 +370,26 @@ def test_what_cannot_be_taken_is_one_line(desktop, tmp_path, kind):
     said = {"no picture": "damaged", "too large": "2001x2000 are more than 4 megapixels"}[kind]
     until(desktop, lambda: said in text(desktop, "alert"))
     assert kind == "no picture" or 'python upscale.py "mine.png"' in text(desktop, "alert")
+
+
+def test_the_pages_of_a_scan_are_all_saved(desktop, address, tmp_path):
+    look(desktop, address, "desktop")
+    scan, pages = tmp_path / "scan.tif", [Image.open(picture(tmp_path / "page.png", mode)) for mode in ("L", "RGB")]
+    pages[0].save(scan, save_all=True, append_images=pages[1:])
+    desktop.find_element("id", "photo").send_keys(str(scan))
+    until(desktop, lambda: "scan.tif, 30x20 -> 120x80" in text(desktop, "sizes"))
+    until(desktop, lambda: "2 pages, of which the first is in view; save as tif" in text(desktop, "pictures"))
+    loaded = "return ['left', 'right'].map(side => document.getElementById(side + '-picture').naturalWidth)"
+    until(desktop, lambda: desktop.execute_script(loaded) == [120, 120])
+    save = desktop.find_elements("css selector", "#pictures li:last-child button")[1]
+    save.click()
+    until(desktop, lambda: "PNG cannot hold these 2 pages; choose .tiff or .tif" in text(desktop, "pictures"))
+    choose(desktop, "format", "tif")
+    save.click()
+    saved, expected = desktop.downloads / "scan_srgan_x4.tif", tmp_path / "expected.tif"
+    until(desktop, saved.exists)
+    assert upscale.main(upscale.command_line([str(scan), "-o", str(expected)])) == 0
+    assert saved.read_bytes() == expected.read_bytes()
 
 
 def test_nothing_is_asked_of_another_machine(desktop, address):

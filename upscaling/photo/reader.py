@@ -123,6 +123,11 @@ class Photo:
     loses_bits: bool = False  # whether more than 8 bits per channel in the file become 8 in the result
     damage: list[str] = field(default_factory=list, compare=False)  # lines on what could not be decoded
 
+    @property
+    def paged(self) -> bool:
+        """Whether its frames are the pages of a TIFF, and no animation."""
+        return self.frames > 1 and not PHOTO_FORMATS[self.suffix].animation
+
     def __iter__(self) -> Iterator[Frame]:
         self.damage.clear()
         with contextlib.ExitStack() as stack:

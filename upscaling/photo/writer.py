@@ -75,13 +75,13 @@ def format_of(path: Path, photo: Photo, scale: float) -> Format:
         raise UserError(f"{path}: unknown format; choose from {' '.join(PHOTO_FORMATS)}")
     longest = scaled_length(max(photo.size), scale)
     if longest > kind.longest:
-        raise UserError(f"{path}: {longest} pixels long, {kind.name} holds {kind.longest}; name it .png or .tiff")
+        raise UserError(f"{path}: {longest} pixels long, {kind.name} holds {kind.longest}; choose .png or .tiff")
     # Frames of an animation need a format with animations, pages of a TIFF another TIFF.
     animations = [suffix for suffix, other in PHOTO_FORMATS.items() if other.animation]
-    fitting = animations if photo.suffix in animations else [".tiff", ".tif"]
+    fitting = [".tiff", ".tif"] if photo.paged else animations
     if photo.frames > 1 and path.suffix.lower() not in fitting:
-        names = " or ".join(fitting)
-        raise UserError(f"{path}: {kind.name} cannot hold these {photo.frames} frames; name it {names}")
+        what = f"{photo.frames} {'pages' if photo.paged else 'frames'}"
+        raise UserError(f"{path}: {kind.name} cannot hold these {what}; choose {' or '.join(fitting)}")
     return kind
 
 
