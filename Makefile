@@ -22,7 +22,7 @@ test-thorough: .venv/ready .venv-jax/ready  ## the numerical tests as other proc
 	tests/thorough.sh
 
 test-ray: .venv-ray/ready  ## workers, nodes and commands that are killed, on a cluster of this machine
-	.venv-ray/bin/python -m pytest -n 0 tests/test_cluster.py
+	PYTHONPATH=$(CURDIR) .venv-ray/bin/python -m pytest -n 0 tests/test_cluster.py tests/test_readme.py -k cluster
 
 .venv/ready: requirements.txt requirements-study.txt
 	$(PYTHON) -m venv .venv
@@ -41,7 +41,7 @@ test-ray: .venv-ray/ready  ## workers, nodes and commands that are killed, on a 
 
 .venv-ray/ready: requirements.txt requirements-ray.txt
 	$(PYTHON) -m venv .venv-ray
-	.venv-ray/bin/python -m pip install -q -r requirements.txt -r requirements-ray.txt
+	.venv-ray/bin/python -m pip install -q -r requirements.txt -r requirements-ray.txt 'ray[data]'
 	touch $@
 
 .PHONY: evaluate test test-jax test-ray test-thorough upscale-ready
