@@ -149,9 +149,17 @@ def adversarial_game(
     mse_weight, layer, vgg_weight = CONTENT_LOSSES[settings.content_loss]
     judge = None if settings.content_loss in WITHOUT_GAN else discriminator
     weights = mse_weight, vgg_weight, settings.adversarial_weight
-    of_features = features_loss if isinstance(layer, list) else vgg_loss
-    extras = settings.d_head_start, settings.label_smoothing, of_features
-    game = SRGAN(generator, judge, vgg, weights, settings.ema, *extras)
+    feature_loss = features_loss if isinstance(layer, list) else vgg_loss
+    game = SRGAN(
+        generator,
+        judge,
+        vgg,
+        weights,
+        settings.ema,
+        settings.d_head_start,
+        settings.label_smoothing,
+        feature_loss,
+    )
     rate = adversarial_rate(settings.learning_rate, settings.lr_decay, settings.n_updates)
     apart = judge, settings.d_lr_ratio, settings.d_head_start  # how the discriminator learns otherwise
     optimizer = adversarial_optimizer(settings.optimizer, rate, settings.beta1, *apart)

@@ -187,7 +187,6 @@ def tell(job: Job, made: Made, options: argparse.Namespace) -> list[str]:
 def make(job: Job, plan: Plan, options: argparse.Namespace, seconds: float, progress: Progress) -> Made | None:
     """Make and record the result of `job`; return what was made, or None if it is left to another process.
 
-
     Raises UserError and OSError. seconds: an estimate for each pixel of the network.
     """
     with claimed(job.target) as ours:

@@ -109,13 +109,13 @@ def workers(*nodes, states=("ray::upscale",)):
 class Cluster:
     """A head, and nodes that join it."""
 
-    def __init__(self, stack):
+    def __init__(self, stack, *words):
         port = free_port()
         self.address = f"127.0.0.1:{port}"
         temporary = tempfile.mkdtemp(prefix="ray")  # a short path, for its sockets
         stack.callback(shutil.rmtree, temporary, ignore_errors=True)
-        words = [f"--port={port}", f"--temp-dir={temporary}", "--include-dashboard=false"]
-        self.head = stack.enter_context(node("--head", *words))
+        options = [f"--port={port}", f"--temp-dir={temporary}", "--include-dashboard=false"]
+        self.head = stack.enter_context(node("--head", *options, *words))
 
     @contextlib.contextmanager
     def joined(self, **options):
@@ -124,13 +124,15 @@ class Cluster:
             yield process
 
     def start(self, *words):
-        """upscale.py in as a process; each core belongs to one worker."""
+        """upscale.py in as a process; each core, or GPU, belongs to one worker."""
         command = [sys.executable, ROOT / "upscale.py", "in", "-o", "out", "--model=espcn", "--ray", self.address]
         return subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
 def cluster():
+    # A shell starts what runs in the background with Ctrl-C ignored, which our processes would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.ExitStack() as stack:
         yield Cluster(stack)
 
@@ -241,6 +243,20 @@ def test_a_picture_that_kills_its_worker_is_tried_three_times_and_named(cluster,
     assert status == 1 and "40 upscaled" in said and len(killed) == len(set(killed)) == 3
     assert errors.count("\n") == 1 and "in/large.png: 3 workers died" in errors
     assert_whole(alone, killed=3)
+
+
+def test_a_worker_has_a_gpu_of_its_own_where_there_are_some(alone, folder):
+    """Ray hands out a GPU that it is told of, whether there is one or not: without, the worker takes the CPU."""
+    with contextlib.ExitStack() as stack:
+        with_gpu = Cluster(stack, "--num-gpus=1", "--num-cpus=2")
+        process, pids = with_gpu.start(), set()
+        while process.poll() is None:
+            pids |= {worker.pid for worker in workers(with_gpu.head)}
+            time.sleep(0.1)
+        status, said, errors = ended(process)
+    assert (status, errors) == (0, "") and "40 upscaled" in said
+    assert len(pids) == 1  # of two cores; and it stays from task to task
+    assert_whole(alone)
 
 
 def works(process):
