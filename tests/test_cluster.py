@@ -245,6 +245,20 @@ def test_a_picture_that_kills_its_worker_is_tried_three_times_and_named(cluster,
     assert_whole(alone, killed=3)
 
 
+@pytest.mark.parametrize("mode", ["token", "disabled"])
+def test_a_token_that_ray_has_left_at_home_is_sent(folder, monkeypatch, mode):
+    """ray.init() without a cluster writes one, and every later `ray start` asks for it unless told not to."""
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / ".ray").mkdir()
+    (folder / ".ray/auth_token").write_text("0123456789abcdef" * 4)
+    with contextlib.ExitStack() as stack:
+        with monkeypatch.context() as of_node:
+            of_node.setenv("RAY_AUTH_MODE", mode)
+            cluster = Cluster(stack)
+        status, said, errors = ended(cluster.start())
+    assert (status, errors) == (0, "") and "40 upscaled" in said
+
+
 def test_a_worker_has_a_gpu_of_its_own_where_there_are_some(alone, folder):
     """Ray hands out a GPU that it is told of, whether there is one or not: without, the worker takes the CPU."""
     with contextlib.ExitStack() as stack:

@@ -48,6 +48,8 @@ def connect(address: str) -> None:
     os.environ.setdefault("RAY_task_oom_retries", str(TRIES - 1))
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # else it tries an address 20 times, 40 s each
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # else it prints news of nodes between our lines to stdout
+    if Path("~/.ray/auth_token").expanduser().exists():  # `ray start` asks for it then, ray.init sends it to auto alone
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         import ray
