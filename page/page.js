@@ -43,6 +43,7 @@ async function compute(picture, address) {
 function next() {
   for (const picture of shown ? [shown, ...pictures] : []) {
     const models = picture === shown ? [find("left").value, find("right").value] : [find("right").value];
+    if (picture.ready === undefined) return null;  // its preview, which calls work(), is not there yet
     for (const model of models) if (picture.ready && !result(picture, model)) return [picture, query(picture, model)];
   }
   return null;
