@@ -113,7 +113,12 @@ def noise(luma: np.ndarray) -> float:
 BY_QUALITY = {75.0: 1.0, 85.0: 0.75, 92.0: 0.5, 97.0: 0.25, 99.0: 0.0}
 BY_LOST_DETAIL = {0.14: 0.0, 0.15: 0.25, 0.35: 0.5, 0.5: 0.75, 0.6: 1.0}
 BY_NOISE = {1.4: 0.0, 1.5: 0.3, 2.0: 0.5, 3.0: 0.75, 5.0: 1.0}  # levels; texture can look like less than the first
-LOSSY = 0.5  # for files that are compressed in another way; measured for WebP and AVIF, used for HEIC and videos too
+# {codec: {how coarsely it rounds the first frames on average: ...}}, H.264's 0 to 51 and VP9's 0 to 255
+BY_QUANTIZER = {
+    "h264": {10.0: 0.2, 15.0: 0.38, 20.0: 0.6, 25.0: 0.88, 28.0: 1.0},
+    "vp9": {0.0: 0.1, 70.0: 0.32, 110.0: 0.63, 165.0: 0.9, 190.0: 1.0},
+}
+LOSSY = 0.5  # for files that are compressed in another way; measured for WebP and AVIF, used for HEIC and others too
 STEPS = 4  # a network is made for each step that occurs
 
 
@@ -137,7 +142,22 @@ def needed(
         lost = lost_detail(luma)
         reasons.append((looked_up(lost, BY_LOST_DETAIL), f"JPEG before, {lost:.0%} of fine detail lost"))
     restore, why = max(reasons, key=lambda reason: reason[0])
-    return round(STEPS * restore) / STEPS, why
+    return in_steps(restore), why
+
+
+def needed_by_video(codec: str, quantizer: float | None) -> tuple[float, str]:
+    """Return how much a video needs to be restored, 0 to 1 in quarters, and why, in a few words.
+
+    quantizer: how coarsely the codec rounds, as in BY_QUANTIZER; None if that is unknown.
+    """
+    if quantizer is None:
+        return LOSSY, "a video"
+    return in_steps(looked_up(quantizer, BY_QUANTIZER[codec])), f"{codec} video with quantizer {quantizer:.0f}"
+
+
+def in_steps(restore: float) -> float:
+    """Round to quarters."""
+    return round(STEPS * restore) / STEPS
 
 
 def looked_up(value: float, table: Mapping[float, float]) -> float:

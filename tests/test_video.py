@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from pictures import read_picture
+from restoration import needed_by_video
 from upscaling import identity
 from upscaling.earlier_runs import FinishedStrips
 from upscaling.network import Network
 from upscaling.upscaler import Upscaler
 from upscaling.video import writer
-from upscaling.video.reader import open_video
+from upscaling.video.reader import open_video, quantizer
 from upscaling.video.writer import upscale_video
 from utils import UserError, remove_partial_files
 
@@ -65,6 +66,17 @@ def clip(path, rate=NTSC, matrix=None, span=None, turned=0, sound=True, varying=
             file.mux(audio_stream.encode(frame))
         if sound:
             file.mux(audio_stream.encode())
+
+
+def textured_clip(path, codec, options, pixels="yuv420p"):
+    """Write 14 frames of 64 x 48 with texture that moves."""
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=24, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
+        for index in range(14):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(picture, index, 1))))
+        file.mux(stream.encode())
 
 
 def content(path):
@@ -424,3 +436,26 @@ def test_pixels_that_are_not_square_stay_so(tmp_path, suffix, turned, shape):
         return
     with av.open(str(out)) as file:
         assert (file.streams.video[0].sample_aspect_ratio, lost) == (shape, [])
+
+
+X264, VP9 = "libx264", "libvpx-vp9"
+
+
+# I and B frames of x264 are rounded 3 levels finer and 2 coarser than `qp`; quantizer 32 of libvpx is index 128 of VP9.
+# With 10 bits x264 counts from -12 on.
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "pixels", "coarseness", "restore"),
+    [
+        ("a.mp4", X264, {"qp": "14"}, "yuv420p", pytest.approx(14, abs=2), 0.25),
+        ("a.mkv", X264, {"qp": "22"}, "yuv420p", pytest.approx(22, abs=2), 0.75),
+        ("a.mp4", X264, {"qp": "34"}, "yuv420p", pytest.approx(34, abs=2), 1),
+        ("a.mp4", X264, {"qp": "46"}, "yuv420p10le", pytest.approx(34, abs=2), 1),
+        ("a.webm", VP9, {"qmin": "32", "qmax": "32"}, "yuv420p", pytest.approx(128, abs=1), 0.75),
+        ("a.mp4", "mpeg4", {"qscale": "8"}, "yuv420p", None, 0.5),
+    ],
+)
+def test_how_coarse_a_video_is_comes_from_its_codec(tmp_path, name, codec, options, pixels, coarseness, restore):
+    textured_clip(tmp_path / name, codec, options, pixels)
+    told = quantizer(tmp_path / name)
+    assert told[1] == coarseness
+    assert needed_by_video(*told)[0] == restore

@@ -65,7 +65,8 @@ class Job(NamedTuple):
         began = time.perf_counter()
         made_of = identity.of_result(common, self.opened.path)
         engine = {"engine": options.engine if options.device in (None, "CPU") else options.device}
-        name = identity.hashed(made_of | engine)  # results of engines differ by roundings alone
+        chosen = {"chosen_restore": self.restore} if self.why else {}  # another version may choose otherwise
+        name = identity.hashed(made_of | engine | chosen)  # results of engines differ by roundings alone
         lost = upscale_file(self.opened, self.target, self.upscaler, progress, name, options.quality, resumable)
         return Made(lost, made_of, time.perf_counter() - began)
 

@@ -3,12 +3,12 @@
 import functools
 from pathlib import Path
 
-from restoration import LOSSY, needed
+from restoration import needed, needed_by_video
 from upscaling.earlier_runs import FinishedStrips
 from upscaling.photo.reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Frame, Photo, Strips, open_photo
 from upscaling.photo.writer import write_photo
 from upscaling.upscaler import Progress, Upscaler
-from upscaling.video.reader import Video, open_video
+from upscaling.video.reader import Video, open_video, quantizer
 from upscaling.video.writer import CONTAINERS, upscale_video
 
 FILE_SUFFIXES = [*PHOTO_SUFFIXES, *CONTAINERS]  # of files that are read
@@ -23,12 +23,12 @@ def open_file(path: Path) -> Photo | Video:
 def restored_upscaler(opened: Photo | Video, upscaler: Upscaler) -> tuple[Upscaler, float, str]:
     """Return (an automatic `upscaler` as the file needs it, how much it restores, why); 0 and "" if it is another one.
 
-    One frame decides for all. Raises UserError if the file is unreadable.
+    The first frame of a photo decides for all, the first ones of a video. Raises UserError if the file is unreadable.
     """
     if not upscaler.network_that_restores:
         return upscaler, 0.0, ""
     if isinstance(opened, Video):
-        restore, why = LOSSY, "a video"
+        restore, why = needed_by_video(*quantizer(opened.path))
     else:
         restore, why = needed(next(iter(opened)).picture, opened.jpeg_tables, opened.lossy)
     return upscaler.restoring(restore), restore, why
