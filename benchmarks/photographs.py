@@ -1,13 +1,14 @@
 """How methods fare on pictures as people have them: five levels, from clean to old, made from HR with fixed seeds.
 
     python benchmarks/photographs.py [--sets Set14 BSD100 valid] [--levels clean jpeg50] [--methods SRGAN photo auto]
-                                     [--model NAME=FILE] [--rival NAME=FILE.onnx] [--grids FOLDER]
+                                     [--model NAME=FILE] [--rival NAME=FILE] [--grids FOLDER]
                                      [--set VGG.weights=FILE]
 
 Prints PSNR, SSIM, NIQE, the distance of VGG19's features from HR's, and seconds a picture: means over a set. --methods:
 see METHODS; a number is `upscale.py --restore NUMBER`, auto its default, which looks at the file. --model: a weights
 file of one's own. --rival: a network in an ONNX file, lr (N, h, w, 3) RGB in 0..255 to sr four times as large, such as
-Real-ESRGAN x4plus; it is run by OpenVINO like ours.
+Real-ESRGAN x4plus, run by OpenVINO like ours; or RealESRGAN_x4plus.pth, run by its own package (pip install torch
+torchvision realesrgan basicsr).
 """
 
 import argparse
@@ -74,13 +75,29 @@ METHODS = {
 
 
 def load_methods(options):
-    """Return {name: Upscaler or Teacher}, bicubic first."""
+    """Return {name: function of lr (h, w, 3)}, bicubic first."""
     methods = {"bicubic": load("bicubic")}
     for name in options.methods:
         methods[name] = load(**METHODS[name]) if name in METHODS else load("srgan", restore=float(name))
     for name, _, path in (text.partition("=") for text in options.model):
         methods[name] = load(path, back_projections=0)
-    return methods | {name: Teacher(path, SCALE) for name, _, path in (text.partition("=") for text in options.rival)}
+    for name, _, path in (text.partition("=") for text in options.rival):
+        methods[name] = real_esrgan(path) if path.endswith(".pth") else Teacher(path, SCALE)
+    return methods
+
+
+def real_esrgan(path):
+    """Return Real-ESRGAN's package with the weights in `path`, a function of lr (h, w, 3) uint8 RGB."""
+    from torchvision.transforms import functional
+
+    # basicsr looks for it where it was in 2022.
+    sys.modules["torchvision.transforms.functional_tensor"] = functional
+    from basicsr.archs.rrdbnet_arch import RRDBNet
+    from realesrgan import RealESRGANer
+
+    network = RRDBNet(num_in_ch=3, num_out_ch=3, num_feat=64, num_block=23, num_grow_ch=32, scale=SCALE)
+    package = RealESRGANer(scale=SCALE, model_path=path, model=network, half=False)
+    return lambda lr: package.enhance(lr[..., ::-1])[0][..., ::-1]  # it takes and returns BGR
 
 
 def write_lr(hr, level, seed, folder):
