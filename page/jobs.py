@@ -89,12 +89,17 @@ class Jobs:
             job.done, job.total = done, total
             from_thread.run(self.check, job)
 
+        def unnamed(text: str) -> str:  # the page and the sender know which picture it is
+            return text.replace(f"{source}: ", "").replace(f"{source.parent}/", "")
+
         try:
-            width, height = open_photo(source).size
-            if width * height > MEGAPIXELS * 10**6:
-                size = f"{width}x{height} are more than {MEGAPIXELS} megapixels, the limit of this page"
-                raise HTTPException(422, f"{size}; on your computer, python upscale.py FILE takes it")
-            photo = open_photo(source, MEGAPIXELS * 10**6)  # which holds for all frames of an animation together
+            photo = open_photo(source)
+            width, height = photo.size
+            if photo.pixels() > MEGAPIXELS * 10**6:
+                several = f"{photo.frames} {'pages' if photo.paged else 'frames'} together"
+                size = several if photo.frames > 1 else f"{width}x{height}"
+                limit = f"more than {MEGAPIXELS} megapixels, the limit of this page"
+                raise HTTPException(422, f"{size} are {limit}; on your computer, python upscale.py FILE takes it")
             target = target.with_suffix(".tif") if stays and photo.paged else target
             upscaler, restore, why = restored_upscaler(photo, load())
             notes = upscale_file(photo, target, upscaler, progress) + photo.damage
@@ -103,6 +108,6 @@ class Jobs:
             if stays and photo.paged:
                 notes.insert(0, f"{photo.frames} pages, of which the first is in view; save as tif, which holds all")
         except UserError as error:
-            raise HTTPException(422, str(error).replace(f"{source.parent}/", "")) from error
+            raise HTTPException(422, unnamed(str(error))) from error
         facts = {"source": f"{width}x{height}", "result": "{}x{}".format(*open_photo(target, 10**9).size)}
-        return facts | ({"note": "; ".join(notes).replace(f"{source.parent}/", "")} if notes else {})
+        return facts | ({"note": unnamed("; ".join(notes))} if notes else {})

@@ -119,6 +119,7 @@ async function download(picture, model, format) {
 function show(picture) {
   for (const [address, made] of picture.results) if (made.error) picture.results.delete(address);  // try again
   shown = picture;
+  find("view").scrollIntoView({block: "nearest"});
   fit();
   update();
   work();
@@ -128,7 +129,8 @@ function update() {
   const right = find("right").value, done = pictures.filter(picture => result(picture, right)?.id);
   for (const picture of pictures) {
     const made = result(picture, right), error = picture.refusal || made?.error;
-    picture.state.textContent = error || (made ? made.note || made.result : picture.progress || "waiting");
+    const facts = made ? [made.result, made.note].filter(Boolean).join("; ") : picture.progress || "waiting";
+    picture.state.textContent = error || facts;
     picture.state.classList.toggle("failed", Boolean(error));
     picture.name.ariaCurrent = picture === shown;
     picture.save.disabled = !made?.id;
@@ -149,8 +151,9 @@ function updateView() {
     const id = own?.id || other?.id, address = id ? `views/${id}` : shown.width ? shown.url : "";
     if (image.getAttribute("src") !== address) image.src = address;
     image.hidden = !address;
-    find(`${side}-label`).textContent = own?.id ? model : own?.error ? `no ${model}` : `${model}: ${shown.progress || "waiting"}`;
+    find(`${side}-label`).textContent = own?.id ? model : error ? `no ${model}` : `${model}: ${shown.progress || "waiting"}`;
   }
+  find("divider").hidden = find("right-picture").hidden;
   find("alert").textContent = error ? `${shown.file.name}: ${error}` : "";
   find("sizes").textContent = made.every(each => each?.id) ?
     `${sides.left} | ${sides.right}: ${shown.file.name}, ${made[1].source} -> ${made[1].result}` : "";
@@ -197,19 +200,19 @@ function divide(percent) {
   draw();
 }
 
-const pointers = new Map();  // on the picture: one moves it, two zoom
+const pointers = new Map();  // one moves the picture or the divider, two zoom, even if one is on the divider
 
 find("view").onpointerdown = event => {
   event.target.setPointerCapture(event.pointerId);
-  if (event.target !== find("divider")) pointers.set(event.pointerId, [event.clientX, event.clientY]);
+  pointers.set(event.pointerId, [event.clientX, event.clientY]);
 };
 find("view").onpointermove = event => {
-  if (event.target === find("divider") && event.buttons) divide(100 * (event.clientX - box().left) / box().width);
   if (!pointers.has(event.pointerId)) return;
   const middle = index => [...pointers.values()].reduce((sum, at) => sum + at[index], 0) / pointers.size;
   const spread = () => pointers.size < 2 ? 1 : Math.hypot(...[0, 1].map(i => [...pointers.values()][0][i] - [...pointers.values()][1][i]));
   const before = [middle(0), middle(1), spread()];
   pointers.set(event.pointerId, [event.clientX, event.clientY]);
+  if (event.target === find("divider") && pointers.size < 2) return divide(100 * (event.clientX - box().left) / box().width);
   x += middle(0) - before[0];
   y += middle(1) - before[1];
   zoomTo(zoom * spread() / before[2], middle(0) - box().left, middle(1) - box().top);

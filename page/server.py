@@ -34,7 +34,7 @@ FORMATS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "tif":
 # {argument of load(): its slider in the page, and the models that have it}, each from 0 to 1, or "auto" by default
 SLIDERS: dict[str, dict[str, Any]] = {
     "strength": {"default": 1, "models": ["srgan"], "hint": "less is softer and invents less"},
-    "restore": {"default": "auto", "models": ["srgan", "srresnet"], "hint": "more removes more blocks and noise"},
+    "restore": {"default": "auto", "models": ["srgan", "srresnet"], "hint": "removes blocks and noise"},
 }
 NAMES = ("Set5/LRx4/img_003", "Set14/LRx4/img_005", "Set5/LRx4/img_005", "Set14/LRx4/img_014", "Set14/LRx4/img_010")
 EXAMPLES = [path for name in NAMES if (path := ROOT / f"data/benchmark/{name}.png").is_file()]

@@ -90,7 +90,7 @@ def test_a_damaged_picture_comes_with_a_note(address, tmp_path):
     lr, head = picture(tmp_path / "lr.bmp"), tmp_path / "head"
     lr.write_bytes(lr.read_bytes()[:1254])  # of 1854; a header of 54
     assert curl("-T", lr, f"{address}/upscale?model=bicubic", "-o", tmp_path / "sr", "-D", head)[0] == 200
-    assert "x-note: picture: damaged; about 35% of it is missing, the rest is upscaled" in head.read_text()
+    assert "x-note: damaged; about 35% of it is missing, the rest is upscaled" in head.read_text()
 
 
 def test_every_format_offered_is_one_that_is_written():
@@ -121,6 +121,18 @@ def test_a_mistake_is_one_line_with_a_status(address, tmp_path, content, query, 
         path.write_bytes(content)
     got, line = curl("-T", path, f"{address}/upscale{query}")
     assert got == status and said in line.decode() and line.count(b"\n") == 1 and str(tmp_path) not in line.decode()
+
+
+@needs_curl
+@pytest.mark.parametrize("ending, what", [("tif", "pages"), ("gif", "frames")])
+def test_the_limit_holds_for_all_pages_together(address, tmp_path, ending, what):
+    path, small = tmp_path / f"many.{ending}", Image.new("L", (10, 10))
+    pages = [Image.new("L", (1000, 1001), number) for number in range(4)]  # 4.004 megapixels
+    (small if ending == "tif" else pages.pop()).save(path, save_all=True, append_images=pages)
+    number = len(pages) + 1
+    line = f"{number} {what} together are more than 4 megapixels, the limit of this page; on your computer"
+    status, content = curl("-T", path, f"{address}/upscale?model=bicubic")
+    assert (status, content.decode()) == (422, f"{line}, python upscale.py FILE takes it\n")
 
 
 @needs_curl
@@ -367,9 +379,13 @@ def test_what_cannot_be_taken_is_one_line(desktop, tmp_path, kind):
         Image.new("1", (2001, 2000)).save(path)
     desktop.find_element("id", "photo").send_keys(str(path))
     until(desktop, lambda: text(desktop, "alert").startswith("mine.png: "))
-    said = {"no picture": "damaged", "too large": "2001x2000 are more than 4 megapixels"}[kind]
+    said = {"no picture": "mine.png: damaged", "too large": "2001x2000 are more than 4 megapixels"}[kind]
     until(desktop, lambda: said in text(desktop, "alert"))
     assert kind == "no picture" or 'python upscale.py "mine.png"' in text(desktop, "alert")
+    assert text(desktop, "right-label") == "no srgan"
+    opacity = "[...document.querySelectorAll('#pictures li:last-child button')].map(b => +getComputedStyle(b).opacity)"
+    name, download = desktop.execute_script(f"return {opacity}")
+    assert name == 1 and download < 0.6
 
 
 def test_the_pages_of_a_scan_are_all_saved(desktop, address, tmp_path):
@@ -450,7 +466,22 @@ def test_two_fingers_zoom_one_moves_and_the_picture_is_never_lost(desktop, addre
     touch(desktop, "touchStart", (middle, y))
     touch(desktop, "touchMove", (middle - 90, y))
     touch(desktop, "touchEnd")
-    assert sum(area(desktop, "#divider")[::2]) / 2 == pytest.approx(middle - 90, abs=2)
+    at = sum(area(desktop, "#divider")[::2]) / 2
+    assert at == pytest.approx(middle - 90, abs=2)
+    before = width(desktop)
+    touch(desktop, "touchStart", (at, y), (at + 100, y))  # one finger on the divider
+    touch(desktop, "touchMove", (at, y), (at + 150, y))
+    touch(desktop, "touchEnd")
+    assert width(desktop) == pytest.approx(1.5 * before, rel=0.05)
+    assert sum(area(desktop, "#divider")[::2]) / 2 == at
+
+
+def test_a_picture_chosen_far_down_in_the_list_comes_into_view(browser, tmp_path):
+    send(browser, tmp_path, *(f"{number}.png" for number in range(8)))
+    browser.find_element("css selector", "#pictures li:last-child button").click()
+    until(browser, lambda: "7.png, 30x20 -> 120x80" in text(browser, "sizes"))
+    _, top, _, bottom = area(browser, "#view")
+    assert -1 < top < bottom <= 1 + browser.execute_script("return innerHeight")
 
 
 def test_what_is_touched_is_large_enough_and_the_picture_comes_first(browser):

@@ -24,6 +24,7 @@ from trainings import ROOT, TINY, write_benchmark
 
 import export
 import train
+import upscale
 from config import command_line
 from model import SRGAN_g
 from pictures import read_picture, write_picture
@@ -211,6 +212,11 @@ def test_python_in_a_document_runs(document, copy, monkeypatch):
             names = {"lr": np.zeros((6, 8, 3), np.uint8)}
             exec(content, names)
             assert np.shape(names["sr"])[-3:] in ((24, 32, 3), (96, 128, 3))
+            if "onnxruntime" in content:
+                words = ["photo.jpg", "--model=checkpoints/g_srgan.weights.h5", "--back-project=0", "-o", "sr.png"]
+                assert upscale.main(upscale.command_line(words)) == 0
+                expected, sr = (np.int16(read_picture(name)) for name in ("sr.png", "photo_x4.png"))
+                assert np.abs(sr - expected).max() <= 1
 
 
 def test_python_of_the_readme_runs_in_another_folder_by_pythonpath(tmp_path):

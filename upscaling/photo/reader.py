@@ -128,6 +128,17 @@ class Photo:
         """Whether its frames are the pages of a TIFF, and no animation."""
         return self.frames > 1 and not PHOTO_FORMATS[self.suffix].animation
 
+    def pixels(self) -> int:
+        """Return the number of pixels of all frames together. Raises UserError if a page cannot be read."""
+        if not self.paged:
+            return self.frames * self.size[0] * self.size[1]
+        total = 0
+        with _as_user_error(self.path, self.limit), Image.open(self.path, formats=PILLOW_FORMATS) as image:
+            for index in range(self.frames):
+                image.seek(index)
+                total += image.width * image.height
+        return total
+
     def __iter__(self) -> Iterator[Frame]:
         self.damage.clear()
         with contextlib.ExitStack() as stack:
