@@ -18,9 +18,9 @@ import pytest  # noqa: E402
 
 # A core that takes one of these last would be alone for long; the order needs pytest's --no-loadscope-reorder.
 LONGEST = [
-    "test_quick",
     "test_faults",
     "test_train",
+    "test_quick",
     "test_photos",
     "test_devices",
     "test_train_input",

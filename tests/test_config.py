@@ -40,6 +40,7 @@ def test_set_overrides_a_value_and_keeps_its_type():
     assert settings.TRAIN.batch_size == 8
     assert settings.TRAIN.learning_rate == 1.0 and isinstance(settings.TRAIN.learning_rate, float)
     assert settings.VALID.hr_img_path == "2024" and settings.TRAIN.hr_img_path == ["a", "b"]
+    assert config.command_line(["--mode=evaluate", "--all"])[2].EVALUATE.methods == "all"
 
 
 def test_a_path_may_begin_at_home(monkeypatch):
@@ -70,6 +71,7 @@ def test_a_path_may_begin_at_home(monkeypatch):
         (["--batch_size=8"], ["--batch_size"]),
         (["--input", "a.png"], ["--input", "evaluate"]),
         (["--mode=evaluate", "--input="], ["--input", "empty"]),
+        (["--all"], ["--all", "evaluate"]),
         (["--set", "TRAIN.crop={[]: 1}"], ["TRAIN.crop", "whole number"]),
     ],
 )

@@ -25,13 +25,17 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=
 
 def run_onnx(path, lr):
     session = pytest.importorskip("onnxruntime").InferenceSession(path)
-    texts = session.get_modelmeta().custom_metadata_map
-    return session.run(None, {session.get_inputs()[0].name: lr})[0], texts
+    (there,), (back,) = session.get_inputs(), session.get_outputs()
+    assert there.shape == ["batch", "height", "width", 3] and back.shape == ["batch", "sr_height", "sr_width", 3]
+    return session.run(None, {there.name: lr})[0], session.get_modelmeta().custom_metadata_map
 
 
 def run_openvino(path, lr):
-    core = import_openvino().Core()
+    openvino = import_openvino()
+    core = openvino.Core()
     network = core.read_model(path)
+    layouts = [port.node.layout for port in (network.input(0), network.output(0))]
+    assert layouts == [openvino.Layout("[batch,height,width,channels]")] * 2
     texts = {name: network.get_rt_info(["srgan", name]).value for name in network.get_rt_info("srgan").value}
     return core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(lr)[0], texts
 
@@ -44,17 +48,22 @@ def run_saved_model(path, lr):
     return loaded.serve(lr).numpy(), texts
 
 
-def run_tflite(path, lr):
+def run_tflite(path, lr, size=(128, 128)):
+    """size: (h, w) of the pictures that the file is for where nobody sets another."""
     import tensorflow
 
     network = tensorflow.lite.Interpreter(str(path))
     (there,), (back,) = network.get_input_details(), network.get_output_details()
+    assert there["shape"].tolist() == there["shape_signature"].tolist() == [1, *size, 3]
+    assert back["shape"].tolist() == [1, 2 * size[0], 2 * size[1], 3]
     network.resize_tensor_input(there["index"], lr.shape)
     network.allocate_tensors()
     network.set_tensor(there["index"], lr)
     network.invoke()
     with zipfile.ZipFile(path) as archive:
-        return network.get_tensor(back["index"]), json.loads(archive.read("srgan.json"))
+        texts = json.loads(archive.read("srgan.json"))
+    assert f"(1, {size[0]}, {size[1]}, 3)" in texts["input"]
+    return network.get_tensor(back["index"]), texts
 
 
 def test_half_floats_give_the_picture_within_their_digits_in_both_engines(tmp_path):
@@ -96,37 +105,17 @@ def test_the_file_gives_what_keras_gives_and_says_what_it_is(kind, tmp_path):
         export.export(generator, METADATA, kind, target)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_the_axes_have_names_for_other_programs(tmp_path):
-    onnxruntime, openvino = pytest.importorskip("onnxruntime"), import_openvino()
-    for kind, name in (("onnx", "g.onnx"), ("openvino", "g.xml")):
-        export.export(SRGAN_g(scale=2, blocks=1, filters=4), METADATA, kind, tmp_path / name)
-    session = onnxruntime.InferenceSession(tmp_path / "g.onnx")
-    assert session.get_inputs()[0].shape == ["batch", "height", "width", 3]
-    assert session.get_outputs()[0].shape == ["batch", "sr_height", "sr_width", 3]
-    network = openvino.Core().read_model(tmp_path / "g.xml")
-    layouts = [port.node.layout for port in (network.input(0), network.output(0))]
-    assert layouts == [openvino.Layout("[batch,height,width,channels]")] * 2
-
-
 def test_the_shipped_weights_name_their_licence_and_others_need_none():
     shipped = sorted((Path(export.__file__).parent / "checkpoints/pretrained").glob("*.weights.h5"))
     assert shipped and {export.description(read_metadata(path))["licence"] for path in shipped} == {"MIT"}
     assert export.description({})["licence"] == "not stated"
 
 
-@pytest.mark.parametrize("options, height, width", [({}, 128, 128), ({"lr_size": (9, 14)}, 9, 14)])
 @pytest.mark.filterwarnings("ignore")
-def test_a_tflite_file_has_a_size_where_nobody_sets_one(tmp_path, options, height, width):
-    import tensorflow
-
-    export.export(SRGAN_g(scale=2, blocks=1, filters=4), METADATA, "tflite", tmp_path / "g.tflite", **options)
-    network = tensorflow.lite.Interpreter(str(tmp_path / "g.tflite"))
-    (there,), (back,) = network.get_input_details(), network.get_output_details()
-    assert there["shape"].tolist() == there["shape_signature"].tolist() == [1, height, width, 3]
-    assert back["shape"].tolist() == [1, 2 * height, 2 * width, 3]
-    with zipfile.ZipFile(tmp_path / "g.tflite") as archive:
-        assert f"(1, {height}, {width}, 3)" in json.loads(archive.read("srgan.json"))["input"]
+def test_a_tflite_file_has_the_size_that_is_asked_for(tmp_path):
+    export.export(SRGAN_g(scale=2, blocks=1, filters=4), METADATA, "tflite", tmp_path / "g.tflite", lr_size=(9, 14))
+    sr, _ = run_tflite(tmp_path / "g.tflite", np.zeros((1, 9, 14, 3), np.float32), size=(9, 14))
+    assert sr.shape == (1, 18, 28, 3)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +126,7 @@ def test_a_tflite_file_has_a_size_where_nobody_sets_one(tmp_path, options, heigh
         (f"onnx -o {__file__}/a.onnx", "cannot be made"),
         ("onnx -o small", "small: must end with .onnx"),
         ("openvino -o ov.bin", "ov.bin: must end with .xml"),
+        ("onnx --strength 1.5", "--strength 1.5: must be 0 to 1"),
         ("onnx --lr-size 9 9", "--lr-size"),
         ("tflite --lr-size 0 9", "--lr-size"),
         ("tflite --lr-size 9", "--lr-size"),

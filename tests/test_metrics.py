@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from thorough import often
 
 from evaluation.metrics import colour_shift, luma, mesh, niqe, psnr, shaved, ssim, ssim_daala
 from losses import feature_distance
@@ -81,7 +82,7 @@ def test_ssim_is_that_of_scikit_image(shave):
 def test_niqe_is_that_of_a_widely_used_implementation():
     """tests/niqe_hr.csv was computed with it on the HR pictures: Y, 4 pixels of border cut."""
     with open(Path(__file__).parent / "niqe_hr.csv") as table:
-        for row in csv.DictReader(table):
+        for row in list(csv.DictReader(table))[:: often(4, 1)]:
             hr = read_picture(BENCHMARK / row["set"] / "HR" / row["image"])
             assert niqe(shaved(luma(hr), 4)) == pytest.approx(float(row["niqe"]), abs=0.02), row
 

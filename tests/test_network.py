@@ -12,7 +12,6 @@ import keras
 import numerics
 import numpy as np
 import pytest
-from archives import save_arrays
 from numerics import CLOSE_IN_FLOAT32
 
 import engines
@@ -62,21 +61,24 @@ def test_openvino_gives_what_keras_gives(variant, scale, tmp_path, monkeypatch):
     assert max(spreads) > 0.1  # a difference would show
 
 
-def test_an_archive_of_tensorlayer_runs_in_keras(tmp_path):
-    save_arrays(SRGAN_g("tensorlayer"), tmp_path / "g.npz")
-    assert load_network(tmp_path / "g.npz")(pictures(1, 5, 6, 3)).shape == (1, 20, 24, 3)
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder with one network as weights and in two kinds of files."""
+    folder, generator = tmp_path_factory.mktemp("exported"), SRGAN_g(scale=2, blocks=1, filters=8)
+    saved(generator, folder / "g.weights.h5")
+    for name, kind in (("g.onnx", "onnx"), ("g.xml", "openvino")):
+        export.export(generator, {"model": {"scale": 2}}, kind, folder / name)
+    return folder
 
 
 @pytest.mark.numerical
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Keras exports from TensorFlow")
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("engine, kind", [("openvino", "openvino"), ("openvino", "onnx"), ("onnxruntime", "onnx")])
-def test_an_exported_file_gives_the_same(tmp_path, engine, kind):
+@pytest.mark.parametrize("engine, name", [("openvino", "g.xml"), ("openvino", "g.onnx"), ("onnxruntime", "g.onnx")])
+def test_an_exported_file_gives_the_same(exported, engine, name):
     pytest.importorskip(engine)
-    generator = SRGAN_g(scale=2, blocks=1, filters=8)
-    weights, exported = saved(generator, tmp_path / "g.weights.h5"), tmp_path / f"g{export.EXPORT_SUFFIXES[kind]}"
-    export.export(generator, {"model": {"scale": 2}}, kind, exported)
-    networks = [load_network(path, choice, "float32") for path, choice in ((weights, "openvino"), (exported, engine))]
+    files = [(exported / "g.weights.h5", "openvino"), (exported / name, engine)]
+    networks = [load_network(path, choice, "float32") for path, choice in files]
     assert [network.scale for network in networks] == [2, 2]
     srs = [network(pictures(2, 9, 11, 3)) for network in networks]
     assert np.abs(srs[0] - srs[1]).max() < CLOSE_IN_FLOAT32
@@ -183,12 +185,9 @@ def test_a_device_is_passed_on_to_openvino_and_one_that_fails_is_one_line():
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="Keras exports to ONNX on TensorFlow alone")
-def test_a_provider_of_onnxruntime_that_does_not_start_is_told(tmp_path, monkeypatch, capfd):
+def test_a_provider_of_onnxruntime_that_does_not_start_is_told(exported, monkeypatch, capfd):
     """A list that promises CUDA, where there is none: the session itself is the library's."""
-    onnxruntime, path = pytest.importorskip("onnxruntime"), tmp_path / "g.onnx"
-    network = SRGAN_g(scale=2, blocks=1, filters=4)
-    network(np.zeros((1, 8, 8, 3), np.float32))
-    network.export(str(path), format="onnx", verbose=False)
+    onnxruntime, path = pytest.importorskip("onnxruntime"), exported / "g.onnx"
     listed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
     with warnings.catch_warnings():

@@ -8,7 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from trainings import ROOT, arguments
+from trainings import ROOT, arguments, assert_plain
 
 from model import SRGAN_g
 from pictures import write_picture
@@ -42,10 +42,9 @@ def commands(folder):
 def test_a_command_says_what_is_ours_alone_and_in_plain_lines(name, folder):
     if name in (ONNX, TFLITE) and keras.backend.backend() != "tensorflow":
         pytest.skip("Keras exports from TensorFlow")
-    ended = subprocess.run([sys.executable, *commands(folder)[name]], cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stderr == ""
-    assert ended.stdout and not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", ended.stdout)
+    if name == TRAINING and keras.backend.backend() == "tensorflow":
+        pytest.skip("tests/test_quick.py looks at it")
+    assert_plain(subprocess.run([sys.executable, *commands(folder)[name]], cwd=ROOT, capture_output=True, text=True))
 
 
 BAR = """

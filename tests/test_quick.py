@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_model import VGG_WEIGHTS
 from thorough import often
-from trainings import arguments, write_benchmark
+from trainings import arguments, assert_plain, write_benchmark
 
 import train
 from config import command_line
@@ -31,35 +31,35 @@ def copy(tmp_path_factory):
     return folder
 
 
-def quick(folder):
+def quick(folder, *words):
     """Without a network and a VGG19 of earlier, neither of which it needs."""
     closed = os.environ | {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": f"{folder}"}
-    command = [sys.executable, "train.py", "--mode=srgan", "--preset=quick"]
+    command = [sys.executable, "train.py", "--mode=srgan", "--preset=quick", *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=closed)
 
 
 def test_quick_trains_both_stages_and_evaluates(copy):
-    ended = quick(copy)
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    """With a sixth of its updates; what the others gain is seen with THOROUGH=1."""
+    warm_up, game = often((100, 20), (600, 150))
+    ended = quick(copy, "--set", f"TRAIN.n_updates_init={warm_up}", "--set", f"TRAIN.n_updates={game}")
+    assert_plain(ended)
     assert "VGG19: no column" in ended.stdout and not list(copy.rglob("vgg19*"))
-    logs = {}
-    for stage in ("srgan_init", "srgan"):
-        lines = (copy / f"checkpoints/quick/log_{stage}.jsonl").read_text().splitlines()
-        logs[stage] = [json.loads(line) for line in lines]
-    scores = {line["update"]: line["val_psnr"] for line in logs["srgan_init"]}
+    log, log_of_game = (lines_of(copy / "checkpoints/quick", stage) for stage in ("srgan_init", "srgan"))
+    scores = {line["update"]: line["val_psnr"] for line in log}
     # while the rate is constant it gains a dB and more a report, in the decay what other roundings may take away
-    assert scores[0] + 5 < scores[100] < scores[200] < scores[300]
-    assert scores[600] > logs["srgan_init"][0]["val_psnr_bicubic"] > scores[0]
-    assert logs["srgan"][-1]["d_real"] > logs["srgan"][-1]["d_fake"]  # the discriminator has learnt
-    for samples, updates in (("srgan_ginit", 600), ("srgan_gan", 150)):
+    assert scores[0] + 5 < scores[100] and log_of_game[-1]["update"] == game
+    for samples, updates in (("srgan_ginit", warm_up), ("srgan_gan", game)):
         assert (copy / f"samples/quick/{samples}/train_{updates}.png").exists()
     rows = json.loads((copy / "samples/quick/evaluate/results.json").read_text())
     methods = ["nearest", "bicubic", "lanczos", "SRResNet", "SRGAN", "HR"]
     assert [(row["set"], row["method"]) for row in rows] == [("Set5", method) for method in methods]
-    psnr = {row["method"]: row["psnr"] for row in rows}
-    assert psnr["SRResNet"] > psnr["bicubic"] and psnr["SRGAN"] > psnr["bicubic"]
     assert len(list((copy / "samples/quick/evaluate").glob("Set*_img_*.png"))) == 5
     assert "| Set5 | bicubic | 28.42 | 28.43 |" in ended.stdout
+    if often(False, True):
+        assert scores[100] < scores[200] < scores[300] and scores[600] > log[0]["val_psnr_bicubic"] > scores[0]
+        assert log_of_game[-1]["d_real"] > log_of_game[-1]["d_fake"]  # the discriminator has learnt
+        psnr = {row["method"]: row["psnr"] for row in rows}
+        assert psnr["SRResNet"] > psnr["bicubic"] and psnr["SRGAN"] > psnr["bicubic"]
 
 
 def lines_of(folder, stage="srgan"):

@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from test_download import download
 from trainings import ROOT, TINY, write_benchmark
+from videos import write_video
 
 import export
 import train
@@ -140,12 +141,7 @@ def files(tmp_path_factory):
     for name in ("ours", "other", "originals"):
         write_picture(folder / name / "b.png", np.repeat(np.repeat(picture, 4, 0), 4, 1))
     if importlib.util.find_spec("av"):
-        import av
-
-        with av.open(str(folder / "clip.mp4"), "w") as file:
-            stream = file.add_stream("mpeg4", rate=5, width=32, height=24, pix_fmt="yuv420p")
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture))))
-            file.mux(stream.encode())
+        write_video(folder / "clip.mp4", [picture])
     save_small(folder, "other")
     for name in ("g_srgan", "g_srgan_init", "espcn/g_srgan_init", "shipped/g_srgan", "shipped/g_srgan_init"):
         save_small(folder / "checkpoints", name)

@@ -172,8 +172,8 @@ def test_a_full_disk_is_one_line_and_the_answer_counts_when_there_is_room_again(
 
 def test_a_server_that_is_killed_loses_no_rating_and_doubles_none(tmp_path):
     """Killed 20 times during 500 answers where there is time."""
-    kills = often(4, 20)
-    of_study = made(tmp_path, often(35, 155), size=(8, 8))
+    kills = often(2, 20)
+    of_study = made(tmp_path, often(20, 155), size=(8, 8))
     order = showings(of_study, 1)
     assert len(order) >= 25 * kills
     values = [showing.item.answer or 1 + step % 5 for step, showing in enumerate(order)]

@@ -3,7 +3,7 @@
 import pytest
 
 import evaluate
-from config import EARLIER, command_line
+from config import EARLIER
 from evaluation.tables import as_markdown, whole_table
 from methods.networks import build_generator
 from weights import save_weights
@@ -40,11 +40,3 @@ def test_networks_whose_weights_are_shipped_have_a_row(tmp_path, monkeypatch):
     remarks = []
     assert list(evaluate.load_earlier(4, remarks)) == ["ESPCN"]
     assert len(remarks) == 1 and all(name.upper() in remarks[0] for name in EARLIER if name != "espcn")
-
-
-def test_the_option_goes_with_evaluation_alone(capsys):
-    _, _, config = command_line(["--mode=evaluate", "--all"])
-    assert config.EVALUATE.methods == "all"
-    with pytest.raises(SystemExit):
-        command_line(["--all"])
-    assert capsys.readouterr().err.count("\n") == 1

@@ -1,5 +1,6 @@
 """The Upscaler of arrays: every kind of array, tiles that leave no trace, progress, too little memory."""
 
+import itertools
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from thorough import often
 
 from pictures import read_picture, resize
 from upscale import load
@@ -24,6 +26,7 @@ pytest.importorskip("openvino")
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "checkpoints/pretrained").glob("*.weights.h5"))
 PICTURE = ROOT / "data/benchmark/Set5/LRx4/img_005.png"  # 57 wide, 86 high
+LEVELS = {np.uint8: 1, np.uint16: 257}  # dtype: a level of 8 bits
 KINDS = {"uint8": 255, "uint16": 65535, "float32": 1, "float64": 1, "float16": 1}  # dtype: white
 
 
@@ -102,11 +105,14 @@ def test_another_array_is_refused_with_what_it_is(lr, said):
     assert said in str(refused.value)
 
 
-@pytest.mark.parametrize("wrong", [{"engine": "torch"}, {"strength": 2}, {"strength": -1}, {"back_projections": -1}])
+WRONG = {"engine=torch": "torch", "strength=2": 2, "strength=-1": -1, "back_projections=-1": -1, "device=TPU": "TPU"}
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, "tile=32"])
 def test_load_refuses_other_values(wrong):
-    ((name, value),) = wrong.items()
-    with pytest.raises(ValueError, match=f"Received: .*{name}={value!r}"):
-        load("srgan", **wrong)
+    name, value = wrong.partition("=")[0], WRONG.get(wrong, 32)
+    with pytest.raises(ValueError, match=f"{name}={value!r}"):
+        load("srgan", **{name: value})
 
 
 @pytest.mark.parametrize("degradation, corrected", [("bicubic", True), ("photo", False)])
@@ -118,14 +124,14 @@ def test_a_network_that_cleans_is_not_corrected_towards_its_source(degradation, 
     assert np.array_equal(load(str(path))(lr), load("srgan", back_projections=int(corrected))(lr))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (40, 50)])
-@pytest.mark.parametrize("colour", [(255, 255, 255), (0, 0, 0), (128, 128, 128), (200, 30, 40)])
-def test_a_flat_picture_keeps_its_colour(shape, colour):
+def test_a_flat_picture_keeps_its_colour():
     """The network alone gives 254 for white, and (1, 2, 2) for black."""
-    for dtype, level in ((np.uint8, 1), (np.uint16, 257)):
+    upscaler, colours = load("srgan"), [(255, 255, 255), (0, 0, 0), (128, 128, 128), (200, 30, 40)]
+    for shape, colour, (dtype, level) in itertools.product([(1, 1), (40, 50)], colours, LEVELS.items()):
         lr = np.broadcast_to(np.array(colour, dtype) * dtype(level), (*shape, 3))
-        difference = load("srgan")(lr).astype(int) - np.array(colour) * level
-        assert abs(difference).max() <= (level // 2 if colour[0] in (0, 255) else level)
+        difference = upscaler(lr).astype(int) - np.array(colour) * level
+        limit = level // 2 if colour[0] in (0, 255) else level
+        assert abs(difference).max() <= limit, (shape, colour, dtype)
 
 
 def test_progress_counts_tiles_from_none_to_all():
@@ -149,17 +155,13 @@ def test_tiles_see_little_more_than_the_picture():
     assert sum(seen) == upscaler.network_pixels(1000, 750) < 1.2 * 750 * 1000
 
 
-def test_load_gives_what_its_network_gives_and_refuses_what_it_cannot_read(tmp_path):
+def test_load_gives_what_its_network_gives():
     lr = read_picture(PICTURE)[:20, :30]
     upscaler = load("srresnet", engine="openvino")
     padded = np.pad(lr, ((8, 8), (8, 8), (0, 0)), "symmetric")
     sr = upscaler.network(padded[None] * np.float32(2 / 255) - 1)[0, 32:-32, 32:-32]
     assert upscaler.scale == 4 and np.array_equal(upscaler(lr), ((sr + 1) * 127.5).round().clip(0, 255))
     assert load("srresnet", scale=1.5)(lr).shape == (30, 45, 3)
-    with pytest.raises(UserError, match="best"):
-        load("best")
-    with pytest.raises(ValueError, match="tile=32"):
-        load("srresnet", tile=32)
 
 
 def test_a_self_ensemble_is_the_mean_over_flips_and_turns():
@@ -247,12 +249,12 @@ def test_threads_that_run_out_of_memory_together_reduce_it_once():
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-@pytest.mark.parametrize("tile", [48, 77, 100])
-def test_tiles_differ_from_the_whole_by_a_level_at_most(path, tile):
+def test_tiles_differ_from_the_whole_by_a_level_at_most(path):
     network = load_network(path)
-    lr = read_picture(ROOT / "data/benchmark/Set14/LRx4/img_003.png")
-    whole, tiled = (Upscaler(network, tile=side)(lr) for side in (512, tile))
-    assert np.abs(whole.astype(int) - tiled).max() <= 1
+    lr = read_picture(ROOT / "data/benchmark/Set14/LRx4/img_003.png")[: often(64, None), : often(90, None)]
+    whole = Upscaler(network, tile=512)(lr).astype(int)
+    for tile in often((48, 77), (48, 77, 100)):
+        assert np.abs(whole - Upscaler(network, tile=tile)(lr)).max() <= 1, tile
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)

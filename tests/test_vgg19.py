@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from loopback import offered, serving
+from thorough import often
 from trainings import ROOT, SHORT, arguments
 
 from utils import UserError
@@ -106,7 +107,10 @@ def write_vgg19(path):
     return kernels
 
 
-@pytest.mark.parametrize("content_loss, most", [("tensorlayer", np.inf), ("features", 4)])
+LOSSES = [("tensorlayer", np.inf), ("features", 4)]
+
+
+@pytest.mark.parametrize("content_loss, most", often(LOSSES[:1], LOSSES))
 def test_training_and_the_table_use_what_was_downloaded(server, tmp_path, content_loss, most):
     kernels = write_vgg19(tmp_path / VGG19_FILE)
     body = server.files[VGG19_FILE] = (tmp_path / VGG19_FILE).read_bytes()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from videos import write_video
 
 from pictures import read_picture
 from restoration import needed_by_video
@@ -166,13 +167,8 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
 def pan(path, count=23):
     """Write a detail that moves over a picture, so that frames are predicted from later ones."""
     picture = read_picture(ROOT / "data/benchmark/Set14/HR/img_003.png")
-    with av.open(str(path), "w") as file:
-        out_stream = file.add_stream("libx264", rate=NTSC, options={"crf": "10"})
-        out_stream.width, out_stream.height, out_stream.pix_fmt = 64, 48, "yuv420p"
-        for index in range(count):
-            part = np.ascontiguousarray(picture[2 * index : 2 * index + 48, 3 * index : 3 * index + 64])
-            file.mux(out_stream.encode(av.VideoFrame.from_ndarray(part, format="rgb24")))
-        file.mux(out_stream.encode())
+    frames = [picture[2 * index : 2 * index + 48, 3 * index : 3 * index + 64] for index in range(count)]
+    write_video(path, frames, NTSC, crf="10")
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])

@@ -1,10 +1,12 @@
 """Tiny trainings and evaluations, as the tests run them."""
 
 import contextlib
+import re
 from pathlib import Path
 from unittest import mock
 
 import h5py
+import numpy as np
 
 from config import command_line
 from pictures import read_picture, write_picture
@@ -67,6 +69,19 @@ def refused(capsys, folder, *named, status=2, **changes):
     assert line.count("\n") == 1 and "Traceback" not in line
     for part in named:
         assert str(part) in line
+
+
+def assert_plain(ended):
+    """A command succeeded, and said what is ours alone and in plain lines."""
+    assert ended.returncode == 0 and ended.stderr == "", ended.stderr
+    assert ended.stdout and not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", ended.stdout)
+
+
+def assert_same_bits(*paths):
+    """Two weights files have the same arrays, to the last bit."""
+    ours, theirs = map(datasets, paths)
+    assert ours.keys() == theirs.keys()
+    assert not [key for key in ours if not np.array_equal(ours[key], theirs[key])]
 
 
 def datasets(path):

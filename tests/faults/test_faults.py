@@ -15,18 +15,18 @@ import sys
 import time
 from collections import Counter
 
-import numpy as np
 import pytest
 from thorough import often
-from trainings import datasets, run
+from trainings import assert_same_bits, run
 
 KILLS = int(os.environ.get("KILLS", often(2, 30)))
-UPDATES = 60  # of both stages together
+UPDATES = often(24, 60)  # of both stages together
 SETTINGS = {
     "TRAIN_batch_size": 2,
     "TRAIN_n_updates_init": UPDATES // 2,
     "TRAIN_n_updates": UPDATES // 2,
     "TRAIN_report_every": 3,
+    "TRAIN_fixed_statistics": often(0, 0.2),  # with it, the warm-up is compiled twice
     "VALID_count": 1,
 }
 
@@ -94,9 +94,7 @@ def assert_same_end(folder, other):
     for stage, names in (("srgan_init", ["g_srgan_init"]), ("srgan", ["g_srgan", "d_srgan"])):
         assert validations(folder, stage) == validations(other, stage)
         for name in [*names, f"{stage}_state_{UPDATES // 2}"]:
-            ours, theirs = (datasets(where / f"checkpoints/{name}.weights.h5") for where in (folder, other))
-            assert ours.keys() == theirs.keys()
-            assert not [key for key in ours if not np.array_equal(ours[key], theirs[key])]
+            assert_same_bits(*(where / f"checkpoints/{name}.weights.h5" for where in (folder, other)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -147,11 +145,11 @@ def test_a_killed_run_ends_in_the_same_weights(straight, tmp_path):
     chance, met, runs = random.Random(0), Counter(), 0
     longest = float((straight / "seconds").read_text()) / 4
     while sum(count for what, count in met.items() if "killed" in what) < KILLS:
-        folder, stop = tmp_path / str(runs), (signal.SIGTERM, signal.SIGINT)[runs % 2]
+        folder, stop = tmp_path / str(runs), (signal.SIGINT, signal.SIGTERM)[runs % 2]
         (folder / "checkpoints").mkdir(parents=True)
         for path in straight.glob("checkpoints/*srgan_init*") if runs % 2 else []:
             shutil.copy(path, folder / "checkpoints")
-        for asked in (None, stop, None) if KILLS > 2 else (None, stop):
+        for asked in (None, stop, None) if KILLS > 2 else (None, stop)[: 1 + runs % 2]:
             what = kill(folder, chance, asked, longest)
             if not what:
                 break
@@ -163,6 +161,7 @@ def test_a_killed_run_ends_in_the_same_weights(straight, tmp_path):
     print(f"{runs} runs:", dict(met))
 
 
+@pytest.mark.skipif(not often(0, 1), reason="THOROUGH=1 runs it; tests/test_teacher.py resumes such a run otherwise")
 def test_a_killed_warm_up_by_muon_with_a_teacher_ends_in_the_same_weights(straight, tmp_path):
     """And with a learning rate that decays, from the states before and within the decay, on degraded crops."""
     pytest.importorskip("onnx")
@@ -184,8 +183,7 @@ def test_a_killed_warm_up_by_muon_with_a_teacher_ends_in_the_same_weights(straig
         for _ in range(kills):
             kill(folder, chance, None, longest, **recipe)
         assert ended(start(folder, **recipe)) == 0, told(folder)
-    ours, theirs = (datasets(folder / "checkpoints/g_srgan_init.weights.h5") for folder in folders)
-    assert not [key for key in theirs if not np.array_equal(ours[key], theirs[key])]
+    assert_same_bits(*(folder / "checkpoints/g_srgan_init.weights.h5" for folder in folders))
     assert validations(folders[0], "srgan_init") == validations(folders[1], "srgan_init")
 
 
@@ -216,6 +214,7 @@ def test_a_second_run_on_the_same_checkpoints_is_refused(tmp_path):
     ended(first)
 
 
+@pytest.mark.skipif(not often(0, 1), reason="THOROUGH=1 runs it; tests/test_train_input.py fills a disk otherwise")
 def test_a_full_disk_stops_the_run_which_goes_on_once_there_is_room(straight, tmp_path):
     disk = tmp_path / "checkpoints"
     disk.mkdir()
