@@ -1,25 +1,28 @@
 """Upscale the files of a plan on a Ray cluster: a task for each file, of which paths travel and no pixels.
 
+A photo that would be the last to be ready has a task for each of several parts before its own: they leave their strips
+beside the result, where its own task finds them. What parts lack, because they failed, its own task makes.
 Ray does the rest: it starts workers, gives each of them one task at a time, and tries again what dies with a worker or
 a node. A worker loads its networks once. Source: docs.ray.io, "Tasks" and "Task fault tolerance".
 """
 
 import contextlib
 import functools
+import math
 import os
 import platform
 import signal
 from argparse import Namespace
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 from upscaling import identity
 from upscaling.earlier_runs import claimed, lock_path, record_line
 from upscaling.photo.reader import Photo
 from upscaling.plan import Job, Made, Plan, open_job
-from upscaling.upscaler import BYTES_PER_PIXEL, Progress, Upscaler
+from upscaling.upscaler import BYTES_PER_PIXEL, Part, Progress, Upscaler
 from utils import UserError
 
 TRIES = 3  # of a file whose worker or node dies
@@ -33,9 +36,7 @@ class Outcome(NamedTuple):
     node: str  # the ID of its node
     error: Exception | None = None
     made: Made | None = None
-    damage: Sequence[str] = ()  # Photo.damage
-    restore: float = 0.0  # Job.restore
-    why: str = ""  # Job.why
+    job: Mapping[str, Any] = MappingProxyType({})  # what is known of its Job now
     record: dict[str, Any] | None = None  # of the result
 
 
@@ -79,7 +80,7 @@ def attempts(
     waiting = sorted(plan.jobs, key=Job.network_pixels)
     try:
         while waiting or tasks.running:
-            room = 2 * int(ray.cluster_resources().get("CPU", 1)) - len(tasks.running)
+            room = 2 * tasks.workers() - len(tasks.running)
             while waiting and room > 0:
                 job, claim = waiting.pop(), contextlib.ExitStack()
                 if claim.enter_context(claimed(job.target)) and not job.is_made():
@@ -89,7 +90,7 @@ def attempts(
                     claim.close()
                     yield job, lambda progress: None
             for job, outcome in tasks.ended():
-                job = job._replace(restore=outcome.restore, why=outcome.why)
+                job = job._replace(**outcome.job)
                 yield job, functools.partial(finish, job, outcome)
     finally:
         tasks.cancel()
@@ -103,17 +104,34 @@ class Tasks:
         self.ray, self.function, self.records, self.seconds = ray, function, plan.records, seconds
         self.needs = needs
         self.most = max(node["Resources"].get("memory", 0) for node in ray.nodes())  # bytes of a node for workers
+        self.share = sum(job.network_pixels() for job in plan.jobs) / self.workers()  # pixels
         # {reference: (job, its claim, whether it has failed on another node)}
         self.running: dict[Any, tuple[Job, contextlib.ExitStack, bool]] = {}
 
+    def workers(self) -> int:
+        """Return how many tasks can run at a time."""
+        return int(self.ray.cluster_resources().get("GPU" if self.needs["GPU"] else "CPU", 1))
+
+    def part_count(self, job: Job) -> int:
+        """Return how many parts of a job have tasks of their own: as many as a photo is larger than a worker's share.
+
+        So there are at most twice as many of them as workers, and all workers have work until the end.
+        """
+        rows_of_tiles = job.upscaler.tile_count(1, job.opened.size[1])
+        parts = min(math.ceil(job.network_pixels() / self.share), rows_of_tiles)
+        return parts if parts > 1 and isinstance(job.opened, Photo) else 0
+
     def start(self, job: Job, claim: contextlib.ExitStack, but: str = "") -> None:
-        """Start the task of a job. claim: closed when it ends. but: ID of a node that shall not take it."""
+        """Start the tasks of a job. claim: closed when they end. but: ID of a node that shall not take it."""
         resumable = job.is_resumable(self.seconds * job.network_pixels())
         shared = lock_path(job.target) if lock_path(job.target).exists() else None
         where = {"label_selector": {"ray.io/node-id": f"!{but}"}} if but else {}
+        words = job.opened.path, job.target, job.before, resumable, shared
+        count = self.part_count(job) if resumable and not but else 0
+        smaller = self.function.options(memory=min(self.most, memory(job, whole=False)))
+        parts = [smaller.remote(*words, (number, count)) for number in range(count)]
         function = self.function.options(memory=min(self.most, memory(job)), **where)
-        reference = function.remote(job.opened.path, job.target, job.before, resumable, shared)
-        self.running[reference] = job, claim, bool(but)
+        self.running[function.remote(*words, None, *parts)] = job, claim, bool(but)
 
     def ended(self) -> Iterator[tuple[Job, Outcome]]:
         """Wait for a task, and yield (job, Outcome) of those that have ended; what failed is tried on another node."""
@@ -174,26 +192,33 @@ def finish(job: Job, outcome: Outcome, progress: Progress) -> Made | None:
     progress(job.tiles(), job.tiles())
     if outcome.error:
         raise outcome.error
-    if isinstance(job.opened, Photo):
-        job.opened.damage.extend(outcome.damage)
     return outcome.made
 
 
-def memory(job: Job) -> float:
-    """Return the bytes that a worker may need for `job`, rounded up to a power of two.
+def memory(job: Job, whole: bool = True) -> float:
+    """Return the bytes that a worker may need for `job`, or for a part of it, rounded up to a power of two.
 
     Ray starts no more workers on a node than have room there; tasks that need equally much share their workers.
     """
     upscaler, (width, height) = job.upscaler, job.result_size()
     pixels = min(upscaler.tile**2 * upscaler.batch, upscaler.network_pixels(*job.opened.size))
-    return 2.0 ** int(WORKER + pixels * BYTES_PER_PIXEL + 8 * width * height).bit_length()
+    result = (8 if whole else 2) * width * height  # lr and a strip take less than a quarter
+    return 2.0 ** int(WORKER + pixels * BYTES_PER_PIXEL + result).bit_length()
 
 
 def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler, gpu: bool) -> Any:
     """Return the remote function that makes a file with a core, and with a GPU if `gpu` is true."""
     common, folder = identity.of_command(options), os.getcwd()
 
-    def make(path: Path, target: Path, before: tuple[int, int] | None, resumable: bool, shared: Path | None) -> Outcome:
+    def make(
+        path: Path,
+        target: Path,
+        before: tuple[int, int] | None,
+        resumable: bool,
+        shared: Path | None,
+        part: Part | None = None,
+        *parts: Outcome,  # Ray waits for them
+    ) -> Outcome:
         node = ray.get_runtime_context().get_node_id()
         with contextlib.suppress(OSError):  # where it is missing, absolute paths may do
             os.chdir(folder)
@@ -207,11 +232,13 @@ def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler, gpu: bool)
                 raise UserError(f"{target.parent}: not the same folder on {platform.node()}; it must be shared")
             # Ray unpickles the Upscaler once for each worker.
             job = open_job(path, target, before, options, upscaler)
-            made = job.make(common, options, progress, resumable)
+            made = job.make(common, options, progress, resumable, part)
         except (UserError, OSError, MemoryError) as error:
             return Outcome(node, error)
-        damage = job.opened.damage if isinstance(job.opened, Photo) else ()
-        return Outcome(node, None, made, damage, job.restore, job.why, record_line(target, path, made.identity))
+        if part:
+            return Outcome(node)
+        known = {"opened": job.opened, "restore": job.restore, "why": job.why}
+        return Outcome(node, None, made, known, record_line(target, path, made.identity))
 
     # GPUs would lose their worker after each task, but for max_calls.
     return ray.remote(name="upscale", num_cpus=1, num_gpus=int(gpu), max_calls=0, max_retries=TRIES - 1)(make)
