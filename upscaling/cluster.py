@@ -13,9 +13,9 @@ import os
 import platform
 import signal
 from argparse import Namespace
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from upscaling import identity
@@ -34,9 +34,9 @@ class Outcome(NamedTuple):
     """What a worker says of a file."""
 
     node: str  # the ID of its node
+    job: Job  # with what the worker knows now of the file
     error: Exception | None = None
     made: Made | None = None
-    job: Mapping[str, Any] = MappingProxyType({})  # what is known of its Job now
     record: dict[str, Any] | None = None  # of the result
 
 
@@ -89,9 +89,8 @@ def attempts(
                 else:
                     claim.close()
                     yield job, lambda progress: None
-            for job, outcome in tasks.ended():
-                job = job._replace(**outcome.job)
-                yield job, functools.partial(finish, job, outcome)
+            for outcome in tasks.ended():
+                yield outcome.job, functools.partial(finish, outcome)
     finally:
         tasks.cancel()
         ray.shutdown()
@@ -126,15 +125,14 @@ class Tasks:
         resumable = job.is_resumable(self.seconds * job.network_pixels())
         shared = lock_path(job.target) if lock_path(job.target).exists() else None
         where = {"label_selector": {"ray.io/node-id": f"!{but}"}} if but else {}
-        words = job.opened.path, job.target, job.before, resumable, shared
         count = self.part_count(job) if resumable and not but else 0
-        smaller = self.function.options(memory=min(self.most, memory(job, whole=False)))
-        parts = [smaller.remote(*words, (number, count)) for number in range(count)]
-        function = self.function.options(memory=min(self.most, memory(job)), **where)
-        self.running[function.remote(*words, None, *parts)] = job, claim, bool(but)
+        smaller = self.function.options(memory=self.memory(job, whole=False))
+        parts = [smaller.remote(job, resumable, shared, (number, count)) for number in range(count)]
+        function = self.function.options(memory=self.memory(job), **where)
+        self.running[function.remote(job, resumable, shared, None, *parts)] = job, claim, bool(but)
 
-    def ended(self) -> Iterator[tuple[Job, Outcome]]:
-        """Wait for a task, and yield (job, Outcome) of those that have ended; what failed is tried on another node."""
+    def ended(self) -> Iterator[Outcome]:
+        """Wait for a task, and yield the Outcomes of those that have ended; what failed is tried on another node."""
         if not self.running:
             return
         self.ray.wait(list(self.running), num_returns=1)
@@ -146,7 +144,7 @@ class Tasks:
                 self.start(job, claim, outcome.node)  # perhaps it is the node's fault: a full disk, a missing mount
                 continue
             claim.close()
-            yield job, outcome
+            yield outcome
 
     def outcome(self, reference: Any, job: Job) -> Outcome:
         """Return what a task that has ended says of its job, and record its result."""
@@ -155,7 +153,7 @@ class Tasks:
             outcome = self.ray.get(reference)
         except (errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError):
             died = f"{job.opened.path}: {TRIES} workers died of it; a smaller --tile needs less memory"
-            return Outcome("", UserError(died))
+            return Outcome("", job, UserError(died))
         except errors.RayTaskError as error:
             if "failed to import" not in str(error):
                 raise
@@ -165,9 +163,19 @@ class Tasks:
             self.records.append(job.target, outcome.record)
         return outcome
 
+    def memory(self, job: Job, whole: bool = True) -> float:
+        """Return the bytes that a worker may need for `job`, or for a part of it, rounded up to a power of two.
+
+        Ray starts no more workers on a node than have room there; tasks that need equally much share their workers.
+        """
+        upscaler, (width, height) = job.upscaler, job.result_size()
+        pixels = min(upscaler.tile**2 * upscaler.batch, upscaler.network_pixels(*job.opened.size))
+        result = (8 if whole else 2) * width * height  # lr and a strip take less than a quarter
+        return min(self.most, 2.0 ** int(WORKER + pixels * BYTES_PER_PIXEL + result).bit_length())
+
     def others(self, node: str, job: Job) -> bool:
         """Return whether a node beside that with the ID `node` could make `job`; many a head has no cores for tasks."""
-        needs = self.needs | {"memory": min(self.most, memory(job))}
+        needs = self.needs | {"memory": self.memory(job)}
         others = [other["Resources"] for other in self.ray.nodes() if other["Alive"] and other["NodeID"] != node]
         return any(all(other.get(kind, 0) >= amount for kind, amount in needs.items()) for other in others)
 
@@ -180,45 +188,27 @@ class Tasks:
         for _, claim, _ in self.running.values():
             claim.close()
         if self.running:
-            self.ray.wait(list(self.running), num_returns=len(self.running), timeout=CLEAN_UP)
-        for reference, (job, _, _) in self.running.items():
-            with contextlib.suppress(self.ray.exceptions.RayError):
-                if self.ray.wait([reference], timeout=0)[0]:
-                    self.outcome(reference, job)
+            ready, _ = self.ray.wait(list(self.running), num_returns=len(self.running), timeout=CLEAN_UP)
+            for reference in ready:
+                with contextlib.suppress(self.ray.exceptions.RayError):
+                    self.outcome(reference, self.running[reference][0])
 
 
-def finish(job: Job, outcome: Outcome, progress: Progress) -> Made | None:
-    """Return what the task of a job, which has ended, has made. Raises its error."""
-    progress(job.tiles(), job.tiles())
+def finish(outcome: Outcome, progress: Progress) -> Made | None:
+    """Return what a task that has ended has made. Raises its error."""
+    progress(outcome.job.tiles(), outcome.job.tiles())
     if outcome.error:
         raise outcome.error
     return outcome.made
-
-
-def memory(job: Job, whole: bool = True) -> float:
-    """Return the bytes that a worker may need for `job`, or for a part of it, rounded up to a power of two.
-
-    Ray starts no more workers on a node than have room there; tasks that need equally much share their workers.
-    """
-    upscaler, (width, height) = job.upscaler, job.result_size()
-    pixels = min(upscaler.tile**2 * upscaler.batch, upscaler.network_pixels(*job.opened.size))
-    result = (8 if whole else 2) * width * height  # lr and a strip take less than a quarter
-    return 2.0 ** int(WORKER + pixels * BYTES_PER_PIXEL + result).bit_length()
 
 
 def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler, gpu: bool) -> Any:
     """Return the remote function that makes a file with a core, and with a GPU if `gpu` is true."""
     common, folder = identity.of_command(options), os.getcwd()
 
-    def make(
-        path: Path,
-        target: Path,
-        before: tuple[int, int] | None,
-        resumable: bool,
-        shared: Path | None,
-        part: Part | None = None,
-        *parts: Outcome,  # Ray waits for them
-    ) -> Outcome:
+    def make(job: Job, resumable: bool, shared: Path | None, part: Part | None, *parts: Outcome) -> Outcome:
+        """Make a job, or a part of it, or join its parts, for which Ray waits."""
+        path, target = job.opened.path, job.target
         node = ray.get_runtime_context().get_node_id()
         with contextlib.suppress(OSError):  # where it is missing, absolute paths may do
             os.chdir(folder)
@@ -231,14 +221,11 @@ def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler, gpu: bool)
             if shared and not shared.exists():  # nobody would find the result
                 raise UserError(f"{target.parent}: not the same folder on {platform.node()}; it must be shared")
             # Ray unpickles the Upscaler once for each worker.
-            job = open_job(path, target, before, options, upscaler)
+            job = open_job(path, target, job.before, options, upscaler)
             made = job.make(common, options, progress, resumable, part)
         except (UserError, OSError, MemoryError) as error:
-            return Outcome(node, error)
-        if part:
-            return Outcome(node)
-        known = {"opened": job.opened, "restore": job.restore, "why": job.why}
-        return Outcome(node, None, made, known, record_line(target, path, made.identity))
+            return Outcome(node, job, error)
+        return Outcome(node, job, None, made, None if part else record_line(target, path, made.identity))
 
     # GPUs would lose their worker after each task, but for max_calls.
     return ray.remote(name="upscale", num_cpus=1, num_gpus=int(gpu), max_calls=0, max_retries=TRIES - 1)(make)

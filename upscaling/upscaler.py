@@ -126,7 +126,8 @@ class Upscaler:
             yield from self.restoring(needed(bands)[0]).strips(lr, progress, finished)
             return
         rgb, alpha = rgb_and_alpha(bands)
-        grey, white = bands.shape[2] < 3, white_of(lr.dtype)
+        grey = bands.shape[2] < 3
+        white = np.iinfo(np.uint16).max if lr.dtype == np.uint16 else 1
         strips: Iterable[np.ndarray] = self._rgb_strips(rgb, progress, finished)
         if self.scale != self.network.scale:
             strips = [resize(np.concatenate(list(strips)), self.scale / self.network.scale)]
@@ -248,11 +249,6 @@ def check_picture(lr: np.ndarray) -> None:
         raise ValueError(f"lr must be in 0..1. Received: values from {lr.min()} to {lr.max()}")
 
 
-def white_of(dtype: np.dtype) -> int:
-    """Return what stands for white in pictures for the network: 65535 in uint16, else 1, also for uint8."""
-    return np.iinfo(np.uint16).max if dtype == np.uint16 else 1
-
-
 def rgb_and_alpha(bands: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Return (RGB (h, w, 3), uint8 or float32 in 0..1; alpha (h, w) or None) of bands (h, w, 1 to 4)."""
     alpha = None if bands.shape[2] % 2 else bands[..., -1]
@@ -260,7 +256,7 @@ def rgb_and_alpha(bands: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     if rgb.shape[2] == 1:
         rgb = np.repeat(rgb, 3, axis=2)
     if bands.dtype != np.uint8:  # 8 bits stay as they are, to be resampled as MATLAB does
-        rgb = rgb.astype(np.float32) / white_of(bands.dtype)
+        rgb = rgb.astype(np.float32) / (np.iinfo(np.uint16).max if bands.dtype == np.uint16 else 1)
     return rgb, alpha
 
 
