@@ -124,9 +124,9 @@ class Cluster:
         with node(f"--address={self.address}", **options) as process:
             yield process
 
-    def start(self, *words):
+    def start(self, *words, program=(ROOT / "upscale.py",)):
         """upscale.py in as a process; each core, or GPU, belongs to one worker."""
-        command = [sys.executable, ROOT / "upscale.py", "in", "-o", "out", "--model=espcn", "--ray", self.address]
+        command = [sys.executable, *program, "in", "-o", "out", "--model=espcn", "--ray", self.address]
         return subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -202,6 +202,41 @@ def test_a_killed_worker_or_node_costs_no_picture(cluster, alone, folder, what):
         status, said, errors = ended(process)
     assert (status, errors) == (0, "") and "40 upscaled" in said
     assert_whole(alone, killed=1)
+
+
+# upscale.py to which every picture is long work
+ALL_LONG = """
+import runpy, sys
+sys.path[0] = sys.argv.pop(2)
+del sys.argv[0]
+from upscaling import plan
+plan.LONG = plan.QUICK = 0
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_large_picture_is_made_in_parts(cluster, tmp_path, monkeypatch, killed):
+    """Two nodes work on it at the same time, one of them on its lower half; one worker may be killed meanwhile."""
+    monkeypatch.chdir(tmp_path)
+    picture(Path("alone/in/large.png"), 300, 600)
+    command = [sys.executable, ROOT / "upscale.py", "in", "-o", "out", "--model=espcn", "--tile=64"]
+    subprocess.run(command, cwd="alone", check=True, capture_output=True)
+    shutil.copytree("alone/in", "in")
+
+    def rows_done():
+        return sorted(int(path.stem[-6:]) for path in Path("out/.large.png.strips").glob("[!.]*.npz"))
+
+    with cluster.joined() as other:
+        process = cluster.start("--tile=64", program=["-c", ALL_LONG, ROOT / "upscale.py", ROOT])
+        makers = wait_for(lambda: len(both := workers(cluster.head, other)) == 2 and both)
+        wait_for(lambda: (rows := rows_done()) and rows[0] < 300 <= rows[-1])
+        if killed:
+            makers[0].kill()
+        assert not results()
+        status, said, errors = ended(process)
+    assert (status, errors) == (0, "") and "1 upscaled" in said
+    assert_whole(Path("alone"), killed=killed)
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])

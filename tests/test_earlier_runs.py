@@ -38,12 +38,13 @@ PROGRAM = """if True:
             os.kill(os.getpid(), signal.SIGKILL)
         return (lr * 0.9 + lr.mean((1, 2, 3), keepdims=True) * 0.1).repeat(2, axis=1).repeat(2, axis=2)
 
-    def work(path, target, scale=2, name="one", tile=48):
+    def work(path, target, scale=2, name="one", tile=48, part=None):
         seen.clear()
         upscaler = Upscaler(Network(function, 2), scale, tile)
         upscaler.batch = 1
         progress = []
-        upscale_file(open_photo(path), Path(target), upscaler, lambda *done: progress.append(done), name, None, True)
+        report = lambda *done: progress.append(done)
+        upscale_file(open_photo(path), Path(target), upscaler, report, name, None, True, part)
         return len(seen), progress
 """
 WHOLE = {"KILLED_AT": 0}
@@ -86,6 +87,23 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, name, scale):
     again, progress = WHOLE["work"](source, target, scale)
     assert again == in_all - 20
     assert progress[0] == (0, 12) and progress[-1] == (12, 12)
+    assert np.array_equal(pixels(target), pixels(straight))
+    assert {path.name for path in tmp_path.iterdir()} == {source.name, target.name, straight.name}
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize("count", [3, 11])
+@pytest.mark.parametrize("name", PICTURES)
+def test_parts_of_a_picture_give_the_same_bits(tmp_path, name, count, scale):
+    """In any order, and one of them began before; the last of them finds all, and makes none."""
+    source, target, straight = tmp_path / name, tmp_path / f"out-{name}", tmp_path / f"straight-{name}"
+    make(source, *PICTURES[name])
+    in_all, _ = WHOLE["work"](source, straight, scale)
+    killed(source, target, 7, scale)  # the first strip is there
+    runs = [WHOLE["work"](source, target, scale, part=(number, count)) for number in reversed(range(count))]
+    assert sum(tiles for tiles, _ in runs) == in_all - 4
+    assert all(progress[-1] == (tiles, tiles) for tiles, progress in runs)
+    assert not target.exists() and WHOLE["work"](source, target, scale)[0] == 0
     assert np.array_equal(pixels(target), pixels(straight))
     assert {path.name for path in tmp_path.iterdir()} == {source.name, target.name, straight.name}
 

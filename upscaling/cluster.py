@@ -1,16 +1,19 @@
 """Upscale the files of a plan on a Ray cluster: a task for each file, of which paths travel and no pixels.
 
+A photo that would be the last to be ready has a task for each of several parts before its own: they leave their strips
+beside the result, where its own task finds them. What parts lack, because they failed, its own task makes.
 Ray does the rest: it starts workers, gives each of them one task at a time, and tries again what dies with a worker or
 a node. A worker loads its networks once. Source: docs.ray.io, "Tasks" and "Task fault tolerance".
 """
 
 import contextlib
 import functools
+import math
 import os
 import platform
 import signal
 from argparse import Namespace
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -19,7 +22,7 @@ from upscaling import identity
 from upscaling.earlier_runs import claimed, lock_path, record_line
 from upscaling.photo.reader import Photo
 from upscaling.plan import Job, Made, Plan, open_job
-from upscaling.upscaler import BYTES_PER_PIXEL, Progress, Upscaler
+from upscaling.upscaler import BYTES_PER_PIXEL, Part, Progress, Upscaler
 from utils import UserError
 
 TRIES = 3  # of a file whose worker or node dies
@@ -31,11 +34,9 @@ class Outcome(NamedTuple):
     """What a worker says of a file."""
 
     node: str  # the ID of its node
+    job: Job  # with what the worker knows now of the file
     error: Exception | None = None
     made: Made | None = None
-    damage: Sequence[str] = ()  # Photo.damage
-    restore: float = 0.0  # Job.restore
-    why: str = ""  # Job.why
     record: dict[str, Any] | None = None  # of the result
 
 
@@ -79,7 +80,7 @@ def attempts(
     waiting = sorted(plan.jobs, key=Job.network_pixels)
     try:
         while waiting or tasks.running:
-            room = 2 * int(ray.cluster_resources().get("CPU", 1)) - len(tasks.running)
+            room = 2 * tasks.workers() - len(tasks.running)
             while waiting and room > 0:
                 job, claim = waiting.pop(), contextlib.ExitStack()
                 if claim.enter_context(claimed(job.target)) and not job.is_made():
@@ -88,9 +89,8 @@ def attempts(
                 else:
                     claim.close()
                     yield job, lambda progress: None
-            for job, outcome in tasks.ended():
-                job = job._replace(restore=outcome.restore, why=outcome.why)
-                yield job, functools.partial(finish, job, outcome)
+            for outcome in tasks.ended():
+                yield outcome.job, functools.partial(finish, outcome)
     finally:
         tasks.cancel()
         ray.shutdown()
@@ -103,20 +103,36 @@ class Tasks:
         self.ray, self.function, self.records, self.seconds = ray, function, plan.records, seconds
         self.needs = needs
         self.most = max(node["Resources"].get("memory", 0) for node in ray.nodes())  # bytes of a node for workers
+        self.share = sum(job.network_pixels() for job in plan.jobs) / self.workers()  # pixels
         # {reference: (job, its claim, whether it has failed on another node)}
         self.running: dict[Any, tuple[Job, contextlib.ExitStack, bool]] = {}
 
+    def workers(self) -> int:
+        """Return how many tasks can run at a time."""
+        return int(self.ray.cluster_resources().get("GPU" if self.needs["GPU"] else "CPU", 1))
+
+    def part_count(self, job: Job) -> int:
+        """Return how many parts of a job have tasks of their own: as many as a photo is larger than a worker's share.
+
+        So there are at most twice as many of them as workers, and all workers have work until the end.
+        """
+        rows_of_tiles = job.upscaler.tile_count(1, job.opened.size[1])
+        parts = min(math.ceil(job.network_pixels() / self.share), rows_of_tiles)
+        return parts if parts > 1 and isinstance(job.opened, Photo) else 0
+
     def start(self, job: Job, claim: contextlib.ExitStack, but: str = "") -> None:
-        """Start the task of a job. claim: closed when it ends. but: ID of a node that shall not take it."""
+        """Start the tasks of a job. claim: closed when they end. but: ID of a node that shall not take it."""
         resumable = job.is_resumable(self.seconds * job.network_pixels())
         shared = lock_path(job.target) if lock_path(job.target).exists() else None
         where = {"label_selector": {"ray.io/node-id": f"!{but}"}} if but else {}
-        function = self.function.options(memory=min(self.most, memory(job)), **where)
-        reference = function.remote(job.opened.path, job.target, job.before, resumable, shared)
-        self.running[reference] = job, claim, bool(but)
+        count = self.part_count(job) if resumable and not but else 0
+        smaller = self.function.options(memory=self.memory(job, whole=False))
+        parts = [smaller.remote(job, resumable, shared, (number, count)) for number in range(count)]
+        function = self.function.options(memory=self.memory(job), **where)
+        self.running[function.remote(job, resumable, shared, None, *parts)] = job, claim, bool(but)
 
-    def ended(self) -> Iterator[tuple[Job, Outcome]]:
-        """Wait for a task, and yield (job, Outcome) of those that have ended; what failed is tried on another node."""
+    def ended(self) -> Iterator[Outcome]:
+        """Wait for a task, and yield the Outcomes of those that have ended; what failed is tried on another node."""
         if not self.running:
             return
         self.ray.wait(list(self.running), num_returns=1)
@@ -128,7 +144,7 @@ class Tasks:
                 self.start(job, claim, outcome.node)  # perhaps it is the node's fault: a full disk, a missing mount
                 continue
             claim.close()
-            yield job, outcome
+            yield outcome
 
     def outcome(self, reference: Any, job: Job) -> Outcome:
         """Return what a task that has ended says of its job, and record its result."""
@@ -137,7 +153,7 @@ class Tasks:
             outcome = self.ray.get(reference)
         except (errors.WorkerCrashedError, errors.OutOfMemoryError, errors.NodeDiedError):
             died = f"{job.opened.path}: {TRIES} workers died of it; a smaller --tile needs less memory"
-            return Outcome("", UserError(died))
+            return Outcome("", job, UserError(died))
         except errors.RayTaskError as error:
             if "failed to import" not in str(error):
                 raise
@@ -147,9 +163,19 @@ class Tasks:
             self.records.append(job.target, outcome.record)
         return outcome
 
+    def memory(self, job: Job, whole: bool = True) -> float:
+        """Return the bytes that a worker may need for `job`, or for a part of it, rounded up to a power of two.
+
+        Ray starts no more workers on a node than have room there; tasks that need equally much share their workers.
+        """
+        upscaler, (width, height) = job.upscaler, job.result_size()
+        pixels = min(upscaler.tile**2 * upscaler.batch, upscaler.network_pixels(*job.opened.size))
+        result = (8 if whole else 2) * width * height  # lr and a strip take less than a quarter
+        return min(self.most, 2.0 ** int(WORKER + pixels * BYTES_PER_PIXEL + result).bit_length())
+
     def others(self, node: str, job: Job) -> bool:
         """Return whether a node beside that with the ID `node` could make `job`; many a head has no cores for tasks."""
-        needs = self.needs | {"memory": min(self.most, memory(job))}
+        needs = self.needs | {"memory": self.memory(job)}
         others = [other["Resources"] for other in self.ray.nodes() if other["Alive"] and other["NodeID"] != node]
         return any(all(other.get(kind, 0) >= amount for kind, amount in needs.items()) for other in others)
 
@@ -162,38 +188,27 @@ class Tasks:
         for _, claim, _ in self.running.values():
             claim.close()
         if self.running:
-            self.ray.wait(list(self.running), num_returns=len(self.running), timeout=CLEAN_UP)
-        for reference, (job, _, _) in self.running.items():
-            with contextlib.suppress(self.ray.exceptions.RayError):
-                if self.ray.wait([reference], timeout=0)[0]:
-                    self.outcome(reference, job)
+            ready, _ = self.ray.wait(list(self.running), num_returns=len(self.running), timeout=CLEAN_UP)
+            for reference in ready:
+                with contextlib.suppress(self.ray.exceptions.RayError):
+                    self.outcome(reference, self.running[reference][0])
 
 
-def finish(job: Job, outcome: Outcome, progress: Progress) -> Made | None:
-    """Return what the task of a job, which has ended, has made. Raises its error."""
-    progress(job.tiles(), job.tiles())
+def finish(outcome: Outcome, progress: Progress) -> Made | None:
+    """Return what a task that has ended has made. Raises its error."""
+    progress(outcome.job.tiles(), outcome.job.tiles())
     if outcome.error:
         raise outcome.error
-    if isinstance(job.opened, Photo):
-        job.opened.damage.extend(outcome.damage)
     return outcome.made
-
-
-def memory(job: Job) -> float:
-    """Return the bytes that a worker may need for `job`, rounded up to a power of two.
-
-    Ray starts no more workers on a node than have room there; tasks that need equally much share their workers.
-    """
-    upscaler, (width, height) = job.upscaler, job.result_size()
-    pixels = min(upscaler.tile**2 * upscaler.batch, upscaler.network_pixels(*job.opened.size))
-    return 2.0 ** int(WORKER + pixels * BYTES_PER_PIXEL + 8 * width * height).bit_length()
 
 
 def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler, gpu: bool) -> Any:
     """Return the remote function that makes a file with a core, and with a GPU if `gpu` is true."""
     common, folder = identity.of_command(options), os.getcwd()
 
-    def make(path: Path, target: Path, before: tuple[int, int] | None, resumable: bool, shared: Path | None) -> Outcome:
+    def make(job: Job, resumable: bool, shared: Path | None, part: Part | None, *parts: Outcome) -> Outcome:
+        """Make a job, or a part of it, or join its parts, for which Ray waits."""
+        path, target = job.opened.path, job.target
         node = ray.get_runtime_context().get_node_id()
         with contextlib.suppress(OSError):  # where it is missing, absolute paths may do
             os.chdir(folder)
@@ -206,12 +221,11 @@ def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler, gpu: bool)
             if shared and not shared.exists():  # nobody would find the result
                 raise UserError(f"{target.parent}: not the same folder on {platform.node()}; it must be shared")
             # Ray unpickles the Upscaler once for each worker.
-            job = open_job(path, target, before, options, upscaler)
-            made = job.make(common, options, progress, resumable)
+            job = open_job(path, target, job.before, options, upscaler)
+            made = job.make(common, options, progress, resumable, part)
         except (UserError, OSError, MemoryError) as error:
-            return Outcome(node, error)
-        damage = job.opened.damage if isinstance(job.opened, Photo) else ()
-        return Outcome(node, None, made, damage, job.restore, job.why, record_line(target, path, made.identity))
+            return Outcome(node, job, error)
+        return Outcome(node, job, None, made, None if part else record_line(target, path, made.identity))
 
     # GPUs would lose their worker after each task, but for max_calls.
     return ray.remote(name="upscale", num_cpus=1, num_gpus=int(gpu), max_calls=0, max_retries=TRIES - 1)(make)

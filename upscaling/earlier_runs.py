@@ -165,14 +165,13 @@ class FinishedStrips(FinishedParts):
         content.update(np.ascontiguousarray(lr).data)
         return content.hexdigest()[:16]
 
-    def read(self, frame: str, scale: int) -> Iterator[tuple[np.ndarray, Tiling]]:
-        """Yield (strip, its Tiling) from the top down, up to the first that is missing or damaged.
+    def read(self, frame: str, scale: int, row: int, end: int) -> Iterator[tuple[np.ndarray, Tiling]]:
+        """Yield (strip, its Tiling) of the rows `row` to `end` of lr, up to the first that is missing or damaged.
 
         frame: see of_frame. scale: how many rows of a strip a row of lr gives.
         """
-        row = 0
         with contextlib.suppress(*DAMAGED, zipfile.BadZipFile):
-            while True:
+            while row < end:
                 with np.load(self.path(f"{frame}-{row:06}.npz"), allow_pickle=False) as arrays:
                     strip, tiling = arrays["strip"], Tiling(*map(int, arrays["tiling"]))
                 yield strip, tiling

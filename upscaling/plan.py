@@ -14,7 +14,7 @@ from upscaling.identity import Identity
 from upscaling.paths import choose_targets, counted, find_files, leave_out_results
 from upscaling.photo.reader import Photo
 from upscaling.upscale_file import open_file, restored_upscaler, upscale_file
-from upscaling.upscaler import Progress, Upscaler
+from upscaling.upscaler import Part, Progress, Upscaler
 from upscaling.video.reader import Video
 from utils import UserError, reason
 
@@ -60,14 +60,16 @@ class Job(NamedTuple):
             return seconds > SLOW * self.opened.frames
         return seconds > LONG
 
-    def make(self, common: Identity, options: Namespace, progress: Progress, resumable: bool) -> Made:
+    def make(
+        self, common: Identity, options: Namespace, progress: Progress, resumable: bool, part: Part | None = None
+    ) -> Made:
         """Make the result. Raises UserError and OSError. common: Plan.identity. Others: as for upscale_file."""
         began = time.perf_counter()
         made_of = identity.of_result(common, self.opened.path)
         engine = {"engine": options.engine if options.device in (None, "CPU") else options.device}
         chosen = {"chosen_restore": self.restore} if self.why else {}  # another version may choose otherwise
         name = identity.hashed(made_of | engine | chosen)  # results of engines differ by roundings alone
-        lost = upscale_file(self.opened, self.target, self.upscaler, progress, name, options.quality, resumable)
+        lost = upscale_file(self.opened, self.target, self.upscaler, progress, name, options.quality, resumable, part)
         return Made(lost, made_of, time.perf_counter() - began)
 
     def is_made(self) -> bool:

@@ -7,7 +7,7 @@ from restoration import needed, needed_by_video
 from upscaling.earlier_runs import FinishedStrips
 from upscaling.photo.reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Frame, Photo, Strips, open_photo
 from upscaling.photo.writer import write_photo
-from upscaling.upscaler import Progress, Upscaler
+from upscaling.upscaler import Part, Progress, Upscaler
 from upscaling.video.reader import Video, open_video, quantizer
 from upscaling.video.writer import CONTAINERS, upscale_video
 
@@ -42,6 +42,7 @@ def upscale_file(
     name: str = "",
     quality: int | None = None,
     resumable: bool = False,
+    part: Part | None = None,
 ) -> list[str]:
     """Upscale the Photo or Video `opened`, and write the result to `target` atomically.
 
@@ -52,13 +53,18 @@ def upscale_file(
     progress: called with (tiles done, tiles in all) of the whole file, without those that an earlier run has finished.
     name: the hash of the result's identity, see identity.py. quality: as for write_photo. resumable: whether finished
     strips of a photo stay on the disk until it is complete, and those of a video's frames until they are in a piece, so
-    that a stopped run can be resumed; strips of an earlier run are used in any case.
+    that a stopped run can be resumed; strips of an earlier run are used in any case. part: of a photo, of which nothing
+    is made but the strips of this part.
     """
     frames = FramesProgress(progress, opened.frames, upscaler.tile_count(*opened.size))
     width, height = upscaler.result_size(*opened.size)
     # The result may need up to 8 bytes a pixel, a TIFF twice that, since it is written from a file beside it.
     room = 16 * width * height * (1 if isinstance(opened, Video) else opened.frames)
     strips = FinishedStrips(target, name, room)
+    if part and isinstance(opened, Photo):
+        for frame in opened:
+            upscaler.add_part(frame.picture, part, strips, frames)
+        return []
     finished = strips if resumable or strips.exist() else None
     if isinstance(opened, Video):
         network = functools.partial(upscaler, progress=frames, finished=finished)

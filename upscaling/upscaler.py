@@ -16,6 +16,7 @@ from upscaling.network import Network
 from utils import UserError
 
 Progress = Callable[[int, int], object]  # called with (tiles done, tiles in all)
+Part = tuple[int, int]  # (number of a part of a picture from the top, from 0; number of parts)
 
 HALO = 16  # pixels beyond a tile's core; with the shipped weights, a larger halo changes no value by more than a level
 BORDER = 8  # pixels by which a picture is continued beyond its edge; more would change no value by more than a level
@@ -124,14 +125,9 @@ class Upscaler:
         if self.network_that_restores:
             yield from self.restoring(needed(bands)[0]).strips(lr, progress, finished)
             return
-        alpha = None if bands.shape[2] % 2 else bands[..., -1]
-        rgb = visible_colour(bands, alpha)
-        grey = rgb.shape[2] == 1
-        if grey:
-            rgb = np.repeat(rgb, 3, axis=2)
+        rgb, alpha = rgb_and_alpha(bands)
+        grey = bands.shape[2] < 3
         white = np.iinfo(np.uint16).max if lr.dtype == np.uint16 else 1
-        if lr.dtype != np.uint8:  # 8 bits stay as they are, to be resampled as MATLAB does
-            rgb = rgb.astype(np.float32) / white
         strips: Iterable[np.ndarray] = self._rgb_strips(rgb, progress, finished)
         if self.scale != self.network.scale:
             strips = [resize(np.concatenate(list(strips)), self.scale / self.network.scale)]
@@ -144,23 +140,32 @@ class Upscaler:
             top += len(sr)
             yield sr if lr.ndim == 3 else sr[..., 0]
 
+    def add_part(self, bands: np.ndarray, part: Part, finished: FinishedStrips, progress: Progress | None) -> None:
+        """Add the strips of a part of sr to `finished`, in which `strips`, perhaps on another machine, then finds them.
+
+        bands: lr (h, w, 1 to 4), uint8 or uint16. self: not an automatic one, which would have to choose for each part.
+        """
+        for _ in self._rgb_strips(rgb_and_alpha(bands)[0], progress, finished, part):
+            pass
+
     def _rgb_strips(
-        self, lr: np.ndarray, progress: Progress | None, finished: FinishedStrips | None
+        self, lr: np.ndarray, progress: Progress | None, finished: FinishedStrips | None, part: Part = (0, 1)
     ) -> Iterator[np.ndarray]:
-        """Yield strips of sr at the network's own scale, for RGB lr as uint8 or as float32 in 0..1.
+        """Yield strips of a part of sr at the network's own scale, for RGB lr as uint8 or as float32 in 0..1.
 
         If memory runs out, the strips so far stay valid, and the rest is made with less memory.
         """
         eight_bits, scale = lr.dtype == np.uint8, self.network.scale
         tiling = Tiling(0, self.tile, self.batch)
-        rows_done = tiles_done = 0
+        tiles_done, (rows_done, end) = 0, rows_of_part(lr, self.tile, part)
         frame = finished.of_frame(lr) if finished else ""
-        for strip, tiling in finished.read(frame, scale) if finished else ():  # noqa: B007  # the last tiling goes on
+        earlier = finished.read(frame, scale, rows_done, end) if finished else ()
+        for strip, tiling in earlier:  # noqa: B007  # the last tiling goes on
             rows_done += len(strip) // scale
             yield strip
         if tiling.tile**2 * tiling.batch > self.tile**2 * self.batch:  # there is less memory than in the earlier run
             tiling = self._tiling_from(rows_done)
-        tiles_in_all = tiles_left(lr, tiling, rows_done)
+        tiles_in_all = tiles_left(lr, tiling, rows_done, end)
 
         def network(tiles: np.ndarray) -> np.ndarray:
             nonlocal tiles_done
@@ -172,7 +177,7 @@ class Upscaler:
 
         if progress:
             progress(0, tiles_in_all)
-        while rows_done < len(lr):
+        while rows_done < end:
             rest, done = lr[tiling.start :], rows_done - tiling.start
             size = tile_size(lr.shape[1], len(rest), tiling.tile)
             try:
@@ -181,10 +186,12 @@ class Upscaler:
                         finished.add(frame, rows_done, strip, tiling)
                     rows_done += len(strip) // scale
                     yield strip
+                    if rows_done >= end:
+                        break
             except MemoryError:
                 self._use_less_memory(tiling)
                 tiling = self._tiling_from(rows_done)
-                tiles_in_all = tiles_done + tiles_left(lr, tiling, rows_done)
+                tiles_in_all = tiles_done + tiles_left(lr, tiling, rows_done, end)
 
     def _tiling_from(self, rows_done: int) -> Tiling:
         """Return a Tiling of the rows after `rows_done`, which starts a halo earlier, since they are no edge."""
@@ -215,11 +222,20 @@ def tile_size(width: int, height: int, tile: int) -> tuple[int, int]:
     return smallest_size(height, tile, HALO, BORDER), smallest_size(width, tile, HALO, BORDER)
 
 
-def tiles_left(lr: np.ndarray, tiling: Tiling, rows_done: int) -> int:
-    """Return the number of tiles for the rows of lr after `rows_done`."""
+def rows_of_part(lr: np.ndarray, tile: int, part: Part) -> tuple[int, int]:
+    """Return the rows of lr where the strips of `part` begin and end, which may be none."""
+    height, _ = tile_size(lr.shape[1], len(lr), tile)
+    cuts = [0, *(last for _, _, last in windows(len(lr), height, HALO, BORDER))]
+    (number, count), strips = part, len(cuts) - 1
+    return cuts[strips * number // count], cuts[strips * (number + 1) // count]
+
+
+def tiles_left(lr: np.ndarray, tiling: Tiling, rows_done: int, end: int) -> int:
+    """Return the number of tiles for the rows `rows_done` to `end` of lr."""
     height, width = len(lr) - tiling.start, lr.shape[1]
     tile_height, tile_width = tile_size(width, height, tiling.tile)
-    down = sum(last > rows_done - tiling.start for _, _, last in windows(height, tile_height, HALO, BORDER))
+    rows = windows(height, tile_height, HALO, BORDER)
+    down = sum(first < end - tiling.start and last > rows_done - tiling.start for _, first, last in rows)
     return down * window_count(width + 2 * BORDER, tile_width, HALO)
 
 
@@ -231,6 +247,17 @@ def check_picture(lr: np.ndarray) -> None:
         raise ValueError(f"lr must be uint8, uint16 or floating point. Received: dtype={lr.dtype}")
     if lr.dtype.kind == "f" and not (lr.min() >= 0 and lr.max() <= 1):  # written so that NaN is refused too
         raise ValueError(f"lr must be in 0..1. Received: values from {lr.min()} to {lr.max()}")
+
+
+def rgb_and_alpha(bands: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return (RGB (h, w, 3), uint8 or float32 in 0..1; alpha (h, w) or None) of bands (h, w, 1 to 4)."""
+    alpha = None if bands.shape[2] % 2 else bands[..., -1]
+    rgb = visible_colour(bands, alpha)
+    if rgb.shape[2] == 1:
+        rgb = np.repeat(rgb, 3, axis=2)
+    if bands.dtype != np.uint8:  # 8 bits stay as they are, to be resampled as MATLAB does
+        rgb = rgb.astype(np.float32) / (np.iinfo(np.uint16).max if bands.dtype == np.uint16 else 1)
+    return rgb, alpha
 
 
 def visible_colour(bands: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
