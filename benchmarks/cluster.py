@@ -51,8 +51,8 @@ def measure(title, command, out, threads, nodes=()):
             time.sleep(0.5)
     seconds, times = time.perf_counter() - start, sorted(path.stat().st_mtime for path in Path(out).glob("*.png"))
     first = max(1, len(nodes))  # each worker's first result is late
-    rate = (len(times) - first) / (times[-1] - times[first - 1])
-    print(f"  {title}: {seconds:.1f} s, {rate:.2f} pictures/s", flush=True)
+    rate = f", {(len(times) - first) / (times[-1] - times[first - 1]):.2f} pictures/s" if len(times) > first else ""
+    print(f"  {title}: {seconds:.1f} s{rate}", flush=True)
     for kind, (used, size) in most.items():
         used -= before.get(kind, (0.0, 0))[0]
         print(
