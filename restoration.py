@@ -148,15 +148,15 @@ def needed(
 def needed_by_video(codec: str, quantizer: float | None) -> tuple[float, str]:
     """Return how much a video needs to be restored, 0 to 1 in quarters, and why, in a few words.
 
-    quantizer: how coarsely the codec rounds, as in BY_QUANTIZER; None if that is unknown.
+    quantizer: how coarsely the codec rounds, in its own measure; None if that is unknown.
     """
-    if quantizer is None:
+    if quantizer is None or codec not in BY_QUANTIZER:
         return LOSSY, "a video"
     return in_steps(looked_up(quantizer, BY_QUANTIZER[codec])), f"{codec} video with quantizer {quantizer:.0f}"
 
 
 def in_steps(restore: float) -> float:
-    """Round to quarters."""
+    """Return the nearest of the steps from 0 to 1."""
     return round(STEPS * restore) / STEPS
 
 

@@ -239,6 +239,22 @@ def test_a_large_picture_is_made_in_parts(cluster, tmp_path, monkeypatch, killed
     assert_whole(Path("alone"), killed=killed)
 
 
+def test_a_large_picture_is_whole_where_parts_cannot_be_written(cluster, tmp_path, monkeypatch):
+    """A file stands where the folder of finished strips would be; the last task makes all of them."""
+    monkeypatch.chdir(tmp_path)
+    picture(Path("alone/in/large.png"), 150, 150)
+    command = [sys.executable, ROOT / "upscale.py", "in", "-o", "out", "--model=espcn", "--tile=64"]
+    subprocess.run(command, cwd="alone", check=True, capture_output=True)
+    shutil.copytree("alone/in", "in")
+    Path("out").mkdir()
+    Path("out/.large.png.strips").write_text("not a folder")
+    with cluster.joined():
+        process = cluster.start("--tile=64", program=["-c", ALL_LONG, ROOT / "upscale.py", ROOT])
+        status, said, errors = ended(process)
+    assert (status, errors) == (0, "") and "1 upscaled" in said
+    assert [path.read_bytes() for path in results()] == [Path("alone/out/large.png").read_bytes()]
+
+
 @pytest.mark.parametrize("number, status", [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_command_that_was_ended_goes_on_after_what_is_done(cluster, alone, folder, number, status):
     process = cluster.start()

@@ -108,6 +108,17 @@ def test_parts_of_a_picture_give_the_same_bits(tmp_path, name, count, scale):
     assert {path.name for path in tmp_path.iterdir()} == {source.name, target.name, straight.name}
 
 
+@pytest.mark.parametrize("failed, tiles", [(0, "all"), (2, "its own")])
+def test_what_a_part_that_failed_lacks_is_made_in_the_end(tmp_path, failed, tiles):
+    source, target, straight = tmp_path / "a.png", tmp_path / "out.png", tmp_path / "straight.png"
+    make(source)
+    in_all, _ = WHOLE["work"](source, straight)
+    others = [WHOLE["work"](source, target, part=(number, 3))[0] for number in range(3) if number != failed]
+    assert 0 < sum(others) < in_all
+    assert WHOLE["work"](source, target)[0] == (in_all if tiles == "all" else in_all - sum(others))
+    assert np.array_equal(pixels(target), pixels(straight))
+
+
 def test_killed_twice_and_at_the_end(tmp_path):
     source, target = tmp_path / "a.png", tmp_path / "out.png"
     make(source)

@@ -438,7 +438,7 @@ X264, VP9 = "libx264", "libvpx-vp9"
 
 
 # I and B frames of x264 are rounded 3 levels finer and 2 coarser than `qp`; quantizer 32 of libvpx is index 128 of VP9.
-# With 10 bits x264 counts from -12 on.
+# With 10 bits x264 counts from -12 on. MPEG-4 is told in halves.
 @pytest.mark.parametrize(
     ("name", "codec", "options", "pixels", "coarseness", "restore"),
     [
@@ -447,7 +447,8 @@ X264, VP9 = "libx264", "libvpx-vp9"
         ("a.mp4", X264, {"qp": "34"}, "yuv420p", pytest.approx(34, abs=2), 1),
         ("a.mp4", X264, {"qp": "46"}, "yuv420p10le", pytest.approx(34, abs=2), 1),
         ("a.webm", VP9, {"qmin": "32", "qmax": "32"}, "yuv420p", pytest.approx(128, abs=1), 0.75),
-        ("a.mp4", "mpeg4", {"qscale": "8"}, "yuv420p", None, 0.5),
+        ("a.mp4", "mpeg4", {"qmin": "8", "qmax": "8"}, "yuv420p", pytest.approx(16, abs=1), 0.5),
+        ("a.mkv", "ffv1", {}, "yuv420p", None, 0.5),
     ],
 )
 def test_how_coarse_a_video_is_comes_from_its_codec(tmp_path, name, codec, options, pixels, coarseness, restore):

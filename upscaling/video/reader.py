@@ -67,8 +67,8 @@ def open_video(path: str | Path, limit: int = 50_000_000) -> Video:
 def quantizer(path: Path) -> tuple[str, float | None]:
     """Return (name of the codec, how coarsely it rounds the first frames on average) of the video at `path`.
 
-    That is 0 to 51 for h264 and 0 to 255 for vp9; None for other codecs, whose decoders do not tell. Raises UserError
-    if the video is unreadable.
+    That is 0 to 51 for h264 and 0 to 255 for vp9; None if the decoder does not tell. Raises UserError if the video is
+    unreadable.
     """
     values = []
     with open_source(path) as file:
@@ -79,7 +79,7 @@ def quantizer(path: Path) -> tuple[str, float | None]:
         codec = stream.codec.canonical_name
         for frame in itertools.islice(frames_of(path, file, stream), FIRST_FRAMES):
             told: Any = frame.side_data.get("VIDEO_ENC_PARAMS")
-            if not told or codec not in ("h264", "vp9"):
+            if not told:
                 return codec, None
             blocks = [told.block_params(index).delta_qp for index in range(told.nb_blocks)]
             more = 6 * (frame.format.components[0].bits - 8) if codec == "h264" else 0  # for more than 8 bits
