@@ -1,27 +1,35 @@
 """How much a picture needs to be restored: what its file and its pixels tell of compression and noise.
 
-Functions that need only NumPy, SciPy and Pillow, so that the file can be used alone.
+Functions that need only NumPy, SciPy and Pillow, and the small network in artefacts.npz, so that the file can be used
+alone. training/artefacts.py trained that network.
 """
 
 import functools
 import io
+import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from scipy.fft import dct, dctn
 
+NETWORK = Path(__file__).parent / "checkpoints/pretrained/artefacts.npz"
 BLOCK = 8  # side in pixels of JPEG's blocks
-WINDOW = 1024  # side in pixels of the middle of a picture, which is enough to tell
-FEWEST = 280  # blocks; in smaller pictures texture cannot be told from noise, nor a grid from chance
-EDGE = 8.0  # levels; larger coefficients belong to edges, which survive compression
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-FINE = np.add.outer(np.arange(BLOCK), np.arange(BLOCK)) >= 5  # (8, 8): the coefficients that JPEG rounds most coarsely
+WINDOW = 512  # side in pixels of the middle of a picture, which is enough to tell
+SMALLEST = 64  # side in pixels; in smaller pictures artefacts cannot be told from texture
+ENOUGH = 134**2  # pixels; of smaller pictures the estimate is less sure
+GROUPS = 4  # of blocks, from the smoothest to the most detailed
+FAINT = 0.05  # levels, added before logarithms of detail
+HALF = 0.5  # levels, added before the logarithm of the error
 
-# Takes an even slope and the mean from 4x4 values: (n, 16) @ NO_SLOPE
-SLOPES = np.stack([np.ones((4, 4)), *np.mgrid[-1.5:2, -1.5:2]]).reshape(3, 16)
-NO_SLOPE = (np.eye(16) - np.linalg.pinv(SLOPES) @ SLOPES).astype(np.float32)
+# RGB to Y, Cb and Cr, as in JPEG (ITU-T T.871)
+TO_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float32).T
+# (7, 64): the coefficients of a block in seven bands, from coarse to fine, each as its part of the band
+DIAGONAL = np.add.outer(np.arange(BLOCK), np.arange(BLOCK)).ravel()
+BANDS = np.stack([np.isin(DIAGONAL, (odd, odd + 1)) for odd in range(1, 15, 2)]).astype(np.float32)
+BANDS /= BANDS.sum(1, keepdims=True)
 
 
 @functools.cache
@@ -43,121 +51,110 @@ def jpeg_quality(tables: Mapping[int, Sequence[int]]) -> float:
     return float(np.clip(5000 / percent if percent > 100 else 100 - percent / 2, 1, 100))  # as libjpeg scales its table
 
 
+def statistics(picture: np.ndarray) -> np.ndarray:
+    """Return the 88 numbers by which artefacts are told, of a picture (h, w, 3), RGB in 0..255, from 64x64 pixels on.
+
+    They say how much detail of each fineness there is, in luma and chroma, from smooth to detailed places; how much
+    less fine detail the blocks of one grid have than others; and how smooth the picture is.
+    """
+    channels = picture.astype(np.float32) @ TO_YCBCR  # (h, w, 3)
+    luma = channels[..., 0]
+    detail = np.concatenate([detail_in_blocks(channels), detail_in_blocks(channels[BLOCK // 2 :, BLOCK // 2 :])])
+    coarse = detail[:, 0, :2].sum(1)  # of luma
+    groups = np.array_split(detail[np.argsort(coarse)], GROUPS)
+    spectra = np.log([group.mean(0) + FAINT for group in groups])  # (4, 3, 7)
+    directions = [luma, luma.T]
+    grid = np.mean([missing_in_grid(lines) for lines in directions])
+    smooth = np.mean([smoothness(lines) for lines in directions], axis=0)  # (3,)
+    return np.concatenate([spectra.ravel(), [grid], smooth]).astype(np.float32)
+
+
+def detail_in_blocks(channels: np.ndarray) -> np.ndarray:
+    """Return the mean size of the coefficients in each band, (n, 3, 7) in levels, of the blocks of (h, w, 3).
+
+    Blocks with black or white in them are left out if others remain: there is no noise in these.
+    """
+    down, across = (length // BLOCK for length in channels.shape[:2])
+    cut = channels[: down * BLOCK, : across * BLOCK].reshape(down, BLOCK, across, BLOCK, 3)
+    blocks = cut.transpose(0, 2, 4, 1, 3).reshape(-1, 3, BLOCK, BLOCK)
+    between = (blocks[:, 0].min((1, 2)) > 3) & (blocks[:, 0].max((1, 2)) < 252)
+    blocks = blocks[between] if between.sum() >= 5 * GROUPS else blocks
+    return np.abs(dctn(blocks, axes=(2, 3), norm="ortho")).reshape(-1, 3, BLOCK**2) @ BANDS.T
+
+
+def missing_in_grid(lines: np.ndarray) -> float:
+    """Return how much less fine detail there is in pieces of 8 pixels of `lines` (n, w) from one column on than others.
+
+    JPEG rounds fine detail to zero in its own blocks, but not in those half-way between. 0 without a grid.
+    """
+    fine = []
+    for start in range(BLOCK):
+        pieces = lines[:, start:]
+        pieces = pieces[:, : pieces.shape[1] // BLOCK * BLOCK].reshape(len(lines), -1, BLOCK)
+        fine.append(np.abs(dct(pieces, norm="ortho")[..., BLOCK // 2 :]).clip(0, BLOCK).mean() + FAINT)
+    grid = int(np.argmin(fine))
+    return float(np.log(fine[(grid + BLOCK // 2) % BLOCK] / fine[grid]))
+
+
+def smoothness(lines: np.ndarray) -> tuple[float, float, float]:
+    """Return which part of `lines` (n, w) is straight within half a level, and how curved they are on average."""
+    curvature = np.abs(np.diff(lines, 2, axis=1))
+    mean, median = curvature.mean(), np.median(curvature)
+    return float((curvature < 0.5).mean()), float(np.log(mean + FAINT)), float(np.log(median + FAINT))
+
+
+@functools.cache
+def layers() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return [(kernel, bias)] of the network in NETWORK."""
+    with np.load(NETWORK, allow_pickle=False) as arrays:
+        return [(arrays[f"kernel{number}"], arrays[f"bias{number}"]) for number in range(len(arrays) // 2)]
+
+
+def artefacts(picture: np.ndarray) -> float:
+    """Estimate how far a picture (h, w, 3), RGB in 0..255, is from what it was before noise and compression.
+
+    The result is the root mean square of luma's error in levels. Blur is no error, since nothing can be taken away.
+    """
+    x = statistics(picture)
+    *hidden, (kernel, bias) = layers()
+    for kernel_, bias_ in hidden:
+        x = np.maximum(x @ kernel_ + bias_, 0)
+    return max(0.0, float(np.exp(x @ kernel + bias)[0]) - HALF)
+
+
 def middle(picture: np.ndarray) -> np.ndarray:
-    """Return the luma (h, w), 0..255, of the middle of a picture (h, w, 1 to 4): uint8, uint16, or floats in 0..1."""
+    """Return the middle of a picture (h, w, 1 to 4), uint8, uint16, or floats in 0..1, as RGB (h, w, 3) in 0..255."""
     top, left = (max(0, (length - WINDOW) // 2) for length in picture.shape[:2])
     window = picture[top : top + WINDOW, left : left + WINDOW].astype(np.float32)
-    luma = window[..., :3] @ LUMA if picture.shape[2] > 2 else window[..., 0]
-    return luma * np.float32(255 / (np.iinfo(picture.dtype).max if picture.dtype.kind == "u" else 1))
+    rgb = window[..., :3] if picture.shape[2] > 2 else window[..., :1].repeat(3, axis=2)
+    return rgb * np.float32(255 / (np.iinfo(picture.dtype).max if picture.dtype.kind == "u" else 1))
 
 
-def lost_detail(luma: np.ndarray) -> float:
-    """Return which part of the fine detail is missing in blocks of JPEG, wherever their grid begins; 0 without a grid.
-
-    luma: (h, w) in 0..255. JPEG rounds fine detail to zero in its own blocks, but not in others, which overlap them. So
-    the grid is where it is smallest, and the loss is the difference from the blocks half-way between. Measured: below
-    0.03 for a clean picture, 0.15 for quality 95, 0.35 for 90, 0.5 for 85, 0.63 for 75, 0.75 for 50.
-    """
-    if luma.size < FEWEST * BLOCK**2 or min(luma.shape) < 3 * BLOCK:
-        return 0.0
-    top, left = grid_start(luma.T), grid_start(luma)
-    here = fine_in_blocks(luma[top:, left:])
-    between = fine_in_blocks(luma[(top + BLOCK // 2) % BLOCK :, (left + BLOCK // 2) % BLOCK :])
-    return max(0.0, 1 - here / between) if between > 0.1 else 0.0
-
-
-def grid_start(luma: np.ndarray) -> int:
-    """Return the column of luma (h, w), 0 to 7, at which blocks of JPEG would begin, those with least fine detail."""
-    return int(np.argmin([fine_in_rows(luma[:, start:]) for start in range(BLOCK)]))
-
-
-def fine_in_rows(luma: np.ndarray) -> float:
-    """Return the mean size of fine horizontal detail in blocks from the left edge of luma (h, w) on, in levels."""
-    height, width = luma.shape
-    pieces = luma[:, : width // BLOCK * BLOCK].reshape(height, -1, BLOCK)
-    return float(np.abs(dct(pieces, norm="ortho")[..., BLOCK // 2 :]).clip(0, EDGE).mean())
-
-
-def blocks(luma: np.ndarray) -> np.ndarray:
-    """Cut luma (h, w) into blocks (n, 8, 8) from the upper left corner; what is left over is dropped."""
-    down, across = (length // BLOCK for length in luma.shape)
-    cut = luma[: down * BLOCK, : across * BLOCK].reshape(down, BLOCK, across, BLOCK)
-    return cut.swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
-
-
-def fine_in_blocks(luma: np.ndarray) -> float:
-    """Return the mean size of fine detail in the blocks of luma (h, w), in levels."""
-    return float(np.abs(dctn(blocks(luma), axes=(1, 2), norm="ortho")[:, FINE]).clip(0, EDGE).mean())
-
-
-def noise(luma: np.ndarray) -> float:
-    """Estimate the standard deviation of noise, in levels, from the flattest blocks of luma (h, w) in 0..255.
-
-    It is 0 for a picture in which no place is flat, since texture hides noise, and for one too small to tell.
-    """
-    cells = blocks(luma)
-    cells = cells[(cells.min((1, 2)) > 2) & (cells.max((1, 2)) < 253)]  # black and white hide noise too
-    if len(cells) < FEWEST:
-        return 0.0
-    # Haar's wavelet, whose four bands have the noise's own deviation. Its finest band is noise and texture; the coarse
-    # one without an even slope, such as a sky's, is noise and everything else.
-    a, b, c, d = (cells[:, row::2, column::2] for row in (0, 1) for column in (0, 1))  # (n, 4, 4) each
-    fine = np.sqrt(np.square((a - b - c + d) / 2).mean((1, 2)))
-    coarse = (((a + b + c + d) / 2).reshape(len(cells), -1) @ NO_SLOPE).std(1)
-    flattest = np.argsort(coarse)[: len(cells) // 20]
-    deviation = float(np.median(fine[flattest]))
-    return deviation if np.median(coarse[flattest]) < 1.5 * deviation else 0.0
-
-
-# {what a picture shows: how much restoration brought it nearest to HR in VGG19's features}, on the validation pictures
+# {what a file shows: how much restoration brought it nearest to HR in VGG19's features}, on the validation pictures
 BY_QUALITY = {75.0: 1.0, 85.0: 0.75, 92.0: 0.5, 97.0: 0.25, 99.0: 0.0}
-BY_LOST_DETAIL = {0.14: 0.0, 0.15: 0.25, 0.35: 0.5, 0.5: 0.75, 0.6: 1.0}
-BY_NOISE = {1.4: 0.0, 1.5: 0.3, 2.0: 0.5, 3.0: 0.75, 5.0: 1.0}  # levels; texture can look like less than the first
-# {codec: {how coarsely it rounds the first frames on average: ...}}, H.264's 0 to 51 and VP9's 0 to 255
-BY_QUANTIZER = {
-    "h264": {10.0: 0.2, 15.0: 0.38, 20.0: 0.6, 25.0: 0.88, 28.0: 1.0},
-    "vp9": {0.0: 0.1, 70.0: 0.32, 110.0: 0.63, 165.0: 0.9, 190.0: 1.0},
-}
-LOSSY = 0.5  # for files that are compressed in another way; measured for WebP and AVIF, used for HEIC and others too
+BY_ARTEFACTS = {1.3: 0.0, 1.5: 0.25, 1.9: 0.5, 2.6: 0.75, 7.0: 1.0}
+ERROR_BY_QUALITY = {50.0: 7.0, 75.0: 5.0, 85.0: 3.7, 90.0: 2.8, 95.0: 1.7, 98.0: 0.9}  # levels, medians
 STEPS = 4  # a network is made for each step that occurs
 
 
-def needed(
-    picture: np.ndarray, tables: Mapping[int, Sequence[int]] | None = None, lossy: bool = False
-) -> tuple[float, str]:
+def needed(picture: np.ndarray, tables: Mapping[int, Sequence[int]] | None = None) -> tuple[float, str]:
     """Return how much a picture needs to be restored, 0 to 1 in quarters, and why, in a few words.
 
-    picture: (h, w, 1 to 4), as for middle. tables: those of a JPEG, as for jpeg_quality. lossy: whether the picture
-    comes from another kind of compressed file.
+    picture: (h, w, 1 to 4), as for middle. tables: those of a JPEG, as for jpeg_quality.
     """
-    luma = middle(picture)
-    deviation = noise(luma)
-    reasons = [(0.0, "clean"), (looked_up(deviation, BY_NOISE), f"noise of {deviation:.1f} levels")]
-    if lossy:
-        reasons.append((LOSSY, "a compressed file"))
+    reasons, explained = [(0.0, "clean")], 0.0
     if tables:
         quality = jpeg_quality(tables)
         reasons.append((looked_up(quality, BY_QUALITY), f"JPEG quality {quality:.0f}"))
-    else:
-        lost = lost_detail(luma)
-        reasons.append((looked_up(lost, BY_LOST_DETAIL), f"JPEG before, {lost:.0%} of fine detail lost"))
+        explained = looked_up(quality, ERROR_BY_QUALITY)
+    if min(picture.shape[:2]) >= SMALLEST:
+        levels = artefacts(middle(picture))
+        # What the tables do not explain happened before; independent errors add in squares.
+        before = math.sqrt(max(0.0, levels**2 - explained**2))
+        sure = min(1.0, picture[..., 0].size / ENOUGH)  # clean pictures lose most by a wrong estimate
+        reasons.append((looked_up(sure * before, BY_ARTEFACTS), f"about {levels:.0f} levels of compression and noise"))
     restore, why = max(reasons, key=lambda reason: reason[0])
-    return in_steps(restore), why
-
-
-def needed_by_video(codec: str, quantizer: float | None) -> tuple[float, str]:
-    """Return how much a video needs to be restored, 0 to 1 in quarters, and why, in a few words.
-
-    quantizer: how coarsely the codec rounds, in its own measure; None if that is unknown.
-    """
-    if quantizer is None or codec not in BY_QUANTIZER:
-        return LOSSY, "a video"
-    return in_steps(looked_up(quantizer, BY_QUANTIZER[codec])), f"{codec} video with quantizer {quantizer:.0f}"
-
-
-def in_steps(restore: float) -> float:
-    """Return the nearest of the steps from 0 to 1."""
-    return round(STEPS * restore) / STEPS
+    return round(STEPS * restore) / STEPS, why
 
 
 def looked_up(value: float, table: Mapping[float, float]) -> float:

@@ -39,6 +39,7 @@ from evaluation.grids import comparison
 from evaluation.perceptual import perceptual_distances
 from evaluation.tables import as_markdown, table_row
 from pictures import as_colour, resize, write_picture
+from training.artefacts import video_frame
 from training.teacher import Teacher
 from upscaling.models import load
 from upscaling.photo.reader import open_photo
@@ -65,9 +66,32 @@ def old(hr, random):
     return degradation.noise(lr, random, shot=0.2, read=6.0)
 
 
+def noisy(hr, random):
+    """Grainy noise of 4 levels, as of a night picture, without compression."""
+    return degradation.noise(clean(hr, random), random, shot=0.0, read=4.0, grain=0.5)
+
+
+def resized(hr, random):
+    """A JPEG of quality 50 that a web site has made smaller, stored without loss."""
+    large = degradation.to_uint8(degradation.jpeg(resize(hr, 1.5 / SCALE), 50))
+    height, width, _ = clean(hr, random).shape
+    return np.asarray(Image.fromarray(large).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def twice(hr, random):
+    """A JPEG of quality 60 that was cut and stored again as one of 90."""
+    return degradation.jpeg(clean(hr, random), 60, phase=(3, 5))
+
+
+def frame(hr, random):
+    """A frame of an H.264 video, stored without loss."""
+    return video_frame(clean(hr, random), "libx264", crf=24)
+
+
 # {level: (function of hr and a random generator, quality of the JPEG that is made of its result; None: PNG)}
 LEVELS = {"clean": (clean, None), "jpeg85": (clean, 85), "jpeg50": (clean, 50), "phone": (phone, 75), "old": (old, 60)}
 MORE_LEVELS = {f"jpeg{quality}": (clean, quality) for quality in (70, 90, 95)}
+MORE_LEVELS |= {"noisy": (noisy, None), "resized": (resized, None), "twice": (twice, 90), "frame": (frame, None)}
 METHODS = {
     "bicubic": {"model": "bicubic"},
     "SRResNet": {"model": "srresnet", "restore": 0.0},

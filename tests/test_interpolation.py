@@ -4,6 +4,7 @@ import gc
 import importlib.util
 import json
 import shutil
+from pathlib import Path
 
 import h5py
 import keras
@@ -17,7 +18,8 @@ import export
 import restoration
 import upscale
 from model import SRGAN_g
-from pictures import read_picture, write_picture
+from pictures import read_picture, resize, write_picture
+from upscaling import identity
 from upscaling.interpolation import mix, mixed
 from upscaling.models import load
 from upscaling.network import load_network
@@ -27,6 +29,7 @@ from utils import UserError
 from weights import save_weights
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
+ROOT = Path(__file__).parents[1]
 MODEL = {"variant": "paper", "scale": 2, "blocks": 2, "filters": 8}
 
 
@@ -192,22 +195,32 @@ def test_each_file_is_restored_as_it_needs(networks, tmp_path, monkeypatch, caps
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "restore"),
+    ("name", "options", "least", "most"),
     [
-        ("a.png", {}, 0),
-        ("a.webp", {"lossless": True}, 0),
-        ("a.webp", {"quality": 90}, restoration.LOSSY),
-        ("a.avif", {"quality": 80}, restoration.LOSSY),
-        ("a.jpg", {"quality": 96}, 0.25),
-        ("a.jpg", {"quality": 80}, 1),
-        ("a.tif", {"compression": "tiff_lzw"}, 0),
+        ("a.png", {}, 0, 0),
+        ("a.webp", {"lossless": True}, 0, 0),
+        ("a.webp", {"quality": 40}, 0.75, 1),
+        ("a.avif", {"quality": 40}, 0.75, 1),
+        ("a.jpg", {"quality": 96}, 0.25, 0.5),
+        ("a.jpg", {"quality": 75}, 1, 1),
+        ("a.tif", {"compression": "tiff_lzw"}, 0, 0),
     ],
 )
-def test_kinds_of_files(networks, tmp_path, name, options, restore):
-    Image.linear_gradient("L").convert("RGB").save(tmp_path / name, **options)
+def test_kinds_of_files(networks, tmp_path, name, options, least, most):
+    clean = resize(read_picture(ROOT / "data/benchmark/Set14/HR/img_002.png"), 0.25)
+    Image.fromarray(clean).save(tmp_path / name, **options)
     automatic = load(str(tmp_path / "srgan.weights.h5"))
-    upscaler, chosen, why = restored_upscaler(open_photo(tmp_path / name), automatic)
-    assert chosen == restore and why and upscaler is automatic.restoring(restore)
+    upscaler, restore, why = restored_upscaler(open_photo(tmp_path / name), automatic)
+    assert least <= restore <= most and why and upscaler is automatic.restoring(restore)
+
+
+def test_results_are_made_again_if_the_estimate_of_what_a_file_needs_is_another(networks, tmp_path, monkeypatch):
+    words = ["a.png", f"--model={tmp_path / 'srgan.weights.h5'}"]
+    automatic, by_hand = (upscale.command_line([*words, *more]) for more in ([], ["--restore=1"]))
+    before = [identity.of_command(options) for options in (automatic, by_hand)]
+    monkeypatch.setattr(restoration, "NETWORK", tmp_path / "other.npz")
+    restoration.NETWORK.write_bytes(b"other")
+    assert identity.of_command(automatic) != before[0] and identity.of_command(by_hand) == before[1]
 
 
 def test_one_network_at_a_time_is_in_memory_and_a_smaller_tile_stays(networks, tmp_path):

@@ -277,6 +277,8 @@ def test_command_is_parsed(command):
         importlib.import_module(program.removesuffix(".py")).command_line(words)
     elif program.startswith("benchmarks/") or program == "data/restored.py":  # tests/test_teacher.py makes pairs
         check_benchmark(ROOT / program, words)
+    elif words[:2] == ["-m", "training.artefacts"]:
+        assert words[2:] == ["/my/photos", "artefacts.npz"]  # tests/test_restoration.py runs it
     elif words[:2] == ["-m", "pytest"]:
         assert (ROOT / words[-1]).exists()
     elif program in ("pip", "pip-audit"):

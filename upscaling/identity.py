@@ -10,6 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import restoration
 from methods.filters import FILTERS
 from upscaling.earlier_runs import fingerprint, is_unchanged
 from upscaling.interpolation import can_restore, parts_of
@@ -51,8 +52,9 @@ def model(options: Namespace) -> list[str]:
     if weights.suffix == ".xml":  # OpenVINO's, whose arrays are in a file of their own
         files = [weights, weights.with_suffix(".bin")]
     else:
-        restore = 0.5 if restores_by_itself(options) else options.restore or 0.0  # half of it is of all files
-        files = list(parts_of(weights, options.strength, restore))
+        by_itself = restores_by_itself(options)
+        restore = 0.5 if by_itself else options.restore or 0.0  # half of it is of all files
+        files = [*parts_of(weights, options.strength, restore), *([restoration.NETWORK] if by_itself else [])]
     return [weights.name, *(str(state[2]) for state in map(fingerprint, files) if state)]
 
 

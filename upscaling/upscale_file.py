@@ -3,12 +3,12 @@
 import functools
 from pathlib import Path
 
-from restoration import needed, needed_by_video
+from restoration import needed
 from upscaling.earlier_runs import FinishedStrips
 from upscaling.photo.reader import PHOTO_FORMATS, PHOTO_SUFFIXES, Frame, Photo, Strips, open_photo
 from upscaling.photo.writer import write_photo
 from upscaling.upscaler import Part, Progress, Upscaler
-from upscaling.video.reader import Video, open_video, quantizer
+from upscaling.video.reader import Video, open_video, some_frames
 from upscaling.video.writer import CONTAINERS, upscale_video
 
 FILE_SUFFIXES = [*PHOTO_SUFFIXES, *CONTAINERS]  # of files that are read
@@ -23,14 +23,15 @@ def open_file(path: Path) -> Photo | Video:
 def restored_upscaler(opened: Photo | Video, upscaler: Upscaler) -> tuple[Upscaler, float, str]:
     """Return (an automatic `upscaler` as the file needs it, how much it restores, why); 0 and "" if it is another one.
 
-    The first frame of a photo decides for all, the first ones of a video. Raises UserError if the file is unreadable.
+    A photo's first frame decides for all, of a video some in the middle. Raises UserError if the file is unreadable.
     """
     if not upscaler.network_that_restores:
         return upscaler, 0.0, ""
     if isinstance(opened, Video):
-        restore, why = needed_by_video(*quantizer(opened.path))
+        in_order = sorted(map(needed, some_frames(opened.path)))
+        restore, why = in_order[len(in_order) // 2] if in_order else (0.0, "no frame can be read")
     else:
-        restore, why = needed(next(iter(opened)).picture, opened.jpeg_tables, opened.lossy)
+        restore, why = needed(next(iter(opened)).picture, opened.jpeg_tables)
     return upscaler.restoring(restore), restore, why
 
 

@@ -119,7 +119,6 @@ class Photo:
     limit: int  # as for open_photo
     mode: str = "RGB"  # Pillow's, of the first frame
     jpeg_tables: dict[int, list[int]] | None = None  # of a JPEG: the steps to which it is rounded, Pillow's
-    lossy: bool = False  # whether it is compressed in another way that loses detail
     loses_bits: bool = False  # whether more than 8 bits per channel in the file become 8 in the result
     damage: list[str] = field(default_factory=list, compare=False)  # lines on what could not be decoded
 
@@ -194,7 +193,6 @@ def _photo(path: Path, image: ImageFile, limit: int) -> Photo:
         sixteen_bits=not lost and (image.mode[0] in "IF" or has_hidden_bits(image)),
         lossless=lossless,
         jpeg_tables=getattr(image, "quantization", None),
-        lossy=image.format in ("AVIF", "HEIF") or suffix == ".webp" and not lossless,
         first=first,
         limit=limit,
         mode=image.mode,

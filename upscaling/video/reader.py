@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # The formats that are read, whatever the file is called. Others, such as concat and HLS, could name further files.
 READ = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"}
-FIRST_FRAMES = 12  # by which a video's coarseness is judged
+SPAN = 12  # frames, of which some tell how coarse a video is
 
 
 class Video(NamedTuple):
@@ -64,27 +64,19 @@ def open_video(path: str | Path, limit: int = 50_000_000) -> Video:
         return Video(path, size, frames, rate, pixel, *_depth(first))
 
 
-def quantizer(path: Path) -> tuple[str, float | None]:
-    """Return (name of the codec, how coarsely it rounds the first frames on average) of the video at `path`.
+def some_frames(path: Path) -> list[np.ndarray]:
+    """Return a few frames from the middle of the video at `path`, RGB uint8 (h, w, 3), by which it can be judged.
 
-    That is 0 to 51 for h264 and 0 to 255 for vp9; None if the decoder does not tell. Raises UserError if the video is
-    unreadable.
+    Raises UserError if the video is unreadable.
     """
-    values = []
     with open_source(path) as file:
         stream = main_stream(file)
         if stream is None:
-            return "", None
-        stream.codec_context.options = {"export_side_data": "venc_params"}
-        codec = stream.codec.canonical_name
-        for frame in itertools.islice(frames_of(path, file, stream), FIRST_FRAMES):
-            told: Any = frame.side_data.get("VIDEO_ENC_PARAMS")
-            if not told:
-                return codec, None
-            blocks = [told.block_params(index).delta_qp for index in range(told.nb_blocks)]
-            more = 6 * (frame.format.components[0].bits - 8) if codec == "h264" else 0  # for more than 8 bits
-            values.append(told.qp + np.mean(blocks or [0]) - more)
-    return codec, float(np.mean(values)) if values else None
+            return []
+        with contextlib.suppress(av.FFmpegError):  # then its first ones
+            file.seek((file.duration or 0) // 2)
+        frames = itertools.islice(frames_of(path, file, stream), 0, SPAN, SPAN // 4)
+        return [frame.to_ndarray(format="rgb24") for frame in frames]
 
 
 def main_stream(source: "InputContainer") -> "av.VideoStream | None":
