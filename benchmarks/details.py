@@ -5,14 +5,12 @@ python benchmarks/details.py data/benchmark/Set14/HR FOLDER OUT [NAME=FILE.onnx]
 Writes OUT/details.png and, of the first five pictures in FOLDER, OUT/files.png. NAME=FILE.onnx: a rival.
 """
 
-import io
 import sys
 import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import av
 import numpy as np
 from photographs import METHODS, SCALE, timed, write_lr  # of this folder
 from PIL import Image
@@ -20,6 +18,7 @@ from PIL import Image
 import degradation
 from evaluation.grids import grid, labelled
 from pictures import centre_crop, cut_to_multiple, find_pictures, read_picture, resize, write_picture
+from training.artefacts import video_frame
 from training.teacher import Teacher
 from upscaling.models import load
 from upscaling.photo.reader import open_photo
@@ -51,20 +50,9 @@ def scan(lr, random):
     return degradation.noise(faded, random, shot=0.0, read=4.0, coloured=False, grain=0.8)
 
 
-def video_frame(lr, random):
-    """The last of six frames of an H.264 video of low quality, in which the picture moves by a pixel a frame."""
-    even = lr[: len(lr) // 2 * 2, : lr.shape[1] // 2 * 2]
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as video:
-        stream = video.add_stream("h264", rate=25, options={"crf": "30"})
-        stream.height, stream.width, stream.pix_fmt = *even.shape[:2], "yuv420p"
-        for shift in range(6):
-            frame = av.VideoFrame.from_ndarray(np.roll(even, 5 - shift, 1).round().astype(np.uint8))
-            video.mux(stream.encode(frame))
-        video.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file) as video:
-        return [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)][-1]
+def frame(lr, random):
+    """A frame of an H.264 video of low quality."""
+    return video_frame(lr, "libx264", crf=30)
 
 
 def night(lr, random):
@@ -76,7 +64,7 @@ FILES = {
     "old telephone": (old_telephone, 60),
     "messenger": (messenger, 55),
     "scan": (scan, 80),
-    "video frame": (video_frame, None),
+    "video frame": (frame, None),
     "night": (night, 75),
 }
 
