@@ -21,8 +21,9 @@ WINDOW = 512  # side in pixels of the middle of a picture, which is enough to te
 SMALLEST = 64  # side in pixels; in smaller pictures artefacts cannot be told from texture
 ENOUGH = 134**2  # pixels; of smaller pictures the estimate is less sure
 GROUPS = 4  # of blocks, from the smoothest to the most detailed
-FAINT = 0.05  # levels, added before logarithms of detail
-HALF = 0.5  # levels, added before the logarithm of the error
+EDGE = 8.0  # levels; larger coefficients belong to edges, which survive compression
+DETAIL_OFFSET = 0.05  # levels, added before logarithms of detail
+ERROR_OFFSET = 0.5  # levels, added before the logarithm of the error
 
 # RGB to Y, Cb and Cr, as in JPEG (ITU-T T.871)
 TO_YCBCR = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float32).T
@@ -62,7 +63,7 @@ def statistics(picture: np.ndarray) -> np.ndarray:
     detail = np.concatenate([detail_in_blocks(channels), detail_in_blocks(channels[BLOCK // 2 :, BLOCK // 2 :])])
     coarse = detail[:, 0, :2].sum(1)  # of luma
     groups = np.array_split(detail[np.argsort(coarse)], GROUPS)
-    spectra = np.log([group.mean(0) + FAINT for group in groups])  # (4, 3, 7)
+    spectra = np.log([group.mean(0) + DETAIL_OFFSET for group in groups])  # (4, 3, 7)
     directions = [luma, luma.T]
     grid = np.mean([missing_in_grid(lines) for lines in directions])
     smooth = np.mean([smoothness(lines) for lines in directions], axis=0)  # (3,)
@@ -91,7 +92,7 @@ def missing_in_grid(lines: np.ndarray) -> float:
     for start in range(BLOCK):
         pieces = lines[:, start:]
         pieces = pieces[:, : pieces.shape[1] // BLOCK * BLOCK].reshape(len(lines), -1, BLOCK)
-        fine.append(np.abs(dct(pieces, norm="ortho")[..., BLOCK // 2 :]).clip(0, BLOCK).mean() + FAINT)
+        fine.append(np.abs(dct(pieces, norm="ortho")[..., BLOCK // 2 :]).clip(0, EDGE).mean() + DETAIL_OFFSET)
     grid = int(np.argmin(fine))
     return float(np.log(fine[(grid + BLOCK // 2) % BLOCK] / fine[grid]))
 
@@ -100,7 +101,7 @@ def smoothness(lines: np.ndarray) -> tuple[float, float, float]:
     """Return which part of `lines` (n, w) is straight within half a level, and how curved they are on average."""
     curvature = np.abs(np.diff(lines, 2, axis=1))
     mean, median = curvature.mean(), np.median(curvature)
-    return float((curvature < 0.5).mean()), float(np.log(mean + FAINT)), float(np.log(median + FAINT))
+    return float((curvature < 0.5).mean()), float(np.log(mean + DETAIL_OFFSET)), float(np.log(median + DETAIL_OFFSET))
 
 
 @functools.cache
@@ -116,10 +117,11 @@ def artefacts(picture: np.ndarray) -> float:
     The result is the root mean square of luma's error in levels. Blur is no error, since nothing can be taken away.
     """
     x = statistics(picture)
-    *hidden, (kernel, bias) = layers()
-    for kernel_, bias_ in hidden:
-        x = np.maximum(x @ kernel_ + bias_, 0)
-    return max(0.0, float(np.exp(x @ kernel + bias)[0]) - HALF)
+    for kernel, bias in layers():
+        y = x @ kernel + bias
+        x = np.maximum(y, 0)
+    logarithm = float(y[0])  # the last layer's, which has no ReLU
+    return max(0.0, math.exp(logarithm) - ERROR_OFFSET)
 
 
 def middle(picture: np.ndarray) -> np.ndarray:

@@ -5,7 +5,12 @@ import sys
 from unittest import mock
 
 import numpy as np
+import pytest
 from trainings import ROOT
+
+from pictures import read_picture
+from restoration import needed
+from upscaling.photo.reader import open_photo
 
 # {file: content}; the real ones import and call the same names, and take and return BGR.
 PACKAGES = {
@@ -34,16 +39,35 @@ class RealESRGANer:
 }
 
 
-def test_real_esrgans_own_package_is_called_as_it_wants(tmp_path, monkeypatch):
+@pytest.fixture
+def photographs():
+    spec = importlib.util.spec_from_file_location("photographs", ROOT / "benchmarks/photographs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_each_level_is_a_file_as_somebody_would_have_it(tmp_path, photographs):
+    """And what no table tells is noticed."""
+    pytest.importorskip("av")
+    hr = read_picture(ROOT / "data/benchmark/Set14/HR/img_002.png")  # 720 x 576
+    restored = {}
+    for level in photographs.LEVELS | photographs.MORE_LEVELS:
+        photo = open_photo(photographs.write_lr(hr, level, 0, tmp_path))
+        lr = next(iter(photo)).picture
+        assert lr.shape == (144, 180, 3), level
+        restored[level], _ = needed(lr, photo.jpeg_tables)
+    assert restored["clean"] == 0 and restored["twice"] >= 0.75
+    assert min(restored["frame"], restored["resized"]) >= 0.5
+
+
+def test_real_esrgans_own_package_is_called_as_it_wants(tmp_path, monkeypatch, photographs):
     for name, content in PACKAGES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
     weights = tmp_path / "RealESRGAN_x4plus.pth"
     weights.touch()
     monkeypatch.syspath_prepend(tmp_path)
-    spec = importlib.util.spec_from_file_location("photographs", ROOT / "benchmarks/photographs.py")
-    photographs = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(photographs)
     lr = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     with mock.patch.dict(sys.modules):  # the stand-ins are gone afterwards
         sr = photographs.real_esrgan(str(weights))(lr)

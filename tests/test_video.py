@@ -1,5 +1,6 @@
 """Video: as many frames at the same times in the same colours, upright, with the sound as it was."""
 
+import contextlib
 import functools
 import itertools
 import os
@@ -21,7 +22,7 @@ from upscaling.network import Network
 from upscaling.upscale_file import restored_upscaler
 from upscaling.upscaler import Upscaler
 from upscaling.video import writer
-from upscaling.video.reader import open_video
+from upscaling.video.reader import frames_from, open_video
 from upscaling.video.writer import upscale_video
 from utils import UserError, remove_partial_files
 
@@ -70,13 +71,14 @@ def clip(path, rate=NTSC, matrix=None, span=None, turned=0, sound=True, varying=
             file.mux(audio_stream.encode())
 
 
-def photograph_clip(path, codec, options):
-    """Write 14 frames of a small photograph that moves."""
+def photograph_clip(path, codec, options, count=14):
+    """Write frames of a small photograph that moves."""
     picture = resize(read_picture(ROOT / "data/benchmark/Set14/HR/img_002.png"), 0.25)  # 180 x 144
-    with av.open(str(path), "w") as file:
+    header_first = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    with av.open(str(path), "w", options=header_first) as file:
         stream = file.add_stream(codec, rate=24, options=options)
         stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], "yuv420p"
-        for index in range(14):
+        for index in range(count):
             file.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(np.roll(picture, index, 1)))))
         file.mux(stream.encode())
 
@@ -452,3 +454,17 @@ def test_a_coarse_video_is_restored_more(tmp_path, name, codec, fine, coarse):
         photograph_clip(tmp_path / name, codec, options)
         restored.append(restored_upscaler(open_video(tmp_path / name), load("srgan"))[1])
     assert restored[0] < restored[1] and restored[1] >= 0.75
+
+
+def test_a_video_that_ends_too_early_is_judged_by_what_there_is(tmp_path):
+    """Its header promises a middle that is missing."""
+    path = tmp_path / "a.mp4"
+    photograph_clip(path, X264, {"crf": "34", "g": "20"}, count=80)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 3])
+    video = open_video(path)
+    assert video.frames == 80 and frames_from(path, 0.0)
+    with contextlib.suppress(UserError, av.FFmpegError):
+        assert not frames_from(path, float(40 / video.rate))
+    _, restore, why = restored_upscaler(video, load("srgan"))
+    assert restore >= 0.75 and "levels" in why

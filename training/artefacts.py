@@ -8,6 +8,7 @@ drawing is made up. The network learns to tell the error from the degraded pictu
 
 import argparse
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -22,16 +23,14 @@ from tqdm import tqdm
 import degradation
 import restoration
 from pictures import as_colour, find_pictures, read_picture
+from utils import Parser, UserError, atomic_write, exit_status
 
 Step = Callable[[np.ndarray], np.ndarray]
 Codec = Literal["libx264", "libvpx-vp9"]  # by FFmpeg's names
 
 WINDOW = 320  # largest side in pixels of what is degraded
 FILTERS = [Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BOX, Image.Resampling.BILINEAR]
-VIDEO: dict[Codec, tuple[int, int]] = {
-    "libx264": (12, 33),
-    "libvpx-vp9": (18, 51),
-}  # {codec: range of its quality, crf}
+VIDEO: dict[Codec, tuple[int, int]] = {"libx264": (12, 33), "libvpx-vp9": (18, 51)}  # {codec: range of crf}
 UNITS = (64, 32)  # of the hidden layers
 EPOCHS = 60
 
@@ -97,11 +96,8 @@ def degraded(clean: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray
     if happens(0.4):
         pictures = to_picture(lambda picture: noisy(picture, random))
         if happens(0.3):
-            deviation = random.uniform(0.4, 0.8)
-            median = happens(0.5)
-            pictures = to_both(
-                lambda picture: median_filter(picture, (3, 3, 1)) if median else degradation.blur(picture, deviation)
-            )
+            deviation, median = random.uniform(0.4, 0.8), happens(0.5)
+            pictures = to_both(lambda picture: denoised(picture, deviation, median))
     if happens(0.25):
         amount, radius = random.uniform(0.2, 1.5), random.uniform(0.5, 1.2)
         pictures = to_both(lambda picture: degradation.sharpen(picture, amount, radius).clip(0, 255))
@@ -121,11 +117,17 @@ def degraded(clean: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray
 
 def noisy(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Add noise of a sensor, or white noise."""
-    shot, read = (
-        (random.uniform(0, 0.25), random.uniform(0, 8)) if random.random() < 0.6 else (0, random.uniform(0.5, 4))
-    )
+    if random.random() < 0.6:
+        shot, read = random.uniform(0, 0.25), random.uniform(0, 8)
+    else:
+        shot, read = 0.0, random.uniform(0.5, 4)
     grain = random.uniform(0.4, 0.9) if random.random() < 0.4 else 0.0
     return degradation.noise(picture, random, shot, read, bool(random.random() < 0.6), grain)
+
+
+def denoised(picture: np.ndarray, deviation: float, median: bool) -> np.ndarray:
+    """Smooth a picture by a median of 3x3 pixels, or a blur."""
+    return median_filter(picture, (3, 3, 1)) if median else degradation.blur(picture, deviation)
 
 
 def compressed(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -177,7 +179,7 @@ def sample(hr: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, flo
         clean = (clean @ restoration.TO_YCBCR[:, :1]).repeat(3, axis=2)
     picture, reference = degraded(clean, random)
     error = (picture - reference) @ restoration.TO_YCBCR[:, 0]
-    return restoration.statistics(picture), float(np.log(np.sqrt(np.mean(error**2)) + restoration.HALF))
+    return restoration.statistics(picture), float(np.log(np.sqrt(np.mean(error**2)) + restoration.ERROR_OFFSET))
 
 
 def fitted(inputs: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
@@ -201,21 +203,35 @@ def fitted(inputs: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
     return arrays
 
 
-def main() -> None:
-    """Train on the pictures of a folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--draws", type=int, default=14)
-    options = parser.parse_args()
-    keras.utils.set_random_seed(0)
+def train(photos: str, out: Path, draws: int) -> int:
+    """Train on the pictures below `photos`, and write the network to `out`; return the exit status.
+
+    Raises UserError if a picture is unreadable or all are too small.
+    """
     samples = []
-    for index, path in enumerate(tqdm(find_pictures(options.photos), unit="picture")):
+    for index, path in enumerate(tqdm(find_pictures(photos), unit="picture")):
         hr, random = as_colour(read_picture(path)), np.random.default_rng([0, index])
-        samples += [sample(picture, random) for picture in [hr] * options.draws + [drawing(random)]]
+        if min(hr.shape[:2]) >= restoration.SMALLEST:
+            samples += [sample(picture, random) for picture in [hr] * draws + [drawing(random)]]
+    if not samples:
+        raise UserError(f"{photos}: no picture is as large as {restoration.SMALLEST}x{restoration.SMALLEST}")
     inputs, targets = (np.array(part, np.float32) for part in zip(*samples))
-    np.savez(options.out, allow_pickle=False, **fitted(inputs, targets))
+    keras.utils.set_random_seed(0)
+    arrays = fitted(inputs, targets)
+    with atomic_write(out) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    return 0
+
+
+def command_line() -> argparse.Namespace:
+    """Return the options of the command."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", metavar="PHOTOS", help="folder of clean pictures")
+    parser.add_argument("out", metavar="artefacts.npz", type=Path)
+    parser.add_argument("--draws", type=int, default=14)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    options = command_line()
+    sys.exit(exit_status("artefacts.py", lambda: train(**vars(options))))

@@ -54,7 +54,9 @@ def model(options: Namespace) -> list[str]:
     else:
         by_itself = restores_by_itself(options)
         restore = 0.5 if by_itself else options.restore or 0.0  # half of it is of all files
-        files = [*parts_of(weights, options.strength, restore), *([restoration.NETWORK] if by_itself else [])]
+        files = list(parts_of(weights, options.strength, restore))
+        if by_itself:
+            files.append(restoration.NETWORK)
     return [weights.name, *(str(state[2]) for state in map(fingerprint, files) if state)]
 
 

@@ -28,7 +28,8 @@ def restored_upscaler(opened: Photo | Video, upscaler: Upscaler) -> tuple[Upscal
     if not upscaler.network_that_restores:
         return upscaler, 0.0, ""
     if isinstance(opened, Video):
-        in_order = sorted(map(needed, some_frames(opened.path)))
+        duration = float(opened.frames / opened.rate) if opened.rate else 0.0
+        in_order = sorted(map(needed, some_frames(opened.path, duration)))
         restore, why = in_order[len(in_order) // 2] if in_order else (0.0, "no frame can be read")
     else:
         restore, why = needed(next(iter(opened)).picture, opened.jpeg_tables)

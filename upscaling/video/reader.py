@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # The formats that are read, whatever the file is called. Others, such as concat and HLS, could name further files.
 READ = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"}
-SPAN = 12  # frames, of which some tell how coarse a video is
 
 
 class Video(NamedTuple):
@@ -64,18 +63,31 @@ def open_video(path: str | Path, limit: int = 50_000_000) -> Video:
         return Video(path, size, frames, rate, pixel, *_depth(first))
 
 
-def some_frames(path: Path) -> list[np.ndarray]:
-    """Return a few frames from the middle of the video at `path`, RGB uint8 (h, w, 3), by which it can be judged.
+def some_frames(path: Path, duration: float) -> list[np.ndarray]:
+    """Return a few frames of the video at `path`, RGB uint8 (h, w, 3), by which it can be judged.
 
+    They are from its middle, since many begin black, or if that cannot be read, the first ones. duration: in seconds.
     Raises UserError if the video is unreadable.
+    """
+    with contextlib.suppress(UserError, av.FFmpegError):
+        frames = frames_from(path, duration / 2)
+        if frames:
+            return frames
+    return frames_from(path, 0.0)
+
+
+def frames_from(path: Path, time: float) -> list[np.ndarray]:
+    """Return every third of twelve frames from `time` in seconds on, or from a little before, where decoding can begin.
+
+    Raises UserError if the video is unreadable, and FFmpegError if `time` cannot be found.
     """
     with open_source(path) as file:
         stream = main_stream(file)
         if stream is None:
             return []
-        with contextlib.suppress(av.FFmpegError):  # then its first ones
-            file.seek((file.duration or 0) // 2)
-        frames = itertools.islice(frames_of(path, file, stream), 0, SPAN, SPAN // 4)
+        if time:
+            file.seek(round(time * 1_000_000))
+        frames = itertools.islice(frames_of(path, file, stream), 0, 12, 3)
         return [frame.to_ndarray(format="rgb24") for frame in frames]
 
 
