@@ -41,6 +41,7 @@ class RealESRGANer:
 
 @pytest.fixture
 def photographs():
+    pytest.importorskip("av")
     spec = importlib.util.spec_from_file_location("photographs", ROOT / "benchmarks/photographs.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -49,7 +50,6 @@ def photographs():
 
 def test_each_level_is_a_file_as_somebody_would_have_it(tmp_path, photographs):
     """And what no table tells is noticed."""
-    pytest.importorskip("av")
     hr = read_picture(ROOT / "data/benchmark/Set14/HR/img_002.png")  # 720 x 576
     restored = {}
     for level in photographs.LEVELS | photographs.MORE_LEVELS:
