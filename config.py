@@ -114,6 +114,9 @@ OPTIONS = {
         "last fraction of a stable warm-up; if n_updates_init is raised, training resumes from before it",
     ),
     "TRAIN.n_updates_init": Option(100_000, at_least(0), "updates of the warm-up (paper: 1e6)"),
+    "TRAIN.pixel_loss_init": Option(
+        "mse", one_of("mse", "mae"), "pixel loss of the warm-up: mse (paper); mae: learns more from a teacher"
+    ),
     "TRAIN.features_init": Option(
         0.0, at_least(0.0), "weight in the warm-up of the distance of VGG19's features at five depths (paper: 0)"
     ),

@@ -35,6 +35,14 @@ def mse_loss(sr: Tensor, hr: Tensor) -> Tensor:
     return ops.mean(ops.square(sr - hr))
 
 
+def mae_loss(sr: Tensor, hr: Tensor) -> Tensor:
+    """Pixel loss, a scalar: mean(|G(lr) - hr|) over all pixels, which few large differences do not rule.
+
+    Source: Zhao et al. 2017; EDSR (Lim et al. 2017); tl.cost.absolute_difference_error with is_mean=True.
+    """
+    return ops.mean(ops.abs(sr - hr))
+
+
 def luma(picture: Tensor) -> Tensor:
     """Return Y of BT.601 in full range, (N, h, w, 1) in [-1, 1], on which the networks before SRResNet are trained."""
     red, green, blue = ops.split(picture, 3, -1)

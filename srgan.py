@@ -10,7 +10,7 @@ from keras import ops
 import pictures
 from config import EARLIER
 from engines import jit_compile
-from losses import Tensor, d_loss, g_gan_loss, luma, mse_loss, vgg_loss
+from losses import Tensor, d_loss, g_gan_loss, luma, mae_loss, mse_loss, vgg_loss
 from tiles import by_tiles, mean_over_turns
 from training.devices import replicas
 from training.fast_forward import fast_forward
@@ -47,9 +47,10 @@ class SRGAN(keras.Model):
     no train_step of our own: the players share no weights, so the gradient of the sum of their losses is for each
     player the gradient of its own loss.
 
-    vgg: callable that maps pictures (N, h, w, 3) in [-1, 1] to features, or None. weights: of pixel MSE, feature loss
+    vgg: callable that maps pictures (N, h, w, 3) in [-1, 1] to features, or None. weights: of pixel loss, feature loss
     and the generator's GAN loss. ema: decay of the running average per update. head_start: number of updates in which
     the discriminator learns alone. smoothing: as in losses.d_loss. feature_loss: of what vgg returns for sr and for hr.
+    pixel_loss: "mse" or "mae"; the MSE is measured in any case.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class SRGAN(keras.Model):
         head_start: int = 0,
         smoothing: float = 0.0,
         feature_loss: Callable[[Any, Any], Tensor] = vgg_loss,
+        pixel_loss: str = "mse",
     ) -> None:
         super().__init__()
         set_graph_optimizer(two_players=discriminator is not None)
@@ -71,14 +73,14 @@ class SRGAN(keras.Model):
         self.average.trainable = False
         # In a lambda Keras does not see VGG19 as a part of this model, and does not save its weights.
         self.vgg = vgg if vgg is None else lambda picture: vgg(picture)
-        self.mse_weight, self.vgg_weight, self.gan_weight = weights
-        self.feature_loss = feature_loss
+        self.pixel_weight, self.vgg_weight, self.gan_weight = weights
+        self.feature_loss, self.pixel_loss = feature_loss, pixel_loss
         self.ema, self.head_start, self.smoothing = ema, head_start, smoothing
         self.earlier = generator.name in EARLIER  # one of the networks before SRResNet, which learn only on Y
         self.fixed_statistics = False
         self.replicas = replicas()
         self.updates = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False, name="updates")
-        names = ["mse"]
+        names = ["mse"] if pixel_loss == "mse" else ["mse", pixel_loss]
         if vgg:
             names.append("vgg")
         if discriminator:
@@ -129,10 +131,13 @@ class SRGAN(keras.Model):
         hr, sr = self.to_float(y), y_pred  # (N, crop, crop, 3)
 
         # Content loss: the distance of SR from HR, in pixels and in features (paper, sec. 2.2.1).
-        terms = {"mse": mse_loss(luma(sr), luma(hr)) if self.earlier else mse_loss(sr, hr)}
-        loss = self.mse_weight * terms["mse"]
+        pictures = (luma(sr), luma(hr)) if self.earlier else (sr, hr)
+        terms = {"mse": mse_loss(*pictures)}
+        if self.pixel_loss == "mae":
+            terms["mae"] = mae_loss(*pictures)
+        loss = self.pixel_weight * terms[self.pixel_loss]
         if self.generator.losses:  # of DRCN's intermediate outputs
-            loss += self.mse_weight * sum(self.generator.losses)
+            loss += self.pixel_weight * sum(self.generator.losses)
         if self.vgg:
             wanted = keras.tree.map_structure(ops.stop_gradient, self.vgg(hr))
             terms["vgg"] = self.feature_loss(self.vgg(sr), wanted)

@@ -157,14 +157,16 @@ def test_a_longer_stable_run_is_that_from_the_start(tmp_path, teacher_file):
     change = {"TRAIN_optimizer": "muon", "TRAIN_schedule_init": "stable", "TRAIN_decay_part": 0.5}
     change |= {"TRAIN_teacher": teacher_file, "TRAIN_teacher_part": 0.5, "TRAIN_fixed_statistics": 1.0}
     change |= {"TRAIN_report_every": 2, "TRAIN_keep_states": 1, "TRAIN_degradation": "photo"}
+    change |= {"TRAIN_pixel_loss_init": "mae"}
     ends = []
     for name, lengths in (("longer", (4, 6)), ("straight", (6,))):
         (tmp_path / name).mkdir()
         for length in lengths:
             assert run(tmp_path / name, mode="srresnet", TRAIN_n_updates_init=length, **change) == 0
         checkpoints = tmp_path / name / "checkpoints"
-        updates = [json.loads(line)["update"] for line in (checkpoints / "log_srgan_init.jsonl").open()]
-        assert updates == [0, 2, 3, 4, 6]
+        entries = [json.loads(line) for line in (checkpoints / "log_srgan_init.jsonl").open()]
+        assert [entry["update"] for entry in entries] == [0, 2, 3, 4, 6] and entries[-1]["mae"] > entries[-1]["mse"] > 0
+        assert json.loads((checkpoints / "g_srgan_init.json").read_text())["content_loss"] == "mae"
         ends.append(checkpoints / "g_srgan_init.weights.h5")
     assert_same_bits(*ends)
 

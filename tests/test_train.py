@@ -378,6 +378,16 @@ def test_johnsons_loss_is_of_features_alone_and_has_no_discriminator(johnson):
     assert CONTENT_LOSSES["johnson"][:2] == (0.0, "block2_conv2")  # relu2_2 in Johnson et al. 2016
 
 
+def test_the_mae_of_a_warm_up_by_hand(random=np.random.default_rng(0)):
+    game = SRGAN(SRGAN_g(blocks=1, filters=4), weights=(2.0, 0.0, 0.0), pixel_loss="mae")
+    hr = random.integers(1, 255, (2, 4, 4, 3), dtype=np.uint8)
+    sr = random.uniform(-1, 1, (2, 4, 4, 3)).astype(np.float32)
+    apart = sr - (hr / 127.5 - 1)
+    assert float(game.compute_loss(y=hr, y_pred=ops.convert_to_tensor(sr))) == pytest.approx(2 * np.abs(apart).mean())
+    measured = {metric.name: float(metric.result()) for metric in game.metrics}
+    assert measured["mse"] == pytest.approx(np.square(apart).mean(), rel=1e-6)
+
+
 def test_the_loss_of_a_warm_up_with_features_by_hand(random=np.random.default_rng(0)):
     colours = random.random((2, 3, 5)).astype(np.float32)  # two "layers" that mix the three colours into five
     game = SRGAN(

@@ -69,7 +69,8 @@ class Checkpoints:
         settings = self.config["TRAIN"]
         if self.stage is ADVERSARIAL:
             return settings["content_loss"]
-        return f"mse + {settings['features_init']:g} features" if settings["features_init"] else "mse"
+        pixel_loss, weight = settings["pixel_loss_init"], settings["features_init"]
+        return f"{pixel_loss} + {weight:g} features" if weight else pixel_loss
 
     @devices.without_distribution()
     def save_networks(self, game: keras.Model, log_entry: Mapping[str, Any]) -> None:
