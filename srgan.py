@@ -131,10 +131,10 @@ class SRGAN(keras.Model):
         hr, sr = self.to_float(y), y_pred  # (N, crop, crop, 3)
 
         # Content loss: the distance of SR from HR, in pixels and in features (paper, sec. 2.2.1).
-        pictures = (luma(sr), luma(hr)) if self.earlier else (sr, hr)
-        terms = {"mse": mse_loss(*pictures)}
+        compared = (luma(sr), luma(hr)) if self.earlier else (sr, hr)
+        terms = {"mse": mse_loss(*compared)}
         if self.pixel_loss == "mae":
-            terms["mae"] = mae_loss(*pictures)
+            terms["mae"] = mae_loss(*compared)
         loss = self.pixel_weight * terms[self.pixel_loss]
         if self.generator.losses:  # of DRCN's intermediate outputs
             loss += self.pixel_weight * sum(self.generator.losses)

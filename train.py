@@ -133,8 +133,14 @@ def warm_up_game(generator: keras.Model, features: keras.Model | None, plan: Pla
     """
     rate = warm_up_rate(settings.schedule_init, settings.learning_rate_init, plan.total, plan.decay_at)
     weights = 1.0, settings.features_init, 0.0
-    losses = {"feature_loss": features_loss, "pixel_loss": settings.pixel_loss_init}
-    game = SRGAN(generator, vgg=features, weights=weights, ema=settings.ema, **losses)
+    game = SRGAN(
+        generator,
+        vgg=features,
+        weights=weights,
+        ema=settings.ema,
+        feature_loss=features_loss,
+        pixel_loss=settings.pixel_loss_init,
+    )
     optimizer = warm_up_optimizer(settings.optimizer, rate, settings.beta1, settings.adam_lr_ratio)
     game.compile(optimizer=optimizer, jit_compile=JIT)
     return game

@@ -116,3 +116,15 @@ def test_the_estimate_is_trained_by_a_command(tmp_path, monkeypatch):
     finally:
         restoration.layers.cache_clear()
     assert levels[0] < levels[1]
+
+
+def test_pictures_too_small_to_train_the_estimate_are_one_line(tmp_path):
+    pytest.importorskip("av")
+    Image.new("RGB", (60, 90)).save(tmp_path / "small.png")
+    before = b"the estimate of before"
+    (tmp_path / "a.npz").write_bytes(before)
+    words = [sys.executable, "-m", "training.artefacts", tmp_path, tmp_path / "a.npz"]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1] == f"artefacts.py: {tmp_path}: no picture is as large as 64x64"
+    assert (tmp_path / "a.npz").read_bytes() == before
