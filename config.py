@@ -96,7 +96,7 @@ OPTIONS = {
     "TRAIN.optimizer": Option(
         "adam",
         one_of("adam", "muon", "sgd"),
-        "adam (paper); muon: learns more per update, for the warm-up only; sgd: for comparing backends",
+        "adam (paper); muon: learns more per update, in the warm-up; sgd: for comparing backends",
     ),
     "TRAIN.adam_lr_ratio": Option(
         0.3,
@@ -111,7 +111,7 @@ OPTIONS = {
     "TRAIN.decay_part": Option(
         0.15,
         between(0.0, 1.0),
-        "last fraction of a stable warm-up; if n_updates_init is raised, training resumes from before it",
+        "last fraction of a stable stage; if it is made longer, training resumes from before this part",
     ),
     "TRAIN.n_updates_init": Option(100_000, at_least(0), "updates of the warm-up (paper: 1e6)"),
     "TRAIN.pixel_loss_init": Option(
@@ -132,6 +132,16 @@ OPTIONS = {
         "last fraction of the warm-up, and if not 0 all of stage 2, with fixed batch-norm statistics (paper: 0)",
     ),
     "TRAIN.lr_decay": Option(0.1, between(0.0, 1.0), "factor on the rate halfway through stage 2 (paper, TensorLayer)"),
+    "TRAIN.schedule": Option(
+        "step",
+        one_of("step", "stable"),
+        "learning rate in stage 2: step, by lr_decay halfway (paper); stable: falls to 0 in the last decay_part",
+    ),
+    "TRAIN.muon_lr_ratio": Option(
+        0.0,
+        at_least(0.0),
+        "in stage 2 Muon trains the generator's kernels, at this multiple of learning_rate; 0: Adam does (paper)",
+    ),
     "TRAIN.d_lr_ratio": Option(1.0, at_least(0.0), "the discriminator's fraction of TRAIN.learning_rate"),
     "TRAIN.d_head_start": Option(0, at_least(0), "updates of stage 2 in which the discriminator learns alone"),
     "TRAIN.label_smoothing": Option(0.0, between(0.0, 0.5), "how far below 1 the discriminator's label for HR is"),

@@ -95,7 +95,7 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
 
         # The game: generator against discriminator.
         if ADVERSARIAL in stages:
-            game = adversarial_game(generator, discriminator, vgg, settings)
+            game = adversarial_game(generator, discriminator, vgg, checkpoints[ADVERSARIAL].plan, settings)
             if not train_stage(checkpoints[ADVERSARIAL], game, pictures, valid, config, signals_seen):
                 return False
     return True
@@ -114,15 +114,15 @@ def leave_out_missing_teacher(config: EasyDict) -> None:
 
 def plan_of(stage: Stage, settings: EasyDict) -> Plan:
     """Return the plan of a stage. settings: TRAIN of the configuration."""
+    total, schedule = settings[stage.length], settings[stage.schedule]
+    decay_at = part_of(total, 1 - settings.decay_part) if schedule == "stable" else total
     if stage is ADVERSARIAL:
-        total = settings.n_updates
-        return Plan(total, freeze_bn_at=0 if settings.fixed_statistics else total, teacher_until=0, decay_at=total)
-    total = settings.n_updates_init
+        return Plan(total, freeze_bn_at=0 if settings.fixed_statistics else total, teacher_until=0, decay_at=decay_at)
     return Plan(
         total,
         freeze_bn_at=part_of(total, 1 - settings.fixed_statistics),
         teacher_until=part_of(total, settings.teacher_part) if settings.teacher else 0,
-        decay_at=part_of(total, 1 - settings.decay_part) if settings.schedule_init == "stable" else total,
+        decay_at=decay_at,
     )
 
 
@@ -147,7 +147,11 @@ def warm_up_game(generator: keras.Model, features: keras.Model | None, plan: Pla
 
 
 def adversarial_game(
-    generator: keras.Model, discriminator: keras.Model, vgg: Callable[[Tensor], Tensor] | None, settings: EasyDict
+    generator: keras.Model,
+    discriminator: keras.Model,
+    vgg: Callable[[Tensor], Tensor] | None,
+    plan: Plan,
+    settings: EasyDict,
 ) -> SRGAN:
     """Return the compiled model of the second stage.
 
@@ -167,8 +171,9 @@ def adversarial_game(
         settings.label_smoothing,
         feature_loss,
     )
-    rate = adversarial_rate(settings.learning_rate, settings.lr_decay, settings.n_updates)
-    apart = judge, settings.d_lr_ratio, settings.d_head_start  # how the discriminator learns otherwise
+    rate = adversarial_rate(settings.schedule, settings.learning_rate, settings.lr_decay, plan.total, plan.decay_at)
+    # How the players learn otherwise than by one Adam
+    apart = judge, settings.d_lr_ratio, settings.d_head_start, settings.muon_lr_ratio
     optimizer = adversarial_optimizer(settings.optimizer, rate, settings.beta1, *apart)
     game.compile(optimizer=optimizer, jit_compile=JIT)
     return game

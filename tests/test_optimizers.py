@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from numerics import CLOSE
 
-from training.optimizers import Muon, TwoPlayersAdam, WarmupStableDecay, adversarial_optimizer, warm_up_optimizer
+from training.optimizers import (
+    Muon,
+    TwoPlayersAdam,
+    TwoPlayersMuon,
+    WarmupStableDecay,
+    adversarial_optimizer,
+    adversarial_rate,
+    warm_up_optimizer,
+)
 
 UPDATES = 5
 
@@ -92,24 +100,56 @@ def test_a_longer_stable_run_has_the_same_rate_until_the_shorter_one_decays():
     assert rates(short, range(81)) == rates(long, range(81)) and rates(short, [81]) < rates(long, [81])
 
 
+def two_players(*layers):
+    """Two equal networks of one layer each, and the variables of both."""
+    players = [keras.Sequential([keras.layers.Input((8, 8, 4)), layer]) for layer in layers]
+    return players, [variable for player in players for variable in player.trainable_variables]
+
+
+def assert_learnt_alone(together, variables, head_start, *optimizers):
+    """`together` trains the generator, which has the last two variables and no gradient during the head start.
+
+    The variables learn as each alone by its own optimizer of `optimizers`, the generator's from the head start on.
+    """
+    starts = [np.array(variable) for variable in variables]
+    gradients = [random(head_start + UPDATES, *start.shape) for start in starts]
+    for gradient in gradients[2:]:
+        gradient[:head_start] = 0
+    together.build(variables)
+    for update in zip(*gradients):
+        together.apply([keras.ops.convert_to_tensor(gradient) for gradient in update])
+    for number, (optimizer, start) in enumerate(zip(optimizers, starts, strict=True)):
+        alone = trained(optimizer, start, gradients[number][head_start if number >= 2 else 0 :])
+        assert np.abs(np.array(variables[number]) - alone).max() < CLOSE
+
+
 @pytest.mark.numerical
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("ratio, head_start", [(0.1, 0), (0.1, 3)])
 def test_two_players_learn_as_by_two_adams(ratio, head_start):
     """Each at its own rate, the generator from the head start on, in which it has no gradient."""
-    players = [keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3)]) for _ in range(2)]
-    variables = [variable for player in players for variable in player.trainable_variables]
-    starts = [np.array(variable) for variable in variables]
-    gradients = [random(head_start + UPDATES, *start.shape) for start in starts]
-    for gradient in gradients[2:]:
-        gradient[:head_start] = 0
+    players, variables = two_players(keras.layers.Dense(3), keras.layers.Dense(3))
     together = TwoPlayersAdam(1e-2, players[0], ratio, head_start)
-    together.build(variables)
-    for update in zip(*gradients):
-        together.apply([keras.ops.convert_to_tensor(gradient) for gradient in update])
-    for number, (variable, start, gradient) in enumerate(zip(variables, starts, gradients, strict=True)):
-        rate, alone = (1e-2, gradient[head_start:]) if number >= 2 else (ratio * 1e-2, gradient)
-        assert np.abs(np.array(variable) - trained(keras.optimizers.Adam(rate), start, alone)).max() < CLOSE
+    rates = [ratio * 1e-2, ratio * 1e-2, 1e-2, 1e-2]
+    assert_learnt_alone(together, variables, head_start, *map(keras.optimizers.Adam, rates))
+
+
+@pytest.mark.numerical
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("head_start", [0, 3])
+def test_muon_trains_the_generators_kernels_alone(head_start):
+    players, variables = two_players(keras.layers.Conv2D(16, 3), keras.layers.Conv2D(16, 3))
+    together = TwoPlayersMuon(1e-3, players[0], 0.5, head_start, muon_lr_ratio=7)
+    adam = keras.optimizers.Adam
+    assert_learnt_alone(together, variables, head_start, adam(5e-4), adam(5e-4), Muon(7e-3), adam(1e-3))
+
+
+@pytest.mark.parametrize(
+    "schedule, wanted", [("step", [1.0, 1.0, 1.0, 0.1, 0.1, 0.1]), ("stable", [1.0, 1.0, 1.0, 1.0, 0.5, 0.0])]
+)
+def test_the_rate_of_the_second_stage_falls_as_the_option_says(schedule, wanted):
+    rate = adversarial_rate(schedule, 1.0, factor=0.1, total=10, decay_at=6)
+    assert rates(rate, [0, 3, 5, 6, 8, 10]) == pytest.approx(wanted)
 
 
 def test_the_state_of_an_earlier_runs_adam_fits_both_players():

@@ -193,6 +193,22 @@ def test_an_interrupted_run_ends_in_the_same_weights(straight, tmp_path, monkeyp
     assert [json.loads(line)["val_psnr"] for line in logs[0]] == [json.loads(line)["val_psnr"] for line in logs[1]]
 
 
+def test_a_longer_second_stage_by_muon_is_that_from_the_start(straight, tmp_path, capsys):
+    """It goes on from before the rate of the shorter one fell."""
+    change = {"TRAIN_initial_generator": straight / "checkpoints/g_srgan_init.weights.h5", "TRAIN_n_updates_init": 0}
+    change |= {"TRAIN_muon_lr_ratio": 5, "TRAIN_schedule": "stable", "TRAIN_decay_part": 0.5, "TRAIN_report_every": 2}
+    ends = []
+    for name, lengths in (("longer", (4, 6)), ("straight", (6,))):
+        (tmp_path / name).mkdir()
+        for length in lengths:
+            assert run(tmp_path / name, TRAIN_n_updates=length, **change) == 0
+        ends.append(tmp_path / name / "checkpoints/g_srgan.weights.h5")
+    entries = [json.loads(line) for line in (ends[0].parent / "log_srgan.jsonl").open()]
+    assert [entry["update"] for entry in entries] == [0, 2, 3, 4, 6] and entries[-1]["learning_rate"] == 0
+    assert_same_bits(*ends)
+    refused(capsys, tmp_path / "longer", "muon_lr_ratio=5", TRAIN_n_updates=8, **change | {"TRAIN_muon_lr_ratio": 0})
+
+
 @pytest.mark.parametrize(
     "mode, option, value",
     [

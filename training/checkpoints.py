@@ -60,7 +60,8 @@ class Checkpoints:
     def __init__(self, folder: str | Path, stage: Stage, plan: Plan, keep: int, config: Config) -> None:
         self.folder, self.stage, self.plan, self.keep, self.config = Path(folder), stage, plan, keep, config
         # The settings in which a state and the run that resumes from it must agree
-        names = ["crop", "optimizer", "precision", *(["content_loss"] if stage is ADVERSARIAL else [])]
+        names = ["crop", "optimizer", "precision"]
+        names += ["content_loss", "muon_lr_ratio"] if stage is ADVERSARIAL else []
         train = {name: config["TRAIN"][name] for name in names}
         self.must_agree = dict(config["MODEL"]) | train | {"state_version": STATE_VERSION}
 

@@ -24,11 +24,14 @@ def warm_up_rate(schedule: str, rate: float, total: int, decay_at: int) -> Sched
     return PiecewiseConstantDecay([total], [rate, rate])
 
 
-def adversarial_rate(rate: float, factor: float, total: int) -> Schedule:
-    """Return the learning rate of a second stage of `total` updates, which falls once by `factor`, halfway.
+def adversarial_rate(schedule: str, rate: float, factor: float, total: int, decay_at: int) -> Schedule:
+    """Return the learning rate of the second stage. schedule: a value of TRAIN.schedule. total, decay_at: of its Plan.
 
-    Source: the paper, after 1e5 of 2e5 updates; TensorLayer, decay_every = n_epoch / 2.
+    factor: of a step, once, halfway. Source: the paper, after 1e5 of 2e5 updates; TensorLayer, decay_every =
+    n_epoch / 2.
     """
+    if schedule == "stable":
+        return WarmupStableDecay(rate, 1, decay_at, total)
     return PiecewiseConstantDecay([total // 2], [rate, rate * factor])
 
 
@@ -46,13 +49,17 @@ def adversarial_optimizer(
     discriminator: keras.Model | None,
     d_lr_ratio: float,
     head_start: int,
+    muon_lr_ratio: float = 0.0,
 ) -> keras.optimizers.Optimizer:
     """Return the optimizer of the second stage, which both players share: SGD if `name` is "sgd", otherwise Adam.
 
-    discriminator: None if the generator is trained alone. d_lr_ratio, head_start: see TwoPlayersAdam.
+    discriminator: None if the generator is trained alone. d_lr_ratio, head_start: see TwoPlayers. muon_lr_ratio: if it
+    is not 0, Muon trains the generator's kernels, see TwoPlayersMuon.
     """
     if name == "sgd":
         return keras.optimizers.SGD(rate)
+    if muon_lr_ratio:
+        return TwoPlayersMuon(rate, discriminator, d_lr_ratio, head_start, muon_lr_ratio, adam_beta_1=beta_1)
     if discriminator is None or (d_lr_ratio == 1 and not head_start):
         return keras.optimizers.Adam(rate, beta_1=beta_1)
     return TwoPlayersAdam(rate, discriminator, d_lr_ratio, head_start, beta_1=beta_1)
@@ -102,18 +109,28 @@ class Muon(keras.optimizers.Muon):
         self.assign_sub(variable, update)
 
 
-class TwoPlayersAdam(keras.optimizers.Adam):
-    """Adam for a discriminator and a generator, with the variables of Keras' Adam.
+class TwoPlayers(keras.optimizers.Optimizer):
+    """What optimizers for a discriminator and a generator have in common; the next base class says how they learn.
 
-    ratio: the discriminator's fraction of the learning rate (Heusel et al. 2017: two time scales). head_start: number
-    of updates in which the generator gets no gradient; afterwards it learns as by an Adam that begins there.
+    discriminator: None if the generator is alone. ratio: the discriminator's fraction of the learning rate (Heusel et
+    al. 2017: two time scales). head_start: number of updates in which the generator gets no gradient; afterwards it
+    learns as by an optimizer that begins there.
     """
 
+    beta_1: float  # of Adam
+    beta_2: float
+
     def __init__(
-        self, learning_rate: Any, discriminator: keras.Model, ratio: float = 1.0, head_start: int = 0, **options: Any
+        self,
+        learning_rate: Any,
+        discriminator: keras.Model | None,
+        ratio: float = 1.0,
+        head_start: int = 0,
+        **options: Any,
     ) -> None:
         super().__init__(learning_rate, **options)
-        self.paths = {variable.path for variable in discriminator.trainable_variables}
+        variables = discriminator.trainable_variables if discriminator else []
+        self.paths = {variable.path for variable in variables}
         self.ratio, self.head_start = ratio, head_start
 
     def build(self, variables: list[keras.Variable]) -> None:
@@ -121,22 +138,59 @@ class TwoPlayersAdam(keras.optimizers.Adam):
         super().build(variables)
         self.of_discriminator = [variable.path in self.paths for variable in variables]
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Update one variable with the learning rate of its player."""
+    def rate_of(self, variable: Any, learning_rate: Any) -> Any:
+        """Return the learning rate with which Adam trains `variable`, that of its player."""
         if self.of_discriminator[self._get_variable_index(variable)]:
-            learning_rate = self.ratio * learning_rate
-        elif self.head_start:
-            # Keras corrects the bias of Adam's means for the updates of both players. The generator's means begin at 0
-            # after the head start, so its correction must count from there; it is a factor on the rate.
-            step = ops.cast(self.iterations + 1, variable.dtype)
-            own_step = ops.maximum(step - self.head_start, 1)
-            learning_rate = ops.cast(learning_rate, variable.dtype) * self.correction(own_step) / self.correction(step)
-        super().update_step(gradient, variable, learning_rate)
+            return self.ratio * learning_rate
+        if not self.head_start:
+            return learning_rate
+        # Keras corrects the bias of Adam's means for the updates of both players. The generator's means begin at 0
+        # after the head start, so its correction must count from there; it is a factor on the rate.
+        step = ops.cast(self.iterations + 1, variable.dtype)
+        own_step = ops.maximum(step - self.head_start, 1)
+        return ops.cast(learning_rate, variable.dtype) * self.correction(own_step) / self.correction(step)
 
     def correction(self, step: Any) -> Any:
         """Return Adam's bias correction of the learning rate at update `step`, counted from 1; both are scalars."""
         beta_1, beta_2 = (ops.cast(beta, step.dtype) for beta in (self.beta_1, self.beta_2))
         return ops.sqrt(1 - ops.power(beta_2, step)) / (1 - ops.power(beta_1, step))
+
+
+class TwoPlayersAdam(TwoPlayers, keras.optimizers.Adam):
+    """Adam for both players, with the variables of Keras' Adam."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable with the learning rate of its player."""
+        super().update_step(gradient, variable, self.rate_of(variable, learning_rate))
+
+
+class TwoPlayersMuon(TwoPlayers, Muon):
+    """Muon for the generator's kernels, Adam for its other variables and for the discriminator.
+
+    muon_lr_ratio: Muon's multiple of Adam's learning rate.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        discriminator: keras.Model | None,
+        ratio: float,
+        head_start: int,
+        muon_lr_ratio: float,
+        **options: Any,
+    ) -> None:
+        super().__init__(learning_rate, discriminator, ratio, head_start, adam_lr_ratio=1.0, **options)
+        self.muon_lr_ratio = muon_lr_ratio
+        self.beta_1, self.beta_2 = self.adam_beta_1, self.adam_beta_2
+
+    def _should_use_adamw(self, variable: Any) -> bool:
+        return variable.path in self.paths or super()._should_use_adamw(variable)
+
+    def _adamw_update_step(self, gradient: Any, variable: Any, lr: Any, m: Any, v: Any) -> None:
+        super()._adamw_update_step(gradient, variable, self.rate_of(variable, lr), m, v)
+
+    def _muon_update_step(self, gradient: Any, variable: Any, lr: Any, m: Any) -> None:
+        super()._muon_update_step(gradient, variable, self.muon_lr_ratio * lr, m)
 
 
 class WarmupStableDecay(Schedule):

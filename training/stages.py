@@ -17,18 +17,20 @@ class Stage(NamedTuple):
     network: str  # the paper's name for the generator that it trains
     length: str  # option in TRAIN for the number of its updates
     rate: str  # option in TRAIN for its learning rate
+    schedule: str  # option in TRAIN for how that changes
 
 
-WARM_UP = Stage("srgan_init", "srgan_ginit", "SRResNet", "n_updates_init", "learning_rate_init")
-ADVERSARIAL = Stage("srgan", "srgan_gan", "SRGAN", "n_updates", "learning_rate")
+WARM_UP = Stage("srgan_init", "srgan_ginit", "SRResNet", "n_updates_init", "learning_rate_init", "schedule_init")
+ADVERSARIAL = Stage("srgan", "srgan_gan", "SRGAN", "n_updates", "learning_rate", "schedule")
 STAGES = (WARM_UP, ADVERSARIAL)
 
 # The options that change nothing that is trained; those of VALID and EVALUATE do not either.
 FREE = set("TRAIN.memory_gb TRAIN.report_every TRAIN.keep_states TRAIN.devices TRAIN.workers".split())
 FREE |= set("TRAIN.checkpoint_dir TRAIN.samples_dir VGG.weights".split())
 # The options that the warm-up does not read. The second stage depends on those of the warm-up too, where it begins.
-NOT_OF_WARM_UP = set("TRAIN.learning_rate TRAIN.lr_decay TRAIN.d_lr_ratio TRAIN.d_head_start VGG.reduce".split())
-NOT_OF_WARM_UP |= set("TRAIN.label_smoothing TRAIN.content_loss TRAIN.adversarial_weight".split())
+NOT_OF_WARM_UP = set("TRAIN.learning_rate TRAIN.lr_decay TRAIN.schedule TRAIN.d_lr_ratio TRAIN.d_head_start".split())
+NOT_OF_WARM_UP |= set("TRAIN.muon_lr_ratio TRAIN.label_smoothing TRAIN.content_loss VGG.reduce".split())
+NOT_OF_WARM_UP |= {"TRAIN.adversarial_weight"}
 
 
 def concerns(option: str, stage: Stage) -> bool:
