@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from config import PRESETS, command_line
+from config import PRESETS
 from engines import load_keras, prepare_environment
+from training.command_line import command_line
 
 if __name__ == "__main__":  # before Keras is imported, so that --help and errors appear at once
     COMMAND = command_line()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from config import command_line
 from engines import load_keras, prepare_environment
+from training.command_line import command_line
 
 prepare_environment()
 load_keras()

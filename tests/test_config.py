@@ -10,6 +10,7 @@ import pytest
 import config
 import engines
 import utils
+from training.command_line import command_line
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,7 +41,7 @@ def test_set_overrides_a_value_and_keeps_its_type():
     assert settings.TRAIN.batch_size == 8
     assert settings.TRAIN.learning_rate == 1.0 and isinstance(settings.TRAIN.learning_rate, float)
     assert settings.VALID.hr_img_path == "2024" and settings.TRAIN.hr_img_path == ["a", "b"]
-    assert config.command_line(["--mode=evaluate", "--all"])[2].EVALUATE.methods == "all"
+    assert command_line(["--mode=evaluate", "--all"])[2].EVALUATE.methods == "all"
 
 
 def test_a_path_may_begin_at_home(monkeypatch):
@@ -77,7 +78,7 @@ def test_a_path_may_begin_at_home(monkeypatch):
 )
 def test_a_mistake_is_one_line_that_names_it(arguments, named, capsys):
     with pytest.raises(SystemExit) as stop:
-        config.command_line(arguments)
+        command_line(arguments)
     printed = capsys.readouterr()
     assert stop.value.code == 2
     assert printed.out == "" and printed.err.count("\n") == 1
@@ -97,7 +98,7 @@ def test_the_version_is_the_changelogs(words):
 def test_a_backend_that_cannot_be_used_is_one_line_and_no_exit_of_a_library(monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     with pytest.raises(SystemExit) as stop:
-        config.command_line([])
+        command_line([])
     said = capsys.readouterr().err
     assert stop.value.code == 2 and "KERAS_BACKEND=torch" in said and said.count("\n") == 1
     with pytest.raises(ValueError, match="KERAS_BACKEND=torch"):

@@ -18,11 +18,11 @@ import pytest
 from numerics import CLOSE, SEED, float64
 from trainings import ROOT, TINY, datasets
 
-from config import command_line
 from dataset import Crops, Pictures
 from engines import GPU
 from pictures import find_pictures
 from training import devices
+from training.command_line import command_line
 from utils import UserError
 
 JAX = keras.backend.backend() == "jax"

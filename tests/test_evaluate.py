@@ -8,12 +8,12 @@ from archives import save_arrays
 from trainings import ROOT, TINY, arguments, refused, run
 
 import train
-from config import command_line
 from evaluate import load_earlier, load_networks
 from evaluation.grids import hardest_detail
 from model import SRGAN_g
 from pictures import read_picture, resize, write_picture
 from srgan import to_float, to_uint8
+from training.command_line import command_line
 from weights import load_generator, save_weights
 
 

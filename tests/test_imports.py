@@ -32,9 +32,8 @@ ALLOWED = {
     "demo": {"page", "upscaling", "weights"},
     "study": {"evaluate", "evaluation", "rating", "training"},
     # the leaves
-    "config": {"engines", "utils"},
     "engines": {"utils"},
-} | {leaf: set() for leaf in LEAVES - {"config", "engines"}}
+} | {leaf: set() for leaf in LEAVES - {"engines"}}
 FOLDERS = {path.parent.name for path in ROOT.glob("*/__init__.py")}
 
 

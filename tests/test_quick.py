@@ -13,7 +13,7 @@ from thorough import often
 from trainings import arguments, assert_plain, write_benchmark
 
 import train
-from config import command_line
+from training.command_line import command_line
 
 ROOT = Path(__file__).parents[1]
 

@@ -26,9 +26,9 @@ from videos import write_video
 import export
 import train
 import upscale
-from config import command_line
 from model import SRGAN_g
 from pictures import read_picture, write_picture
+from training.command_line import command_line
 from weights import save_weights
 
 CARDS = [ROOT / name for name in ("CONTRIBUTING.md", "data/README.md", "checkpoints/pretrained/README.md")]

@@ -17,13 +17,13 @@ from trainings import ROOT, SHORT, assert_same_bits, datasets, refused, run
 
 import train
 import upscale
-from config import command_line
 from dataset import Crops, Pictures
 from evaluation.metrics import luma, psnr
 from losses import CONTENT_LOSSES, VGG19, features_loss, g_gan_loss
 from model import SRGAN_d, SRGAN_g
 from pictures import find_pictures, read_picture, resize, write_picture
 from srgan import JIT, SRGAN, frozen, to_float, to_uint8
+from training.command_line import command_line
 
 
 @pytest.fixture(scope="module")

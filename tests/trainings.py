@@ -8,8 +8,8 @@ from unittest import mock
 import h5py
 import numpy as np
 
-from config import command_line
 from pictures import read_picture, write_picture
+from training.command_line import command_line
 
 ROOT = Path(__file__).parents[1]
 TINY = {
