@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engines import import_keras, import_openvino
-from upscaling.interpolation import mixed
+from upscaling.interpolation import mixed, restorer
+from upscaling.models import parts_that_restore
 from utils import Parser, UserError, exit_status, make_folder, reason
 from weights import load_generator, metadata_path, model_path, network_of, read_metadata
 
@@ -38,7 +39,7 @@ def command_line(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--format", choices=EXPORT_SUFFIXES, required=True)
     parser.add_argument("--model", default="srgan", help="srgan, srresnet or a weights file (default: srgan)")
     parser.add_argument("--strength", type=float, default=1.0, help="of srgan, 0 to 1; the rest is srresnet")
-    parser.add_argument("--restore", type=float, default=0.0, help="how much of it is for compressed pictures, 0 to 1")
+    parser.add_argument("--restore", type=float, default=0.0, help="how much of it cleans compressed pictures, 0 to 1")
     parser.add_argument("-o", "--output", type=Path, metavar="PATH", help="default: the model's name, in this folder")
     parser.add_argument(
         "--lr-size",
@@ -53,6 +54,8 @@ def command_line(argv: Sequence[str] | None = None) -> Namespace:
         parser.error(f"--strength {options.strength:g}: must be 0 to 1")
     if not 0 <= options.restore <= 1:
         parser.error(f"--restore {options.restore:g}: must be 0 to 1")
+    if options.format == "half" and options.restore not in (0, 1):
+        parser.error(f"--restore {options.restore:g}: takes two networks, which no weights file holds; 0 or 1 does")
     if options.lr_size and options.format != "tflite":
         parser.error(f"--lr-size: only for --format tflite; {options.format} takes lr of any size")
     if options.lr_size and min(options.lr_size) < 1:
@@ -192,12 +195,27 @@ def export(
     return targets
 
 
+def wanted_generator(source: Path, options: Namespace) -> "keras.Model":
+    """Return the network that `options` ask for: that at `source`, the one beside it that restores, or both together.
+
+    Raises UserError if weights are missing or cannot be loaded.
+    """
+    keras = import_keras()
+    networks = []
+    for restores in parts_that_restore(options.restore):
+        with mixed(restorer(source) if restores else source, options.strength) as path:
+            networks.append(load_generator(path, options.trust_pickle))
+    if len(networks) == 1:
+        return networks[0]
+    lr, networks[1].name = keras.layers.Input((None, None, 3)), "restorer"  # Keras wants each name once
+    clean, restored = (network(lr) for network in networks)
+    return keras.Model(lr, (1 - options.restore) * clean + options.restore * restored, name="SRGAN_g")
+
+
 def export_model(options: Namespace) -> int:
     """Write the file that `options` ask for; return exit status 0. Raises UserError after a user's mistake."""
-    import_keras()
     source = model_path(options.model)
-    with mixed(source, options.strength, options.restore) as path:
-        generator = load_generator(path, options.trust_pickle)
+    generator = wanted_generator(source, options)
     metadata = read_metadata(source) | {"model": network_of(source)}  # a TensorLayer archive has no metadata
     if options.strength < 1:
         metadata["strength"] = options.strength * metadata.get("strength", 1)  # the weights may be a mixture already

@@ -13,7 +13,7 @@ from typing import Any
 import restoration
 from methods.filters import FILTERS
 from upscaling.earlier_runs import fingerprint, is_unchanged
-from upscaling.interpolation import can_restore, parts_of
+from upscaling.interpolation import can_restore, parts_of, restorer
 from upscaling.models import default_back_projections
 from weights import model_path
 
@@ -52,9 +52,11 @@ def model(options: Namespace) -> list[str]:
     if weights.suffix == ".xml":  # OpenVINO's, whose arrays are in a file of their own
         files = [weights, weights.with_suffix(".bin")]
     else:
-        by_itself = restores_by_itself(options)
-        restore = 0.5 if by_itself else options.restore or 0.0  # half of it is of all files
-        files = list(parts_of(weights, options.strength, restore))
+        by_itself, restore, files = restores_by_itself(options), options.restore or 0.0, list[Path]()
+        if by_itself or restore < 1:
+            files += parts_of(weights, options.strength)
+        if by_itself or restore:
+            files += parts_of(restorer(weights), options.strength)
         if by_itself:
             files.append(restoration.NETWORK)
     return [weights.name, *(str(state[2]) for state in map(fingerprint, files) if state)]

@@ -1,4 +1,4 @@
-"""Networks between SRGAN and SRResNet, which invents nothing, and between both and those for compressed photographs."""
+"""Networks between SRGAN and SRResNet, which invents nothing, and those for compressed photographs beside them."""
 
 import contextlib
 import shutil
@@ -26,40 +26,38 @@ def can_restore(path: Path) -> bool:
     return path.name in RESTORERS and path.with_name(RESTORERS[path.name]).is_file()
 
 
-def parts_of(path: Path, strength: float = 1.0, restore: float = 0.0) -> dict[Path, float]:
+def restorer(path: Path) -> Path:
+    """Return the path of the network for photographs beside the weights at `path`. Raises UserError if it is missing.
+
+    What restores by a half is the mean of both networks' results: mixed weights would shift colours by three levels.
+    """
+    if not can_restore(path):
+        raise UserError(f"{path}: has no network for photographs beside it; leave --restore out")
+    return path.with_name(RESTORERS[path.name])
+
+
+def parts_of(path: Path, strength: float) -> dict[Path, float]:
     """Return {weights file: its part in the network that is asked for}; the parts add up to 1.
 
-    strength: how much the network at `path` has of itself, 0 (its SRResNet) to 1. restore: how much it has of the
-    network for photographs, 0 to 1. Raises UserError if a file beside `path` is needed and missing.
+    strength: how much the network at `path` has of itself, 0 (its SRResNet) to 1. Raises UserError if that is missing.
     """
-    parts = {path: 1.0}
-    if restore:
-        parts = with_other(parts, RESTORERS, restore, "has no network for photographs beside it; leave --restore out")
-    if strength < 1:
-        hint = "has no strength; name srgan, or a g_srgan.weights.h5 beside its g_srgan_init.weights.h5"
-        parts = with_other(parts, SRRESNETS, 1 - strength, hint)
-    return parts
-
-
-def with_other(parts: Mapping[Path, float], others: Mapping[str, str], part: float, hint: str) -> dict[Path, float]:
-    """Give `part` of each file's part to the one beside it that `others` names. Raises UserError with `hint`."""
-    result: dict[Path, float] = {}
-    for path, whole in parts.items():
-        other = path.with_name(others.get(path.name, path.name))
-        if other == path or not other.is_file():
-            raise UserError(f"{path}: {hint}")
-        result |= {path: whole * (1 - part), other: whole * part}
-    return {path: share for path, share in result.items() if share}
+    if strength == 1:
+        return {path: 1.0}
+    other = path.with_name(SRRESNETS.get(path.name, path.name))
+    if other == path or not other.is_file():
+        hint = "name srgan, or a g_srgan.weights.h5 beside its g_srgan_init.weights.h5"
+        raise UserError(f"{path}: has no strength; {hint}")
+    return {path: strength, other: 1 - strength} if strength else {other: 1.0}
 
 
 @contextlib.contextmanager
-def mixed(path: Path, strength: float = 1.0, restore: float = 0.0) -> Iterator[Path]:
+def mixed(path: Path, strength: float) -> Iterator[Path]:
     """Yield the path of the weights that `parts_of` describes; a mixture is deleted at the end.
 
     Raises UserError as parts_of does, or if a file is damaged. Source: network interpolation (ESRGAN, Wang et al. 2018,
     sec. 3.4).
     """
-    parts = parts_of(path, strength, restore)
+    parts = parts_of(path, strength)
     if len(parts) == 1:
         yield from parts
         return

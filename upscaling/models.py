@@ -15,7 +15,7 @@ import numpy as np
 from engines import available_device
 from methods.filters import FILTERS, enlarged_batch, with_back_projection
 from tiles import mean_over_turns
-from upscaling.interpolation import can_restore, mixed
+from upscaling.interpolation import can_restore, mixed, restorer
 from upscaling.network import DEVICES, ENGINES, Network, load_network
 from upscaling.upscaler import Upscaler
 from utils import UserError
@@ -48,8 +48,8 @@ def load(
     back_projections: how often the result is corrected so that reducing it gives the picture again. Default: once for
     an SRGAN, whose white would otherwise be one level too dark, but not if it restores, and never for others.
     strength: how much of "srgan" is in the network, 0 to 1; the rest is "srresnet".
-    restore: how much of the network is trained for compressed and noisy pictures, 0 to 1. Default: what each picture
-    needs (restoration.py), or 0 for a network without such a one beside it.
+    restore: how much of the result is by the network for compressed and noisy pictures, 0 to 1; in between, both
+    networks work. Default: what each picture needs (restoration.py), or 0 for a network without such a one beside it.
     device: of OpenVINO: "CPU", or Intel's "GPU" or "NPU"; a line is printed where there is none, and the CPU computes.
     The Upscaler can be pickled, for other processes and machines; these read the weights themselves.
     Raises UserError if the model is missing, damaged or no generator, and ValueError for other values.
@@ -86,61 +86,67 @@ class Networks:
     ) -> None:
         self.model, self.engine, self.trust_pickle, self.strength = model, engine, trust_pickle, strength
         self.self_ensemble, self.back_projections, self.device = self_ensemble, back_projections, device
-        self.newest: tuple[float, Network] | None = None  # no more, since each needs gigabytes for large tiles
+        self.networks: dict[bool, Network] = {}  # {whether it restores: the network}, those that were needed so far
 
     def __call__(self, restore: float) -> Network:
-        """Return the network, which is loaded anew if another one was used since. Raises UserError as load does."""
-        scale = self.newest[1].scale if self.newest else self.loaded(restore).scale  # that of all
-        return Network(functools.partial(self.super_resolve, restore), scale)
+        """Return the network that restores so much. Raises UserError as load does."""
+        networks = [self.network(restores) for restores in parts_that_restore(restore)]
+        return Network(functools.partial(self.super_resolve, restore), networks[0].scale)
 
     def super_resolve(self, restore: float, lr: np.ndarray) -> np.ndarray:
-        """Return sr of the network that restores so much, as its __call__ does."""
-        return self.loaded(restore)(lr)
+        """Return sr of the network that restores so much."""
+        srs = [part * self.network(restores)(lr) for restores, part in parts_that_restore(restore).items()]
+        return sum(srs[1:], srs[0])
 
-    def loaded(self, restore: float) -> Network:
-        """Return the network itself."""
-        newest = self.newest
-        if newest is None or newest[0] != restore:
-            newest = self.newest = restore, self._load(restore)
-        return newest[1]
+    def network(self, restores: bool) -> Network:
+        """Return the network that restores, or the one that does not, which is loaded when it is needed first."""
+        if restores not in self.networks:
+            self.networks[restores] = self._load(restores)
+        return self.networks[restores]
 
-    def _load(self, restore: float) -> Network:
-        network = network_of(self.model, self.engine, self.trust_pickle, self.strength, restore, self.device)
+    def _load(self, restores: bool) -> Network:
+        network = network_of(self.model, self.engine, self.trust_pickle, self.strength, restores, self.device)
         if self.self_ensemble:
             network = Network(mean_over_turns(network), network.scale)
         corrections = self.back_projections
         if corrections is None:
-            corrections = default_back_projections(self.model, restore)
+            corrections = default_back_projections(self.model, restores)
         if corrections:
             network = Network(with_back_projection(network, corrections), network.scale)
         return network
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the arguments; a path of one's own is made absolute, so that it holds in another folder too."""
-        state = vars(self) | {"newest": None}
+        state = vars(self) | {"networks": {}}
         if self.model not in FILTERS and model_path(self.model) == Path(self.model):
             state["model"] = str(Path(self.model).absolute())
         return state
 
 
+def parts_that_restore(restore: float) -> dict[bool, float]:
+    """Return {whether a network restores: its part in a result that is restored so much}, without parts of 0."""
+    return {restores: part for restores, part in ((False, 1 - restore), (True, restore)) if part}
+
+
 def network_of(
-    model: str, engine: str, trust_pickle: bool, strength: float, restore: float, device: str | None
+    model: str, engine: str, trust_pickle: bool, strength: float, restores: bool, device: str | None
 ) -> Network:
     """Return the network alone; arguments as for load. Raises UserError as load does."""
     if model in FILTERS:
-        if strength < 1 or restore:
+        if strength < 1 or restores:
             raise UserError(f"{model}: a filter has no strength and restores nothing; leave the option out")
         return Network(functools.partial(enlarged_batch, scale=FILTER_SCALE, name=model), FILTER_SCALE)
-    with mixed(model_path(model), strength, restore) as path:
+    weights = model_path(model)
+    with mixed(restorer(weights) if restores else weights, strength) as path:
         return load_network(path, engine, trust_pickle=trust_pickle, device=device)
 
 
-def default_back_projections(model: str, restore: float = 0.0) -> int:
+def default_back_projections(model: str, restores: bool = False) -> int:
     """Return how often results of `model` are corrected by default. Raises UserError if the model is missing.
 
     A network for photographs cleans its source; a correction would bring the blocks of a JPEG back.
     """
-    if restore or model in FILTERS:
+    if restores or model in FILTERS:
         return 0
     metadata = read_metadata(model_path(model))
     return int(metadata.get("stage") == "srgan" and metadata.get("degradation") != "photo")

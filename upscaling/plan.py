@@ -42,8 +42,9 @@ class Job(NamedTuple):
     why: str = ""  # the reason for that, if it was chosen for this file
 
     def network_pixels(self) -> int:
-        """Return the number of pixels that the network sees, in all frames."""
-        return self.opened.frames * self.upscaler.network_pixels(*self.opened.size)
+        """Return the number of pixels that the network sees, in all frames; twice that if two networks see them."""
+        networks = 2 if 0 < self.restore < 1 else 1
+        return networks * self.opened.frames * self.upscaler.network_pixels(*self.opened.size)
 
     def megapixels(self) -> float:
         """Return the size of the result, all frames together, in megapixels."""
@@ -132,7 +133,6 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
             jobs.append(open_job(path, target, before, options, upscaler))
         except UserError as error:
             inputs.failed[str(error)] = [path]
-    jobs.sort(key=lambda job: job.restore)  # so that the network is seldom exchanged
     if not options.dry_run:
         jobs = drop_unwritable(jobs, inputs.failed)
     if taken:
