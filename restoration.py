@@ -133,7 +133,7 @@ def middle(picture: np.ndarray) -> np.ndarray:
 
 
 # {what a file shows: how much restoration brought it nearest to HR in VGG19's features}, on the validation pictures
-BY_QUALITY = {75.0: 1.0, 85.0: 0.75, 92.0: 0.5, 97.0: 0.25, 99.0: 0.0}
+BY_QUALITY = {75.0: 1.0, 85.0: 0.8, 90.0: 0.7, 95.0: 0.5, 98.0: 0.2, 99.0: 0.0}
 BY_ARTEFACTS = {1.3: 0.0, 1.5: 0.25, 1.9: 0.5, 2.6: 0.75, 7.0: 1.0}
 ERROR_BY_QUALITY = {50.0: 7.0, 75.0: 5.0, 85.0: 3.7, 90.0: 2.8, 95.0: 1.7, 98.0: 0.9}  # levels, medians
 STEPS = 4  # finer ones would say more than the estimate knows
