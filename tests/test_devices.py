@@ -179,6 +179,27 @@ def test_whether_keras_has_a_gpu_is_asked_of_the_backend_itself():
     assert devices.gpu() <= GPU.exists()
 
 
+MEMORY = """
+import platform, resource, sys
+from engines import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    bytearray(2**24).replace(b"x", b"y")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, platform.libc_ver()[0])
+"""
+
+
+def test_freed_memory_is_not_cleared_again_and_again():
+    words = [[sys.executable, "-c", MEMORY, which] for which in ("given back", "kept")]
+    outputs = [subprocess.run(word, cwd=ROOT, capture_output=True, text=True, check=True).stdout for word in words]
+    (given_back, library), (kept, _) = (output.split() for output in outputs)
+    if library != "glibc":
+        pytest.skip("glibc's mallopt")
+    assert int(kept) < int(given_back) / 10
+
+
 def main(virtual, stage, update, number, *words):
     """train.py in float64 on so many virtual devices, without the table; gets signal `number` at an update."""
     if not JAX:
