@@ -37,7 +37,7 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, where the C library is glibc; elsewhere do nothing.
 
     Every update allocates the same tensors again. Given back to Linux in between, their pages would have to be cleared
-    each time, which takes a quarter of an update on two cores with AVX2 (docs/BENCHMARKS.md).
+    each time, which takes a quarter of an update on two cores with AVX2 (docs/EXPERIMENTS.md).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
