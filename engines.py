@@ -46,7 +46,7 @@ def keep_freed_memory() -> None:
 
 
 def load_keras() -> None:
-    """Import Keras and its backend, and hide the messages that TensorFlow prints during its import.
+    """Import Keras and its backend, keep the memory that they free, and hide TensorFlow's messages during its import.
 
     The messages, about the processor and missing GPU drivers, are shown after all if the import fails with ImportError.
     """

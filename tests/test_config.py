@@ -1,6 +1,5 @@
 """The configuration: every value checked, every mistake one line and exit 2, help without a framework."""
 
-import os
 import re
 import subprocess
 import sys
@@ -104,15 +103,6 @@ def test_a_backend_that_cannot_be_used_is_one_line_and_no_exit_of_a_library(monk
     assert stop.value.code == 2 and "KERAS_BACKEND=torch" in said and said.count("\n") == 1
     with pytest.raises(ValueError, match="KERAS_BACKEND=torch"):
         engines.prepare_environment()
-
-
-@pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
-def test_onednn_is_on_unless_it_is_turned_off(monkeypatch, before, after):
-    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-    if before:
-        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", before)
-    engines.prepare_environment()
-    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == after
 
 
 def test_help_lists_every_value_and_imports_no_framework():

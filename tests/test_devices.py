@@ -6,6 +6,7 @@ it gets SIGNAL at that update.
 
 import contextlib
 import os
+import platform
 import random
 import signal
 import socket
@@ -181,9 +182,10 @@ def test_whether_keras_has_a_gpu_is_asked_of_the_backend_itself():
 
 MEMORY = """
 import platform, resource, sys
-from engines import keep_freed_memory
-if sys.argv[1] == "kept":
-    keep_freed_memory()
+from engines import load_keras, prepare_environment
+if sys.argv[1] == "with Keras":
+    prepare_environment()
+    load_keras()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(50):
     bytearray(2**24).replace(b"x", b"y")
@@ -192,12 +194,32 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, platform.libc
 
 
 def test_freed_memory_is_not_cleared_again_and_again():
-    words = [[sys.executable, "-c", MEMORY, which] for which in ("given back", "kept")]
+    words = [[sys.executable, "-c", MEMORY, which] for which in ("alone", "with Keras")]
     outputs = [subprocess.run(word, cwd=ROOT, capture_output=True, text=True, check=True).stdout for word in words]
     (given_back, library), (kept, _) = (output.split() for output in outputs)
     if library != "glibc":
-        pytest.skip("glibc's mallopt")
+        pytest.skip("elsewhere the C library is left as it is")
     assert int(kept) < int(given_back) / 10
+
+
+CONVOLUTION = """
+from engines import load_keras, prepare_environment
+prepare_environment()
+load_keras()
+import tensorflow as tf
+tf.function(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"))(tf.ones((8, 24, 24, 64)), tf.ones((3, 3, 64, 64)))
+"""
+
+
+@pytest.mark.skipif(JAX or platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN in TensorFlow for x86")
+@pytest.mark.parametrize(("option", "used"), [({}, True), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, False)])
+def test_tensorflow_convolves_by_onednn_unless_it_is_turned_off(option, used):
+    """Told by what oneDNN itself logs, on any processor."""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    environment |= {"ONEDNN_VERBOSE": "profile_exec", **option}
+    command = [sys.executable, "-c", CONVOLUTION]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert (",convolution," in run.stdout) == used
 
 
 def main(virtual, stage, update, number, *words):
