@@ -197,6 +197,16 @@ def make(job: Job, plan: Plan, options: argparse.Namespace, seconds: float, prog
         return made
 
 
+def failure(job: Job, error: Exception) -> str:
+    """Return a line about what kept the result of `job` from being made."""
+    if isinstance(error, MemoryError):
+        width, height = job.result_size()
+        return f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result"
+    if isinstance(error, OSError):
+        return f"{error.filename or job.target}: {reason(error)}"
+    return str(error)
+
+
 def run(plan: Plan, options: argparse.Namespace, upscaler: Upscaler, seconds: float) -> tuple[int, float]:
     """Upscale the files of `plan`; return how many were upscaled, and the megapixels of their results.
 
@@ -216,24 +226,18 @@ def run(plan: Plan, options: argparse.Namespace, upscaler: Upscaler, seconds: fl
             progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
             try:
                 made = attempt(progress)
-                if made is None:
-                    elsewhere += 1
-                    if options.json:
-                        say_json(job.opened.path, output=job.target, skipped="left to another process")
-                    continue
-            except UserError as error:
-                failed[str(error)] = [job.opened.path]
-            except OSError as error:
-                failed[f"{error.filename or job.target}: {reason(error)}"] = [job.opened.path]
-            except MemoryError:
-                width, height = job.result_size()
-                line = f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result"
-                failed[line] = [job.opened.path]
-            else:
+            except (UserError, OSError, MemoryError) as error:
+                failed.setdefault(failure(job, error), []).append(job.opened.path)
+                continue
+            if made:
                 damage = tell(job, made, options)
                 failed |= dict.fromkeys(damage, [])  # its object of --json has told it
                 done += 1
                 megapixels += job.megapixels()
+            else:
+                elsewhere += 1
+                if options.json:
+                    say_json(job.opened.path, output=job.target, skipped="left to another process")
     if elsewhere:
         plan.skipped.append(f"{elsewhere} left to another process")
     return done, megapixels

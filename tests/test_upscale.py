@@ -23,6 +23,7 @@ from upscaling.earlier_runs import RECORD
 from upscaling.paths import find_files
 from upscaling.plan import Job, drop_unwritable
 from upscaling.upscaler import Upscaler
+from utils import UserError
 from weights import save_weights
 
 pytest.importorskip("openvino")
@@ -452,6 +453,26 @@ def test_json_is_an_object_for_each_file_whatever_becomes_of_it(run, capsys):
         assert said in entries[name]["error"] and entries[name]["output"] is None
     assert run("a.png", *words[3:]) == 0
     assert "there already" in json.loads(capsys.readouterr().out)["skipped"]
+
+
+@pytest.mark.parametrize("when", ["planned", "made"])
+def test_files_that_fail_for_one_reason_have_an_object_each_and_one_line(run, monkeypatch, capsys, when):
+    picture("a.png")
+    picture("b.png")
+    if when == "planned":
+
+        def damaged(opened, upscaler):
+            raise UserError("photo.weights.h5: damaged")
+
+        monkeypatch.setattr("upscaling.plan.restored_upscaler", damaged)
+    else:  # the folder goes after it was found to be writable
+        monkeypatch.setattr("upscaling.plan.drop_unwritable", lambda jobs, failed: jobs)
+        Path("out").touch()
+    assert run("a.png", "b.png", "-o", "out", "--json") == 1
+    printed = capsys.readouterr()
+    entries = {entry["input"]: entry["error"] for entry in map(json.loads, printed.out.splitlines())}
+    line = "photo.weights.h5: damaged" if when == "planned" else "out: cannot be made: File exists"
+    assert entries == {"a.png": line, "b.png": line} and printed.err.count(line) == 1
 
 
 @pytest.mark.parametrize("device", ["GPU", "NPU"])

@@ -132,7 +132,7 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
         try:
             jobs.append(open_job(path, target, before, options, upscaler))
         except UserError as error:
-            inputs.failed[str(error)] = [path]
+            inputs.failed.setdefault(str(error), []).append(path)
     if not options.dry_run:
         jobs = drop_unwritable(jobs, inputs.failed)
     if taken:
