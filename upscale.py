@@ -95,13 +95,10 @@ def restoration(text: str) -> float | None:
     """Parse how much to restore, 0 to 1, or "auto", which is None."""
     if text == "auto":
         return None
-    try:
-        restore = float(text)
-    except ValueError:
-        restore = -1.0
-    if not 0 <= restore <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be auto, or 0 to 1")
-    return restore
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text}: must be auto, or 0 to 1")
 
 
 def wrong_option(options: argparse.Namespace) -> str | None:
