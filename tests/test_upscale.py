@@ -159,16 +159,19 @@ def test_too_little_memory_for_one_is_told_and_the_rest_goes_through(run, monkey
     assert sizes(".") == {"a.png": (20, 10), "b.png": (10, 20), "b_60.png": (30, 60)}
 
 
-def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_path, monkeypatch):
+@pytest.mark.parametrize("mode, named", [(0, "in/shut"), (0o444, "in/shut/a.png")])  # 0o444: its names alone
+def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_path, monkeypatch, mode, named):
     monkeypatch.chdir(tmp_path)
     picture("in/shut/a.png")
     picture("in/open/a.png")
-    Path("in/shut").chmod(0)
+    Path("in/open/nowhere.png").symlink_to("nothing")
+    Path("in/open/circle.png").symlink_to("circle.png")
+    Path("in/shut").chmod(mode)
     Path(".").chmod(0o755)
     found = as_a_user(lambda: find_files(["in"]))
     Path("in/shut").chmod(0o700)
     assert list(found.files) == [Path("in/open/a.png")]
-    assert found.failed == {"in/shut: cannot be read: Permission denied": [Path("in/shut")]}
+    assert found.failed == {f"{named}: cannot be read: Permission denied": [Path(named)]}
 
 
 @pytest.mark.parametrize(
