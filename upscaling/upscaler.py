@@ -122,7 +122,7 @@ class Upscaler:
         lr = np.asarray(lr)
         check_picture(lr)
         lr = lr.astype(lr.dtype.newbyteorder("="), copy=False)
-        bands = lr if lr.ndim == 3 else lr[..., None]
+        bands = np.atleast_3d(lr)
         if self.network_that_restores:
             yield from self.restoring(needed(bands)[0]).strips(lr, progress, finished)
             return
