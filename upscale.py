@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from methods.filters import FILTERS
 from upscaling import cluster
-from upscaling.earlier_runs import claimed
+from upscaling.earlier_runs import claimed, record_line
 from upscaling.models import load
 from upscaling.network import DEVICES, ENGINES
 from upscaling.photo.reader import PHOTO_FORMATS, Photo
@@ -190,7 +190,7 @@ def make(job: Job, plan: Plan, options: argparse.Namespace, seconds: float, prog
         if not ours or job.is_made():
             return None
         made = job.make(plan.identity, options, progress, job.is_resumable(seconds * job.network_pixels()))
-        plan.records.add(job.target, job.opened.path, made.identity)
+        plan.records.add(job.target, record_line(job.target, job.opened.path, made.identity))
         return made
 
 

@@ -160,7 +160,7 @@ class Tasks:
             why = str(error).strip().splitlines()[-1]
             raise UserError(f"--ray: a worker cannot import this program ({why}); install it there too") from error
         if outcome.record:
-            self.records.append(job.target, outcome.record)
+            self.records.add(job.target, outcome.record)
         return outcome
 
     def memory(self, job: Job, whole: bool = True) -> float:
