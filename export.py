@@ -207,7 +207,8 @@ def wanted_generator(source: Path, options: Namespace) -> "keras.Model":
             networks.append(load_generator(path, options.trust_pickle))
     if len(networks) == 1:
         return networks[0]
-    lr, networks[1].name = keras.layers.Input((None, None, 3)), "restorer"  # Keras wants each name once
+    networks[1].name = "restorer"  # Keras wants each name once
+    lr = keras.layers.Input((None, None, 3))
     clean, restored = (network(lr) for network in networks)
     return keras.Model(lr, (1 - options.restore) * clean + options.restore * restored, name="SRGAN_g")
 

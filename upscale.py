@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from methods.filters import FILTERS
 from upscaling import cluster
-from upscaling.earlier_runs import claimed
+from upscaling.earlier_runs import claimed, record_line
 from upscaling.models import load
 from upscaling.network import DEVICES, ENGINES
 from upscaling.photo.reader import PHOTO_FORMATS, Photo
@@ -95,13 +95,10 @@ def restoration(text: str) -> float | None:
     """Parse how much to restore, 0 to 1, or "auto", which is None."""
     if text == "auto":
         return None
-    try:
-        restore = float(text)
-    except ValueError:
-        restore = -1.0
-    if not 0 <= restore <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be auto, or 0 to 1")
-    return restore
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text}: must be auto, or 0 to 1")
 
 
 def wrong_option(options: argparse.Namespace) -> str | None:
@@ -193,8 +190,18 @@ def make(job: Job, plan: Plan, options: argparse.Namespace, seconds: float, prog
         if not ours or job.is_made():
             return None
         made = job.make(plan.identity, options, progress, job.is_resumable(seconds * job.network_pixels()))
-        plan.records.add(job.target, job.opened.path, made.identity)
+        plan.records.add(job.target, record_line(job.target, job.opened.path, made.identity))
         return made
+
+
+def failure(job: Job, error: Exception) -> str:
+    """Return a line about what kept the result of `job` from being made."""
+    if isinstance(error, MemoryError):
+        width, height = job.result_size()
+        return f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result"
+    if isinstance(error, OSError):
+        return f"{error.filename or job.target}: {reason(error)}"
+    return str(error)
 
 
 def run(plan: Plan, options: argparse.Namespace, upscaler: Upscaler, seconds: float) -> tuple[int, float]:
@@ -216,24 +223,18 @@ def run(plan: Plan, options: argparse.Namespace, upscaler: Upscaler, seconds: fl
             progress = functools.partial(advance, bar, bar.n, (bar.total or 0) - job.tiles())
             try:
                 made = attempt(progress)
-                if made is None:
-                    elsewhere += 1
-                    if options.json:
-                        say_json(job.opened.path, output=job.target, skipped="left to another process")
-                    continue
-            except UserError as error:
-                failed[str(error)] = [job.opened.path]
-            except OSError as error:
-                failed[f"{error.filename or job.target}: {reason(error)}"] = [job.opened.path]
-            except MemoryError:
-                width, height = job.result_size()
-                line = f"{job.opened.path}: too little memory for {width}x{height}; choose a smaller result"
-                failed[line] = [job.opened.path]
-            else:
+            except (UserError, OSError, MemoryError) as error:
+                failed.setdefault(failure(job, error), []).append(job.opened.path)
+                continue
+            if made:
                 damage = tell(job, made, options)
                 failed |= dict.fromkeys(damage, [])  # its object of --json has told it
                 done += 1
                 megapixels += job.megapixels()
+            else:
+                elsewhere += 1
+                if options.json:
+                    say_json(job.opened.path, output=job.target, skipped="left to another process")
     if elsewhere:
         plan.skipped.append(f"{elsewhere} left to another process")
     return done, megapixels

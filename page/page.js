@@ -60,6 +60,11 @@ async function work() {  // one request at a time, since others share the server
   update();
 }
 
+function refresh() {
+  update();
+  work();
+}
+
 // The list
 
 function refusal(picture) {
@@ -90,8 +95,7 @@ function add(files) {
       picture.refusal = refusal(picture);
       picture.ready = !picture.refusal;
       if (picture === shown) fit();
-      update();
-      work();
+      refresh();
     };
     preview.src = picture.url;
   }
@@ -121,8 +125,7 @@ function show(picture) {
   shown = picture;
   find("view").scrollIntoView({block: "nearest"});
   fit();
-  update();
-  work();
+  refresh();
 }
 
 function update() {
@@ -145,10 +148,11 @@ function update() {
 
 function updateView() {
   const sides = {left: find("left").value, right: find("right").value};
-  const made = Object.values(sides).map(model => result(shown, model)), error = shown.refusal || made.find(m => m?.error)?.error;
+  const made = Object.values(sides).map(model => result(shown, model)), any = made.find(each => each?.id);
+  const error = shown.refusal || made.find(each => each?.error)?.error;
   for (const [side, model] of Object.entries(sides)) {
-    const own = result(shown, model), other = made.find(each => each?.id), image = find(`${side}-picture`);
-    const id = own?.id || other?.id, address = id ? `views/${id}` : shown.width ? shown.url : "";
+    const own = result(shown, model), image = find(`${side}-picture`);
+    const id = own?.id || any?.id, address = id ? `views/${id}` : shown.width ? shown.url : "";
     if (image.getAttribute("src") !== address) image.src = address;
     image.hidden = !address;
     find(`${side}-label`).textContent = own?.id ? model : error ? `no ${model}` : `${model}: ${shown.progress || "waiting"}`;
@@ -158,7 +162,7 @@ function updateView() {
   find("sizes").textContent = made.every(each => each?.id) ?
     `${sides.left} | ${sides.right}: ${shown.file.name}, ${made[1].source} -> ${made[1].result}` : "";
   const before = size().join("x");
-  shown.size ||= made.find(each => each?.id)?.result;
+  shown.size ||= any?.result;
   if (before !== size().join("x")) fit();
 }
 
@@ -246,7 +250,7 @@ find("photo").onchange = event => { add(event.target.files); event.target.value 
 document.addEventListener("dragover", event => event.preventDefault());
 document.addEventListener("drop", event => { event.preventDefault(); add(event.dataTransfer.files); });
 document.addEventListener("paste", event => add(event.clipboardData.files));
-addEventListener("resize", () => fitted ? zoomTo(smallest()) : draw());
+addEventListener("resize", () => fitted ? fit() : draw());
 addEventListener("pagehide", event => {
   const ids = pictures.flatMap(picture => [...picture.results.values()].map(made => made.id || ""));
   if (!event.persisted) navigator.sendBeacon("forget", ids.join(" "));
@@ -262,7 +266,7 @@ for (const side of ["left", "right"]) {
 
 function select(name, values, value) {
   for (const each of values) find(name).add(new Option(each, each, each === value, each === value));
-  find(name).onchange = () => { update(); work(); };
+  find(name).onchange = refresh;
 }
 
 function chosen({value}) {
@@ -277,7 +281,7 @@ function slider(name, {hint, default: value}) {
   label.append("", input);
   text();
   input.oninput = text;
-  input.onchange = () => { update(); work(); };
+  input.onchange = refresh;
   find("sliders").append(label);
 }
 

@@ -1,5 +1,6 @@
 """Results that stay on the server while their page is open, so that another format only needs encoding anew."""
 
+import contextlib
 import secrets
 import shutil
 import threading
@@ -41,6 +42,15 @@ def with_pixels(source: Iterable[Frame], sr: Iterable[Frame]) -> Iterator[Strips
         yield Strips(pixels.picture.shape, pixels.picture.dtype, [pixels.picture], frame.info)
 
 
+def folder_size(folder: Path) -> int:
+    """Return the bytes of the files in a folder, without those that are renamed or deleted meanwhile."""
+    size = 0
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
 class Results:
     """The results of a server; a page whose result has been deleted sends its picture again."""
 
@@ -53,7 +63,7 @@ class Results:
         name, now = secrets.token_urlsafe(16), time.monotonic()
         self.all[name] = Result(folder.rename(folder.with_name(name)), title, now)
         by_use = sorted(self.all, key=lambda name: self.all[name].used)
-        sizes = {name: sum(path.stat().st_size for path in self.all[name].folder.iterdir()) for name in by_use}
+        sizes = {name: folder_size(self.all[name].folder) for name in by_use}
         for old in by_use[:-1]:
             if self.all[old].used < now - SECONDS or sum(sizes.values()) > BYTES:
                 self.remove(old)
@@ -74,10 +84,11 @@ class Results:
         target = result.folder / f"result.{ending}"
         with self.lock:
             if not target.exists():
-                source, sr = open_photo(result.folder / "picture"), result.made()
                 try:
+                    source, sr = open_photo(result.folder / "picture"), result.made()
                     write_photo(target, source, with_pixels(source, sr), sr.size[0] / source.size[0])
                 except UserError as error:
+                    self.asked(name)  # it may have been deleted meanwhile
                     raise HTTPException(422, str(error).replace(str(target.with_suffix("")), result.title)) from error
         return target, result.title
 
@@ -96,10 +107,11 @@ class Results:
 
     def asked(self, name: str) -> Result:
         """Return a result, which has been used now. Raises HTTPException 404 if there is no such one."""
-        if name not in self.all:
+        result = self.all.get(name)
+        if result is None:
             raise HTTPException(404, "no such result; it may have been deleted since")
-        self.all[name].used = time.monotonic()
-        return self.all[name]
+        result.used = time.monotonic()
+        return result
 
     def archive(self, names: Sequence[str], ending: str) -> Iterator[bytes]:
         """Yield a ZIP of results piece by piece; missing.txt says which were deleted or do not fit the format."""

@@ -268,6 +268,30 @@ def test_old_results_make_room_for_new_ones(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {names[0], names[3]}
 
 
+def test_a_file_that_vanishes_while_room_is_counted_is_no_error(tmp_path, monkeypatch):
+    """Another thread renames the temporary file of a result that it has encoded."""
+    vanished, whole = tmp_path / "0/.half-result.jpg", Path.iterdir
+    store = results.Results()
+    for name in ("0", "1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.png").touch()
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter([*whole(path), vanished]))
+    names = [store.add(tmp_path / name, "title") for name in ("0", "1")]
+    assert list(store.all) == names
+
+
+def test_a_result_that_is_deleted_while_it_is_encoded_is_answered_so(tmp_path, monkeypatch):
+    whole, store = results.open_photo, results.Results()
+    (tmp_path / "0").mkdir()
+    picture(tmp_path / "0/picture.png").rename(tmp_path / "0/picture")
+    picture(tmp_path / "0/result.png")
+    name = store.add(tmp_path / "0", "title")
+    monkeypatch.setattr(results, "open_photo", lambda *words: (store.remove(name), whole(*words))[1])
+    with pytest.raises(results.HTTPException) as answer:
+        store.encoded(name, "jpg")
+    assert (answer.value.status_code, answer.value.detail[:14]) == (404, "no such result")
+
+
 # The page in Chromium, on a desk and on a phone
 
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}

@@ -23,6 +23,7 @@ from upscaling.earlier_runs import RECORD
 from upscaling.paths import find_files
 from upscaling.plan import Job, drop_unwritable
 from upscaling.upscaler import Upscaler
+from utils import UserError
 from weights import save_weights
 
 pytest.importorskip("openvino")
@@ -158,16 +159,19 @@ def test_too_little_memory_for_one_is_told_and_the_rest_goes_through(run, monkey
     assert sizes(".") == {"a.png": (20, 10), "b.png": (10, 20), "b_60.png": (30, 60)}
 
 
-def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_path, monkeypatch):
+@pytest.mark.parametrize("mode, named", [(0, "in/shut"), (0o444, "in/shut/a.png")])  # 0o444: its names alone
+def test_a_folder_that_may_not_be_read_is_told_and_the_rest_goes_through(tmp_path, monkeypatch, mode, named):
     monkeypatch.chdir(tmp_path)
     picture("in/shut/a.png")
     picture("in/open/a.png")
-    Path("in/shut").chmod(0)
+    Path("in/open/nowhere.png").symlink_to("nothing")
+    Path("in/open/circle.png").symlink_to("circle.png")
+    Path("in/shut").chmod(mode)
     Path(".").chmod(0o755)
     found = as_a_user(lambda: find_files(["in"]))
     Path("in/shut").chmod(0o700)
     assert list(found.files) == [Path("in/open/a.png")]
-    assert found.failed == {"in/shut: cannot be read: Permission denied": [Path("in/shut")]}
+    assert found.failed == {f"{named}: cannot be read: Permission denied": [Path(named)]}
 
 
 @pytest.mark.parametrize(
@@ -452,6 +456,26 @@ def test_json_is_an_object_for_each_file_whatever_becomes_of_it(run, capsys):
         assert said in entries[name]["error"] and entries[name]["output"] is None
     assert run("a.png", *words[3:]) == 0
     assert "there already" in json.loads(capsys.readouterr().out)["skipped"]
+
+
+@pytest.mark.parametrize("when", ["planned", "made"])
+def test_files_that_fail_for_one_reason_have_an_object_each_and_one_line(run, monkeypatch, capsys, when):
+    picture("a.png")
+    picture("b.png")
+    if when == "planned":
+
+        def damaged(opened, upscaler):
+            raise UserError("photo.weights.h5: damaged")
+
+        monkeypatch.setattr("upscaling.plan.restored_upscaler", damaged)
+    else:  # the folder goes after it was found to be writable
+        monkeypatch.setattr("upscaling.plan.drop_unwritable", lambda jobs, failed: jobs)
+        Path("out").touch()
+    assert run("a.png", "b.png", "-o", "out", "--json") == 1
+    printed = capsys.readouterr()
+    entries = {entry["input"]: entry["error"] for entry in map(json.loads, printed.out.splitlines())}
+    line = "photo.weights.h5: damaged" if when == "planned" else "out: cannot be made: File exists"
+    assert entries == {"a.png": line, "b.png": line} and printed.err.count(line) == 1
 
 
 @pytest.mark.parametrize("device", ["GPU", "NPU"])

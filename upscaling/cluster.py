@@ -18,8 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from upscaling import identity
 from upscaling.earlier_runs import claimed, lock_path, record_line
+from upscaling.identity import Identity
 from upscaling.photo.reader import Photo
 from upscaling.plan import Job, Made, Plan, open_job
 from upscaling.upscaler import BYTES_PER_PIXEL, Part, Progress, Upscaler
@@ -75,7 +75,7 @@ def attempts(
     import ray
 
     gpu = options.engine in ("auto", "keras") and ray.cluster_resources().get("GPU", 0) >= 1
-    tasks = Tasks(ray, task_for(ray, options, upscaler, gpu), plan, seconds, {"CPU": 1, "GPU": int(gpu)})
+    tasks = Tasks(ray, task_for(ray, options, upscaler, plan.identity, gpu), plan, seconds, {"CPU": 1, "GPU": int(gpu)})
     # The largest first, so that no worker is left alone with one at the end.
     waiting = sorted(plan.jobs, key=Job.network_pixels)
     try:
@@ -160,7 +160,7 @@ class Tasks:
             why = str(error).strip().splitlines()[-1]
             raise UserError(f"--ray: a worker cannot import this program ({why}); install it there too") from error
         if outcome.record:
-            self.records.append(job.target, outcome.record)
+            self.records.add(job.target, outcome.record)
         return outcome
 
     def memory(self, job: Job, whole: bool = True) -> float:
@@ -202,9 +202,9 @@ def finish(outcome: Outcome, progress: Progress) -> Made | None:
     return outcome.made
 
 
-def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler, gpu: bool) -> Any:
-    """Return the remote function that makes a file with a core, and with a GPU if `gpu` is true."""
-    common, folder = identity.of_command(options), os.getcwd()
+def task_for(ray: ModuleType, options: Namespace, upscaler: Upscaler, common: Identity, gpu: bool) -> Any:
+    """Return the remote function that makes a file with a core, and a GPU if `gpu` is true. common: Plan.identity."""
+    folder = os.getcwd()
 
     def make(job: Job, resumable: bool, shared: Path | None, part: Part | None, *parts: Outcome) -> Outcome:
         """Make a job, or a part of it, or join its parts, for which Ray waits."""

@@ -83,11 +83,7 @@ class Records:
         source = Path(os.path.normpath(path.parent.resolve() / relative)) if isinstance(relative, str) else None
         return source if source and source.exists() else None
 
-    def add(self, path: Path, source: Path, identity: dict[str, Any]) -> None:
-        """Record that the result at `path` was just made from `source`."""
-        self.append(path, record_line(path, source, identity))
-
-    def append(self, path: Path, line: dict[str, Any]) -> None:
+    def add(self, path: Path, line: dict[str, Any]) -> None:
         """Record `line`, see record_line, of the result at `path`."""
         folder = path.parent.resolve()
         self._folder(folder)[path.name] = line

@@ -59,7 +59,8 @@ def mixed(path: Path, strength: float) -> Iterator[Path]:
     """
     parts = parts_of(path, strength)
     if len(parts) == 1:
-        yield from parts
+        (only,) = parts
+        yield only
         return
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, path.name)

@@ -7,6 +7,7 @@ sr = upscaler(lr)  # lr: uint8 (h, w, 3) -> sr: uint8 (4*h, 4*w, 3)
 """
 
 import functools
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,25 +69,21 @@ def load(
     return Upscaler(networks(restore or 0.0), scale, tile, networks if automatic else None)
 
 
+@dataclass(eq=False)
 class Networks:
     """The networks for load()'s arguments: call it with how much to restore, 0 to 1.
 
     Only its arguments are pickled; the weights are read where it is unpickled and a network used.
     """
 
-    def __init__(
-        self,
-        model: str,
-        engine: str,
-        trust_pickle: bool,
-        self_ensemble: bool,
-        back_projections: int | None,
-        strength: float,
-        device: str | None,
-    ) -> None:
-        self.model, self.engine, self.trust_pickle, self.strength = model, engine, trust_pickle, strength
-        self.self_ensemble, self.back_projections, self.device = self_ensemble, back_projections, device
-        self.networks: dict[bool, Network] = {}  # {whether it restores: the network}, those that were needed so far
+    model: str
+    engine: str
+    trust_pickle: bool
+    self_ensemble: bool
+    back_projections: int | None
+    strength: float
+    device: str | None
+    networks: dict[bool, Network] = field(default_factory=dict)  # {whether it restores: it}, those needed so far
 
     def __call__(self, restore: float) -> Network:
         """Return the network that restores so much. Raises UserError as load does."""
@@ -105,7 +102,15 @@ class Networks:
         return self.networks[restores]
 
     def _load(self, restores: bool) -> Network:
-        network = network_of(self.model, self.engine, self.trust_pickle, self.strength, restores, self.device)
+        if self.model not in FILTERS:
+            weights = model_path(self.model)
+            with mixed(restorer(weights) if restores else weights, self.strength) as path:
+                network = load_network(path, self.engine, trust_pickle=self.trust_pickle, device=self.device)
+        elif self.strength < 1 or restores:
+            raise UserError(f"{self.model}: a filter has no strength and restores nothing; leave the option out")
+        else:
+            enlarge = functools.partial(enlarged_batch, scale=FILTER_SCALE, name=self.model)
+            network = Network(enlarge, FILTER_SCALE)
         if self.self_ensemble:
             network = Network(mean_over_turns(network), network.scale)
         corrections = self.back_projections
@@ -126,19 +131,6 @@ class Networks:
 def parts_that_restore(restore: float) -> dict[bool, float]:
     """Return {whether a network restores: its part in a result that is restored so much}, without parts of 0."""
     return {restores: part for restores, part in ((False, 1 - restore), (True, restore)) if part}
-
-
-def network_of(
-    model: str, engine: str, trust_pickle: bool, strength: float, restores: bool, device: str | None
-) -> Network:
-    """Return the network alone; arguments as for load. Raises UserError as load does."""
-    if model in FILTERS:
-        if strength < 1 or restores:
-            raise UserError(f"{model}: a filter has no strength and restores nothing; leave the option out")
-        return Network(functools.partial(enlarged_batch, scale=FILTER_SCALE, name=model), FILTER_SCALE)
-    weights = model_path(model)
-    with mixed(restorer(weights) if restores else weights, strength) as path:
-        return load_network(path, engine, trust_pickle=trust_pickle, device=device)
 
 
 def default_back_projections(model: str, restores: bool = False) -> int:

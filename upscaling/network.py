@@ -25,9 +25,7 @@ DEVICES = ("CPU", "GPU", "NPU")  # of OpenVINO; the last two are Intel's
 # of ONNX Runtime, the fastest first: NVIDIA's GPUs, Apple's processors, any GPU in Windows
 PROVIDERS = ("CUDAExecutionProvider", "CoreMLExecutionProvider", "DmlExecutionProvider", "CPUExecutionProvider")
 EXPORTED = (".onnx", ".xml")  # suffixes of files that export.py wrote and an engine reads
-HINT = "INFERENCE_PRECISION_HINT"
-PRECISIONS = {"float32": {HINT: "f32"}, "bfloat16": {HINT: "bf16"}}
-SHARING = {"ENABLE_CPU_PINNING": False}  # a thread pinned to a core would wait for other programs there: half the speed
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}  # {precision: OpenVINO's name}
 OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|OOM|out of memory|failed to allocate|bad_alloc", re.IGNORECASE)
 TAIL_HALO = 3  # how far the layers after the residual blocks see, in pixels of lr, at any scale
 TAIL_PIXELS = 2**16  # pixels of lr that these layers take at a time; they need 4 KB for each (float32, 64 filters)
@@ -78,7 +76,7 @@ def load_network(
     if precision == "auto":  # left to itself, OpenVINO takes bfloat16 even if that is slower
         precision = "bfloat16" if bfloat16_is_fast() else "float32"
     path, on_cpu = Path(path), device in (None, "CPU")
-    options = PRECISIONS[precision] | SHARING | threads() if on_cpu else {}
+    options = cpu_options(precision) if on_cpu else {}
     engine = choose_engine(path, "openvino" if device and engine == "auto" else engine)
     if engine == "keras":
         return one_at_a_time(keras_network(path, trust_pickle))
@@ -95,10 +93,14 @@ def load_network(
         raise UserError(f"{path}: damaged, or no generator ({last_words}); move it away") from error
 
 
-def threads() -> dict[str, int]:
-    """Return OpenVINO's option for as many threads as OMP_NUM_THREADS says, which Ray and Slurm scripts set."""
-    number = os.environ.get("OMP_NUM_THREADS", "")
-    return {"INFERENCE_NUM_THREADS": int(number)} if number.isdigit() else {}
+def cpu_options(precision: str) -> dict[str, str | int]:
+    """Return OpenVINO's options for a CPU. precision: a key of PRECISIONS."""
+    # A thread pinned to a core would wait for other programs there: half the speed.
+    options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "ENABLE_CPU_PINNING": False}
+    threads = os.environ.get("OMP_NUM_THREADS", "")  # which Ray and Slurm scripts set
+    if threads.isdigit():
+        options["INFERENCE_NUM_THREADS"] = int(threads)
+    return options
 
 
 def one_at_a_time(network: Network) -> Network:

@@ -1,10 +1,12 @@
 """Find the files to upscale, and decide where their results go."""
 
+import errno
 import glob
 import os
 import re
+import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,9 +62,10 @@ def find_in_folder(folder: Path, inputs: Inputs) -> None:
     """Add all pictures and videos below `folder` to `inputs`. Raises UserError if there are none."""
     unreadable: list[OSError] = []
     paths = sorted(Path(root, name) for root, _, names in walk(folder, unreadable.append) for name in names)
+    paths = [path for path in paths if path.name[0] != "." and path.suffix.lower() in [*FILE_SUFFIXES, *FOREIGN]]
+    paths = [path for path in paths if is_file(path, unreadable.append)]
     for error in unreadable:
         inputs.failed[f"{error.filename}: cannot be read: {error.strerror}"] = [Path(error.filename)]
-    paths = [path for path in paths if path.name[0] != "." and path.is_file()]
     files = [path for path in paths if path.suffix.lower() in FILE_SUFFIXES]
     foreign = Counter(path.suffix.lower() for path in paths if path.suffix.lower() in FOREIGN)
     if not files and not unreadable:
@@ -71,6 +74,16 @@ def find_in_folder(folder: Path, inputs: Inputs) -> None:
     inputs.foreign += foreign
     for path in files:
         inputs.files.setdefault(path, folder)
+
+
+def is_file(path: Path, onerror: Callable[[OSError], object]) -> bool:
+    """Return whether `path` is a file, or a link to one. onerror: called with the error if that cannot be found out."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):  # a link to nothing, or in a circle
+            onerror(error)
+        return False
 
 
 def counted(suffixes: Counter[str]) -> str:

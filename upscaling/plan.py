@@ -132,7 +132,7 @@ def make_plan(options: Namespace, upscaler: Upscaler) -> Plan:
         try:
             jobs.append(open_job(path, target, before, options, upscaler))
         except UserError as error:
-            inputs.failed[str(error)] = [path]
+            inputs.failed.setdefault(str(error), []).append(path)
     if not options.dry_run:
         jobs = drop_unwritable(jobs, inputs.failed)
     if taken:
@@ -193,5 +193,5 @@ def summary(jobs: Sequence[Job], upscaler: Upscaler) -> tuple[str, float]:
     if seconds < LONG:
         return f"{text}, less than half a minute", seconds
     minutes = seconds / 60
-    time = f"{minutes / 60:.1f} hours" if minutes > 90 else f"{minutes:.1f} minutes"
-    return f"{text}, about {time}", seconds
+    duration = f"{minutes / 60:.1f} hours" if minutes > 90 else f"{minutes:.1f} minutes"
+    return f"{text}, about {duration}", seconds

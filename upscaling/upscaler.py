@@ -21,9 +21,8 @@ Part = tuple[int, int]  # (number of a part of a picture from the top, from 0; n
 HALO = 16  # pixels beyond a tile's core; with the shipped weights, a larger halo changes no value by more than a level
 BORDER = 8  # pixels by which a picture is continued beyond its edge; more would change no value by more than a level
 LARGEST_TILE = 512  # side in pixels; larger tiles are no faster
-BYTES_PER_PIXEL = (
-    2 * 6_000
-)  # memory that two networks need for each pixel of a tile; half restored, a picture needs both
+# Memory that two networks need for each pixel of a tile; half restored, a picture needs both
+BYTES_PER_PIXEL = 2 * 6_000
 TRIAL = 128  # side in pixels of the tile on which time is measured
 REACH = 2  # how many pixels of lr bicubic resampling sees on either side
 
@@ -123,7 +122,7 @@ class Upscaler:
         lr = np.asarray(lr)
         check_picture(lr)
         lr = lr.astype(lr.dtype.newbyteorder("="), copy=False)
-        bands = lr if lr.ndim == 3 else lr[..., None]
+        bands = np.atleast_3d(lr)
         if self.network_that_restores:
             yield from self.restoring(needed(bands)[0]).strips(lr, progress, finished)
             return

@@ -82,7 +82,7 @@ def _read_heif(path: str, index: int) -> np.ndarray:
     import pillow_heif  # it must be installed, since it has opened this file
 
     picture = pillow_heif.open_heif(path, convert_hdr_to_8bit=False, hdr_to_16bit=False)[index]
-    return _three_axes(rounded(np.asarray(picture) * (65535 / (2 ** picture.info["bit_depth"] - 1)), np.uint16))
+    return np.atleast_3d(rounded(np.asarray(picture) * (65535 / (2 ** picture.info["bit_depth"] - 1)), np.uint16))
 
 
 def _as_pillow_reads(image: Image.Image) -> np.ndarray:
@@ -90,17 +90,12 @@ def _as_pillow_reads(image: Image.Image) -> np.ndarray:
     if image.mode[0] in "IF":
         grey = np.nan_to_num(np.asarray(image).astype(np.float64))
         grey = rounded(grey * (65535 / white_level(image.mode, grey)), np.uint16)
-        return _with_key(_three_axes(grey), image.info.get("transparency"))
+        return _with_key(np.atleast_3d(grey), image.info.get("transparency"))
     if image.mode == "CMYK":
         image = _cmyk_to_rgb(image)
     is_grey = image.mode in ("1", "L", "LA", "La") and image.format != "GIF"
     mode = "L" if is_grey else "RGB"
-    return _three_axes(np.asarray(image.convert(mode + "A" * image.has_transparency_data)))
-
-
-def _three_axes(bands: np.ndarray) -> np.ndarray:
-    """Return grey (h, w) as (h, w, 1), and (h, w, c) as it is."""
-    return bands if bands.ndim == 3 else bands[..., None]
+    return np.atleast_3d(np.asarray(image.convert(mode + "A" * image.has_transparency_data)))
 
 
 def _with_key(bands: np.ndarray, key: int | tuple[int, ...] | None) -> np.ndarray:
@@ -138,7 +133,7 @@ def decoded(image: ImageFile) -> Image.Image:
         image.tile = []  # Pillow now takes for the picture what its decoder has painted so far, on 0
         if image.format == "TIFF":
             image.load_end()  # turns it upright
-        pixels = np.asarray(image).reshape(image.height, image.width, -1)  # (h, w, c)
+        pixels = np.atleast_3d(np.asarray(image))
         whole = _completed(image) if is_jpeg else image
         if not pixels.any() and not (image.info.get("progressive") and _is_picture(whole)):
             raise

@@ -5,19 +5,26 @@ import re
 import struct
 from typing import Any
 
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin
+from PIL.ExifTags import IFD
+from PIL.ExifTags import Base as Tag
 
 from pictures import DAMAGED
 from upscaling.photo.decoding import DAMAGE
 
-# EXIF tags: title, camera's maker and model, software, date, author, rights
-LASTING_TAGS = (0x10E, 0x10F, 0x110, 0x131, 0x132, 0x13B, 0x8298)
-CAPTION = 0x10E
+LASTING_TAGS = (
+    Tag.ImageDescription,
+    Tag.Make,
+    Tag.Model,
+    Tag.Software,
+    Tag.DateTime,
+    Tag.Artist,
+    Tag.Copyright,
+)
+# {EXIF directory on exposure or GPS: tags left out of it}
+EXIF_FOLDERS: dict[int, tuple[int, ...]] = {IFD.Exif: (Tag.ExifImageWidth, Tag.ExifImageHeight), IFD.GPSInfo: ()}
 # Captions in which tifffile, ImageJ and OME store the size for their own readers, which would complain of another one
 SIZE_INSIDE = re.compile(r'\s*\{"shape":|ImageJ=|.*<OME\b', re.DOTALL)
-# {EXIF directory on exposure or GPS: tags left out of it}, which are the width and height in pixels
-EXIF_FOLDERS = {0x8769: (0xA002, 0xA003), 0x8825: ()}
-
 
 # {what lasting_info returns: its name for users}, as far as it is said if it is lost; and which of it formats hold
 TOLD = {
@@ -36,11 +43,9 @@ HOLDS = {
     "GIF": {"comment"},
     "BMP": set(),
 }
-IPTC_TAG, IPTC_RESOURCE = 33723, 0x404  # in a TIFF, and among Photoshop's resources in a JPEG
+IPTC_RESOURCE = 0x404  # among Photoshop's resources in a JPEG
 # Bytes that a segment of a JPEG holds, after its name; a colour profile may have several
 SEGMENTS = {"exif": 65533, "xmp": 65533 - 29, "iptc": 65533 - 27, "comment": 65533}
-INTEROP = 0xA005  # a folder in that on exposure, which says whether colours are those of Adobe RGB
-FOLDERS = {int(tag) for tag in ExifTags.IFD}  # tags of the directories within EXIF
 
 
 def read_exif(image: Image.Image) -> Image.Exif:
@@ -65,10 +70,11 @@ def read_entries(exif: Image.Exif) -> dict[tuple[int, int], Any]:
     for folder in (0, *EXIF_FOLDERS):
         with contextlib.suppress(*DAMAGED):
             fields = exif.get_ifd(folder) if folder else exif
-            entries |= {(folder, tag): fields[tag] for tag in fields if folder or tag not in FOLDERS}
-    if (ExifTags.IFD.Exif, INTEROP) in entries:  # so far the place of this folder in the source
-        interop = {tag: value for tag, value in exif.get_ifd(INTEROP).items() if tag in (1, 2)}  # others are the size
-        entries[ExifTags.IFD.Exif, INTEROP] = interop
+            entries |= {(folder, tag): fields[tag] for tag in fields if folder or tag not in set(IFD)}
+    # A directory in that on exposure, which says whether colours are those of Adobe RGB; so far its place in the source
+    if (IFD.Exif, IFD.Interop) in entries:
+        interop = {tag: value for tag, value in exif.get_ifd(IFD.Interop).items() if tag in (1, 2)}  # others: the size
+        entries[IFD.Exif, IFD.Interop] = interop
     return {entry: Text(value) if isinstance(value, str) else value for entry, value in entries.items()}
 
 
@@ -107,7 +113,7 @@ def lasting_info(image: Image.Image, exif: Image.Exif, grey: bool) -> dict[str, 
     if isinstance(comment, bytes) and comment:
         info["comment"] = comment
     in_tiff = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    iptc = image.info.get("photoshop", {}).get(IPTC_RESOURCE) or in_tiff.get(IPTC_TAG)
+    iptc = image.info.get("photoshop", {}).get(IPTC_RESOURCE) or in_tiff.get(Tag.IPTCNAA)
     if isinstance(iptc, bytes) and iptc:
         info["iptc"] = iptc
     if image.format == "PNG":
@@ -124,7 +130,7 @@ def lasting_info(image: Image.Image, exif: Image.Exif, grey: bool) -> dict[str, 
             info["dpi"] = tuple(map(float, dpi))
     entries = {}
     for (folder, tag), value in read_entries(exif).items():
-        has_size = tag == CAPTION and SIZE_INSIDE.match(str(value))
+        has_size = tag == Tag.ImageDescription and SIZE_INSIDE.match(str(value))
         lasts = tag not in EXIF_FOLDERS[folder] if folder else tag in LASTING_TAGS and not has_size
         if lasts and _is_writable((folder, tag), value):
             entries[folder, tag] = value

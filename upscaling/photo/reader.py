@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL.ExifTags import Base as Tag
 from PIL.ImageFile import ImageFile
 
 from pictures import DAMAGED
@@ -58,9 +59,6 @@ SUFFIX_OF |= {kind.name: suffix for suffix, kind in reversed(PHOTO_FORMATS.items
 # Without a handler, Python would print the errors that Pillow logs; its exceptions say the same.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-# TIFF tags, by their numbers in the standard; EXIF has the same ones
-BITS_PER_SAMPLE, ORIENTATION, SAMPLES_PER_PIXEL, PLANAR_CONFIGURATION = 258, 274, 277, 284
-KIND_OF_PAGE, FURTHER_PAGES = 254, 330  # NewSubfileType, 1 for a smaller copy; SubIFDs
 ON_ITS_SIDE = (5, 6, 7, 8)  # orientations whose width becomes the height
 STRIP_BYTES = 2**20  # size of a strip in files that are written strip by strip
 
@@ -165,7 +163,7 @@ def open_photo(path: str | Path, limit: int = 200_000_000) -> Photo:
             raise UserError(f"{path}: HEIC needs pillow-heif; pip install 'pillow-heif>=1.8,<1.9'")
         with Image.open(path, formats=PILLOW_FORMATS) as image:
             tags = getattr(image, "tag_v2", {})
-            if tags.get(KIND_OF_PAGE) == 1 and FURTHER_PAGES in tags:
+            if tags.get(Tag.NewSubfileType) == 1 and Tag.SubIFDs in tags:  # 1: a smaller copy of another page
                 raise UserError(f"{path}: a camera's raw file; only its preview could be read; save it as TIFF")
             return _photo(path, image, limit)
 
@@ -182,7 +180,7 @@ def _photo(path: Path, image: ImageFile, limit: int) -> Photo:
     lost = loses_bits(image)
     # If a PNG has no EXIF before its pixels, Pillow would decode them all to look after them.
     has_exif = image.format != "PNG" or "exif" in image.info
-    on_its_side = has_exif and read_exif(image).get(ORIENTATION) in ON_ITS_SIDE
+    on_its_side = has_exif and read_exif(image).get(Tag.Orientation) in ON_ITS_SIDE
     lossless = suffix == ".webp" and _is_lossless_webp(path)
     return Photo(
         path,
@@ -231,11 +229,11 @@ def _frame(image: ImageFile, index: int, limit: int) -> Frame:
         if image.width * image.height > limit:
             raise Image.DecompressionBombError
         tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-        in_planes = tags.get(PLANAR_CONFIGURATION) == 2 and tags.get(SAMPLES_PER_PIXEL, 1) > 1
-        if in_planes and max(tags.get(BITS_PER_SAMPLE, (1,))) > 8:
+        in_planes = tags.get(Tag.PlanarConfiguration) == 2 and tags.get(Tag.SamplesPerPixel, 1) > 1
+        if in_planes and max(tags.get(Tag.BitsPerSample, (1,))) > 8:
             raise ValueError("16 bits per channel in separate planes; save it with interleaved channels")
         bands, exif = read_bands(image), read_exif(image)
-        bands = _upright(bands, exif.get(ORIENTATION))
+        bands = _upright(bands, exif.get(Tag.Orientation))
         return Frame(np.ascontiguousarray(bands), lasting_info(image, exif, grey=bands.shape[2] < 3))
 
 

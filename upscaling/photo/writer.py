@@ -11,9 +11,10 @@ from typing import IO, Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL.ExifTags import Base as Tag
 
 from pictures import rounded, scaled_length
-from upscaling.photo.metadata import IPTC_TAG, held, iptc_segment, read_entries
+from upscaling.photo.metadata import held, iptc_segment, read_entries
 from upscaling.photo.reader import PHOTO_FORMATS, Format, Photo, Strips
 from utils import UserError, atomic_write
 
@@ -221,17 +222,18 @@ def _page(frame: Strips, file: IO[bytes], with_folders: bool) -> TiffImagePlugin
             elif with_folders:
                 fields[folder] = fields.get(folder, {}) | {tag: value}
     starts = tuple(itertools.accumulate(lengths[:-1], initial=0))  # Pillow adds the position of the first
-    fields[256], fields[257] = width, height
-    fields[258], fields[277] = (8 * frame.dtype.itemsize,) * channels, channels  # bits per sample, samples per pixel
-    fields[259], fields[317] = 8, 2  # compression: deflate; predictor: differences
-    fields[262] = 1 if channels < 3 else 2  # grey, RGB
-    fields[278], fields[273], fields[279] = frame.height, starts, tuple(lengths)
+    fields[Tag.ImageWidth], fields[Tag.ImageLength] = width, height
+    fields[Tag.BitsPerSample], fields[Tag.SamplesPerPixel] = (8 * frame.dtype.itemsize,) * channels, channels
+    fields[Tag.Compression], fields[Tag.Predictor] = 8, 2  # deflate; differences
+    fields[Tag.PhotometricInterpretation] = 1 if channels < 3 else 2  # grey, RGB
+    fields[Tag.RowsPerStrip] = frame.height
+    fields[Tag.StripOffsets], fields[Tag.StripByteCounts] = starts, tuple(lengths)
     if channels in (2, 4):
-        fields[338] = 2  # alpha, not premultiplied
+        fields[Tag.ExtraSamples] = 2  # alpha, not premultiplied
     if "dpi" in info:
-        fields[282], fields[283] = info["dpi"]
-        fields[296] = 2  # the unit: inches
-    for tag, name in ((34675, "icc_profile"), (700, "xmp"), (IPTC_TAG, "iptc")):
+        fields[Tag.XResolution], fields[Tag.YResolution] = info["dpi"]
+        fields[Tag.ResolutionUnit] = 2  # inches
+    for tag, name in ((Tag.InterColorProfile, "icc_profile"), (Tag.XMLPacket, "xmp"), (Tag.IPTCNAA, "iptc")):
         if name in info:
             fields[tag] = info[name]
     return fields

@@ -93,8 +93,12 @@ def frames_from(path: Path, time: float) -> list[np.ndarray]:
 
 def main_stream(source: "InputContainer") -> "av.VideoStream | None":
     """Return the stream that is upscaled, the first one that is no attached picture such as a cover."""
-    picture = av.stream.Disposition.attached_pic
-    return next((stream for stream in source.streams.video if not stream.disposition & picture), None)
+    return next((stream for stream in source.streams.video if not is_picture(stream)), None)
+
+
+def is_picture(stream: "Stream") -> bool:
+    """Return whether `stream` is an attached picture, such as a cover."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def _depth(frame: "av.VideoFrame | None") -> tuple[int, tuple[str, ...]]:
@@ -145,7 +149,7 @@ def packets_of(
     """Yield (dts in seconds, packet) of `streams`, in the file's order, except packets without any time."""
     early: dict[int, list[av.Packet[Any]]] = {}  # {stream: its first packets, whose dts Matroska leaves out}
     for packet in _packets(path, source, *streams) if streams else ():
-        if packet.size and packet.stream.disposition & av.stream.Disposition.attached_pic:
+        if packet.size and is_picture(packet.stream):
             packet.pts = packet.dts = 0  # it has none
         if packet.size and packet.dts is None and packet.pts is not None:
             early.setdefault(packet.stream_index, []).append(packet)

@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from upscaling.video.reader import main_stream
+from upscaling.video.reader import is_picture, main_stream
 from utils import UserError
 
 if importlib.util.find_spec("av"):
@@ -54,11 +54,6 @@ def add_tracks(source: "InputContainer", target: "OutputContainer") -> tuple[dic
             small.append(words)
     remarks = {"lost": lost, "copied, but not upscaled": small}
     return tracks, [f"{remark}: {', '.join(names)}" for remark, names in remarks.items() if names]
-
-
-def is_picture(stream: "Stream") -> bool:
-    """Return whether `stream` is an attached picture, such as a cover."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def attached_file(path: Path, stream: Any) -> tuple[str, str, bytes]:
