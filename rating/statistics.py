@@ -133,9 +133,10 @@ def compare_methods(values: np.ndarray, methods: Sequence[str]) -> dict[str, Any
     means = means[~np.isnan(means).any(1)]
     if len(means) < 3 or len(methods) < 3:
         return None
-    chi2, p = (0.0, 1.0) if not np.ptp(means, axis=1).any() else stats.friedmanchisquare(*means.T)  # 0 / 0 if all tie
+    # Both tests see rounded numbers, so that rounding errors do not make equal means differ.
+    ranked = np.round(means, 9)
+    chi2, p = stats.friedmanchisquare(*ranked.T) if np.ptp(ranked, axis=1).any() else (0.0, 1.0)  # 0 / 0 if all tie
     pairs = list(itertools.combinations(range(len(methods)), 2))
-    # rounded, so that rounding errors do not make equal means differ
     differences = [np.round(means[:, a] - means[:, b], 9) for a, b in pairs]
     p_values = [signed_rank_test(difference) for difference in differences]
     tests = [

@@ -135,6 +135,15 @@ def test_methods_that_differ_are_told_apart_and_equal_ones_are_not():
 # Arithmetic
 
 
+def test_means_that_are_equal_but_for_rounding_are_equal():
+    """Thirds, as in pairs of four methods: each rater's mean of every method is the same, summed in another order."""
+    rng, thirds = np.random.default_rng(0), np.array([0, 1, 1, 2, 3]) / 3
+    values = np.array([[rng.permutation(thirds) for _ in range(4)] for _ in range(6)]).swapaxes(1, 2)
+    assert np.ptp(values.mean(1), axis=1).any()  # there are rounding errors
+    result = compare_methods(values, ["a", "b", "c", "d"])
+    assert (result["chi2"], result["p"]) == (0, 1) and all(pair["p_holm"] == 1 for pair in result["pairs"])
+
+
 def test_intervals_of_constant_few_and_extreme_ratings():
     mean, low, high = mean_with_interval(np.full((5, 4, 2), 3.0), (1, 5))
     assert mean.tolist() == low.tolist() == high.tolist() == [3, 3]
