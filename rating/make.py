@@ -39,7 +39,7 @@ class Scene(NamedTuple):
 def scenes_of_folders(folders: Mapping[str, str | Path]) -> list[Scene]:
     """Return the scenes of {method: folder}. Pictures with the same name belong together; subfolders are sets.
 
-    Raises UserError if a folder cannot be read, or a method lacks a picture or has two of one name in different formats.
+    Raises UserError if a folder is unreadable, or a method lacks a picture or has two of one name in different formats.
     """
     by_name: dict[Path, dict[str, Path]] = {}
     for method, written in folders.items():

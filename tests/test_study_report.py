@@ -154,6 +154,11 @@ def test_intervals_of_constant_few_and_extreme_ratings():
         for values in (one_rater_of_five, one_rater_of_five[2:3], one_rater_of_five[2:3].swapaxes(0, 1)):
             mean, low, high = mean_with_interval(values, (1, 5))
             assert mean.tolist() == [2.5, 3] and np.isnan(low).all() and np.isnan(high).all()
+        second_by_one = np.random.default_rng(0).integers(1, 6, (4, 3, 2)).astype(float)
+        second_by_one[1:, :, 1] = np.nan
+        mean, low, high = mean_with_interval(second_by_one, (1, 5))
+        assert low[0] < mean[0] < high[0] and mean[1] == second_by_one[0, :, 1].mean()
+        assert np.isnan(low[1]) and np.isnan(high[1])
         result = compare_methods(np.full((5, 4, 3), 3.0), ["a", "b", "c"])
     assert result["p"] == 1 and all(pair["p_holm"] == 1 for pair in result["pairs"])
     values = simulated_ratings(np.random.default_rng(0), [0.9, 5.1], 3, 3)
