@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from raters import SPREAD, Judge, simulated_ratings, store_ratings, write_manifest
 from scipy import stats
 from studies import one_line, rows, run
 from thorough import often
@@ -16,7 +17,6 @@ pytest.importorskip("choix")
 pytest.importorskip("markdown")
 pytest.importorskip("matplotlib")
 
-from benchmarks.rating_report import SPREAD, Judge, simulated_ratings, store_ratings, write_manifest
 from rating.report import enough_to_differ
 from rating.results import PAPER, collect, opinions, screen, votes_by_set
 from rating.statistics import average_rank, compare_methods, holm, mean_with_interval, signed_rank_test, strengths
