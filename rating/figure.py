@@ -11,6 +11,8 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 
+from rating.manifest import ANSWERS  # noqa: E402
+
 COLOURS = ["#b2182b", "#ef8a62", "#dddddd", "#92c5de", "#2166ac"]  # bad to excellent; safe for colour-blind readers
 LEGEND: dict[str, Any] = {
     "fontsize": 7,
@@ -47,9 +49,8 @@ def draw_distribution(axis: Axes, rows: list[dict[str, Any]], kind: str) -> None
     """Draw a bar for each method: the share of each answer, in percent."""
     shares = np.array([row["distribution"] for row in rows], float)
     shares = 100 * shares / np.maximum(shares.sum(1, keepdims=True), 1)
-    labels = ["1", "2", "3", "4", "5"] if kind == "rating" else ["other closer", "tie", "closer"]
     start = np.zeros(len(rows))
-    for share, colour, label in zip(shares.T, COLOURS[:: 1 if kind == "rating" else 2], labels):
+    for share, colour, label in zip(shares.T, COLOURS[:: 1 if kind == "rating" else 2], ANSWERS[kind]):
         axis.barh(range(len(rows)), share, left=start, color=colour, label=label, height=0.6)
         start += share
     axis.set(xlabel="share of the answers (%)", xlim=(0, 100))
