@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from test_imports import FOLDERS, arrows, modules
+from test_imports import FOLDERS, arrows_between_places, modules
 
 EVERYWHERE = {"config", "utils"}  # nearly all import them; their arrows would hide the others
 WIDTH = 100.0  # of the picture, in characters
@@ -23,10 +23,7 @@ def houses():
     """Return {box: the boxes that it imports}: a box is a module on top or a folder. An arrow that follows from two
     others (train -> srgan -> losses) is left out, and so are those to EVERYWHERE.
     """
-    graph = {name.split(".")[0]: set() for name in modules()}
-    for name, imported in arrows().items():
-        box = name.split(".")[0]
-        graph[box] |= {other.split(".")[0] for other in imported} - EVERYWHERE - {box}
+    graph = {box: imported - EVERYWHERE for box, imported in arrows_between_places().items()}
 
     def reached(box):
         return set().union(*({other} | reached(other) for other in graph[box]))
