@@ -22,11 +22,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 if any(word.endswith(".pth") for word in sys.argv):
     import torchvision  # noqa: F401  # after TensorFlow, PyTorch 2.14 crashes
 
-from engines import load_keras, prepare_environment
+from engines import import_keras
 from training.command_line import command_line
 
-prepare_environment()
-load_keras()
+import_keras()
 
 import numpy as np
 from PIL import Image

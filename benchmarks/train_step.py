@@ -13,10 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engines import load_keras, prepare_environment
+from engines import import_keras, processor
 
-prepare_environment()
-load_keras()
+import_keras()
 
 import keras
 import numpy as np
@@ -25,7 +24,6 @@ from loader import SameBatch
 from torch import nn
 from torch.nn import functional
 
-from engines import processor
 from losses import VGG19
 from model import SRGAN_d, SRGAN_g
 from srgan import JIT, SRGAN
