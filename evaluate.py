@@ -23,9 +23,8 @@ from training.stages import STAGES, Stage, network_name
 from utils import UserError
 from weights import PRETRAINED, load_generator, read_metadata
 
-KERNELS = ["nearest", "bicubic", "lanczos"]
 # {method: (filter, back-projections)}
-MAIN_FILTERS = {name: (name, 0) for name in KERNELS}
+MAIN_FILTERS = {name: (name, 0) for name in ("nearest", "bicubic", "lanczos")}
 ALL_FILTERS = MAIN_FILTERS | {"bicubic + IBP": ("bicubic", 5), "NEDI": ("nedi", 0), "NEDI + IBP": ("nedi", 5)}
 ALL_NOTE = """Published: not measured here; the paper's numbers, for VDSR its own paper's. IBP: five back-projections.
 NEDI is below bicubic: it takes LR for samples of HR, but LR was blurred before it was sampled."""
@@ -58,8 +57,7 @@ def evaluate(config: EasyDict) -> int:
             distances = perceptual_distances(config.VGG.weights, remarks)
         scores: dict[str, list[dict[str, float]]] = {method: [] for method in [*filters, *networks, "HR"]}
         for path, lr, hr in pictures:
-            pictures_by_method = every_method(lr, scale, networks, hr, filters)
-            srs = {method: sr for method, sr in pictures_by_method.items() if method != "HR"}
+            srs = every_method(lr, scale, networks, filters)
             for method, values in measure_all(srs, hr, srs["bicubic"], scale, distances).items():
                 scores[method].append(values)
             scores["HR"].append(measure(hr, hr, srs["bicubic"], scale))
@@ -149,17 +147,15 @@ def every_method(
     lr: np.ndarray,
     scale: int,
     networks: Mapping[str, SuperResolve],
-    hr: np.ndarray,
     filters: Mapping[str, tuple[str, int]] = MAIN_FILTERS,
 ) -> dict[str, np.ndarray]:
-    """Upscale lr with all filters and networks; return {method: picture}, with hr as "HR".
+    """Upscale lr with all filters and networks; return {method: sr}.
 
-    lr, hr and the results: uint8, all grey (h, w) or all colour (h, w, 3). networks: from load_networks. filters:
-    {method: (name of a filter, number of back-projections)}.
+    lr and the results: uint8, all grey (h, w) or all colour (h, w, 3). networks: from load_networks. filters: {method:
+    (name of a filter, number of back-projections)}.
     """
     srs = {method: enlarged(lr, scale, name, times) for method, (name, times) in filters.items()}
-    srs |= {method: network(lr) for method, network in networks.items()}
-    return srs | {"HR": hr}
+    return srs | {method: network(lr) for method, network in networks.items()}
 
 
 def super_resolve_any(generator: keras.Model, self_ensemble: bool, lr: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from easydict import EasyDict
 
 from config import configuration
@@ -87,22 +88,24 @@ def scenes_of_benchmarks(config: EasyDict) -> tuple[list[Scene], dict[str, str]]
     Raises UserError if weights do not fit or there is no picture.
     """
     import_keras()  # the other commands do not need it, and start at once without it
-    from evaluate import KERNELS, every_method, load_networks, method_name, weights_of
+    from evaluate import MAIN_FILTERS, every_method, load_networks, method_name, weights_of
     from evaluation.benchmark import benchmark_sets
     from training.stages import STAGES
 
     scale = config.MODEL.scale
     networks, remarks = load_networks(config)
-    sources = {kernel: f"MATLAB's imresize, x{scale}" for kernel in KERNELS}
+    sources = dict.fromkeys(MAIN_FILTERS, f"MATLAB's imresize, x{scale}")
     for stage in STAGES:
         path = weights_of(stage, config)
         if path:  # without weights, load_networks leaves the method out
             sources[method_name(stage, path)] = f"{path.name}, SHA-256 {sha256(path)}"
+
+    def load(lr: np.ndarray, hr: np.ndarray) -> dict[str, np.ndarray]:
+        return every_method(lr, scale, networks) | {"HR": hr}
+
     scenes = []
     for name, pictures in benchmark_sets(config.EVALUATE.benchmark_dir, scale, remarks):
-        for path, lr, hr in pictures:
-            load = functools.partial(every_method, lr, scale, networks, hr)
-            scenes.append(Scene(name, path.stem, load))
+        scenes += [Scene(name, path.stem, functools.partial(load, lr, hr)) for path, lr, hr in pictures]
     for remark in remarks:
         print(remark)
     return scenes, sources | {"HR": "the original"}

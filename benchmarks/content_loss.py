@@ -13,13 +13,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engines import load_keras, prepare_environment
+from engines import import_keras
 from training.command_line import command_line
 
-prepare_environment()
-load_keras()
+import_keras()
 
 from evaluation.grids import grid, labelled
+from evaluation.tables import as_markdown
 from losses import CONTENT_LOSSES
 from pictures import read_picture, write_picture
 from srgan import super_resolve
@@ -54,18 +54,15 @@ def settings(loss, arguments):
 
 def table(results):
     """Return a Markdown table of {content loss: rows of results.json}, after SRResNet, from which each run started."""
-    metrics = {"PSNR (dB)": ("psnr", 2), "SSIM (MATLAB)": ("ssim", 4), "NIQE": ("niqe", 2)}
-    metrics |= {"mesh": ("mesh", 2), "colour": ("colour", 2), "VGG19": ("vgg19", 4)}
-    lines = [f"| set | content loss | {' | '.join(metrics)} |", "|---" * (len(metrics) + 2) + "|"]
-    first = next(iter(results.values()))
+    metrics = ("psnr", "ssim", "niqe", "mesh", "colour", "vgg19")
+    first, shown = next(iter(results.values())), []
     for name in dict.fromkeys(row["set"] for row in first):
         chosen = {"none (SRResNet)": next(r for r in first if (r["set"], r["method"]) == (name, "SRResNet"))}
         for loss, rows in results.items():
             chosen[loss] = next(r for r in rows if (r["set"], r["method"]) == (name, "SRGAN"))
         for loss, row in chosen.items():
-            cells = [f"{row[key]:.{digits}f}" if key in row else "" for key, digits in metrics.values()]
-            lines.append(f"| {name} | {loss} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            shown.append({"set": name, "method": loss} | {metric: row.get(metric) for metric in metrics})
+    return as_markdown(shown).replace("| method |", "| content loss |", 1) + "\n"
 
 
 def details(generators, benchmark):

@@ -16,10 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engines import load_keras, prepare_environment
+from engines import import_keras
 
-prepare_environment()
-load_keras()
+import_keras()
 
 import numpy as np
 import psutil

@@ -12,14 +12,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from photographs import METHODS, SCALE, timed, write_lr  # of this folder
-from PIL import Image
+from photographs import METHODS, SCALE, load_rivals, timed, write_file, write_lr  # of this folder
 
 import degradation
 from evaluation.grids import grid, labelled
 from pictures import centre_crop, cut_to_multiple, find_pictures, read_picture, resize, write_picture
 from training.artefacts import video_frame
-from training.teacher import Teacher
 from upscaling.models import load
 from upscaling.photo.reader import open_photo
 
@@ -72,7 +70,7 @@ FILES = {
 def methods_of(rivals):
     names = {"bicubic": "bicubic", "SRGAN": "--restore 0", "auto": "the default"}
     methods = {label: load(**METHODS[name]) for name, label in names.items()}
-    return methods | {name: Teacher(path, SCALE) for name, _, path in (rival.partition("=") for rival in rivals)}
+    return methods | load_rivals(rivals)
 
 
 def row(path, methods, left, top, first, hr=None):
@@ -98,8 +96,7 @@ def main(benchmark, folder, out, *rivals):
         for number, (text, (degrade, quality)) in enumerate(FILES.items()):
             hr = cut_to_multiple(centre_crop(read_picture(find_pictures(folder)[number]), LARGEST), SCALE)
             lr = degrade(resize(hr, 1 / SCALE).astype(np.float32), np.random.default_rng(number))
-            path = Path(temporary, "lr.jpg" if quality else "lr.png")
-            Image.fromarray(degradation.to_uint8(lr)).save(path, **({"quality": quality} if quality else {}))
+            path = write_file(lr, quality, temporary)
             rows.append(row(path, methods, hr.shape[1] // 2 - SIDE // 2, hr.shape[0] // 2 - SIDE // 2, text))
         write_picture(Path(out, "files.png"), grid(rows))
 

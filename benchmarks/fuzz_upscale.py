@@ -35,6 +35,7 @@ from upscaling.upscaler import Upscaler
 from utils import UserError
 
 SECONDS, MEGABYTES, LIMIT = 10, 1500, 4_000_000
+BATCH = 100  # cases in a process
 OUTPUTS = [".png", ".jpg", ".webp", ".tiff"]
 WILD = [0, 1, 2, 127, 128, 255, 256, 32767, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1]
 
@@ -154,13 +155,7 @@ class Repeat:
 UPSCALER = Upscaler(Repeat(), tile=512)
 
 
-def read_enlarge_write(path, output):
-    """Upscale a file as upscale.py does."""
-    photo = open_photo(path, LIMIT)
-    upscale_file(photo, output or path.with_name(f"out{photo.suffix}"), UPSCALER)
-
-
-def run_cases(target, files, seed, cases, folder, current, outcomes):
+def run_cases(files, seed, cases, folder, current, outcomes):
     """Run numbered cases in a process of their own; put [(outcome, detail)], longest time and memory in `outcomes`."""
     resource.setrlimit(resource.RLIMIT_AS, (4 * MEGABYTES * 2**20,) * 2)
     signal.signal(signal.SIGALRM, out_of_time)
@@ -170,11 +165,12 @@ def run_cases(target, files, seed, cases, folder, current, outcomes):
         name = list(files)[case % len(files)]
         path = folder / f"{case}-{name}.png"  # the suffix is mostly wrong, since readers must not rely on it
         path.write_bytes(damaged(files[name], contents, random))
-        output = str(random.choice([*OUTPUTS, ""]))
+        output = str(random.choice([*OUTPUTS, ""]))  # "": as the file's own format
         current.value, start = case, time.perf_counter()
         signal.alarm(SECONDS)
         try:
-            target(path, output and folder / f"out{output}")
+            photo = open_photo(path, LIMIT)
+            upscale_file(photo, folder / f"out{output or photo.suffix}", UPSCALER)
             results.append(("upscaled", name))
         except UserError as error:
             one_line = "\n" not in str(error) and str(error).startswith(f"{folder}/")
@@ -201,8 +197,8 @@ def out_of_time(signal_number, stack):
     raise OutOfTime(f"takes more than {SECONDS} s")
 
 
-def main(cases=5000, seed=0, *endings, target=read_enlarge_write, batch=100):
-    """Run `target(path, output or "")` on damaged files; return 0 if all cases ended well, else 1."""
+def main(cases=5000, seed=0, *endings):
+    """Upscale damaged files as upscale.py does; return 0 if all cases ended well, else 1."""
     cases, folder, files = int(cases), Path("samples/fuzz"), originals()
     names = [name for name in files if not endings or Path(name).suffix[1:] in endings]
     # The kinds take turns, in another order for each seed, so that few cases are of kinds of all sorts.
@@ -211,10 +207,10 @@ def main(cases=5000, seed=0, *endings, target=read_enlarge_write, batch=100):
     folder.mkdir(parents=True)
     context, start = multiprocessing.get_context("fork"), time.perf_counter()
     results, longest, used = [], 0.0, 0.0
-    for first in range(0, cases, batch):
+    for first in range(0, cases, BATCH):
         current, outcomes = context.Value("q", -1), context.Queue()
-        numbers = range(first, min(first + batch, cases))
-        process = context.Process(target=run_cases, args=(target, files, int(seed), numbers, folder, current, outcomes))
+        numbers = range(first, min(first + BATCH, cases))
+        process = context.Process(target=run_cases, args=(files, int(seed), numbers, folder, current, outcomes))
         process.start()
         while process.is_alive() and outcomes.empty():
             time.sleep(0.01)

@@ -7,19 +7,19 @@ step is the fastest one of the full network, a warm-up with fixed statistics. Th
 fit() takes with the loader than with one and the same batch.
 """
 
+import functools
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engines import load_keras, prepare_environment
+from engines import import_keras
 
-prepare_environment()
-load_keras()
+import_keras()
 
 import keras
-import numpy as np
+from timing import median_seconds  # of this folder
 
 from dataset import Crops, Pictures
 from model import SRGAN_g
@@ -61,15 +61,10 @@ def waiting_share(pictures, photo, updates=5, rounds=4):
     crops = Crops(pictures, BATCH, 0, 0, updates, workers=2, photo=photo)
     game(crops[0][0])
     game.compile(optimizer=keras.optimizers.Adam(1e-4), jit_compile=JIT)
-    seconds = {"loader": [], "same batch": []}
-    for turn in range(rounds + 1):  # both take turns, so that other work on the machine slows both
-        for name, data in (("loader", crops), ("same batch", SameBatch(crops))):
-            start = time.perf_counter()
-            game.fit(data, verbose=0, shuffle=False)
-            if turn:  # the first round compiles
-                seconds[name].append((time.perf_counter() - start) / updates)
-    loader, same_batch = (np.median(seconds[name]) for name in ("loader", "same batch"))
-    return loader, max(0.0, 1 - same_batch / loader)
+    sources = {"loader": crops, "same batch": SameBatch(crops)}
+    fits = {name: functools.partial(game.fit, data, verbose=0, shuffle=False) for name, data in sources.items()}
+    seconds = median_seconds(fits, rounds)
+    return seconds["loader"] / updates, max(0.0, 1 - seconds["same batch"] / seconds["loader"])
 
 
 def main(folder="data/train"):

@@ -22,11 +22,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 if any(word.endswith(".pth") for word in sys.argv):
     import torchvision  # noqa: F401  # after TensorFlow, PyTorch 2.14 crashes
 
-from engines import load_keras, prepare_environment
+from engines import import_keras
 from training.command_line import command_line
 
-prepare_environment()
-load_keras()
+import_keras()
 
 import numpy as np
 from PIL import Image
@@ -108,9 +107,13 @@ def load_methods(options):
         methods[name] = load(**METHODS[name]) if name in METHODS else load("srgan", restore=float(name))
     for name, _, path in (text.partition("=") for text in options.model):
         methods[name] = load(path, back_projections=0)
-    for name, _, path in (text.partition("=") for text in options.rival):
-        methods[name] = real_esrgan(path) if path.endswith(".pth") else Teacher(path, SCALE)
-    return methods
+    return methods | load_rivals(options.rival)
+
+
+def load_rivals(rivals):
+    """Return {name: function of lr (h, w, 3)} of texts NAME=FILE."""
+    names = (text.partition("=")[::2] for text in rivals)
+    return {name: real_esrgan(path) if path.endswith(".pth") else Teacher(path, SCALE) for name, path in names}
 
 
 def real_esrgan(path):
@@ -130,9 +133,14 @@ def real_esrgan(path):
 def write_lr(hr, level, seed, folder):
     """Write the small picture of a level as a file, as somebody would have it, and return its path."""
     degrade, quality = (LEVELS | MORE_LEVELS)[level]
-    lr = Image.fromarray(degradation.to_uint8(degrade(hr, np.random.default_rng(seed))))
-    path = Path(folder, "lr.png" if quality is None else "lr.jpg")
-    lr.save(path, **({} if quality is None else {"quality": quality, "subsampling": "4:2:0"}))
+    return write_file(degrade(hr, np.random.default_rng(seed)), quality, folder)
+
+
+def write_file(lr, quality, folder):
+    """Write lr (h, w, 3), in 0..255, as a JPEG of this quality, or as PNG if it is None, and return its path."""
+    path = Path(folder, "lr.jpg" if quality else "lr.png")
+    options = {"quality": quality, "subsampling": "4:2:0"} if quality else {}
+    Image.fromarray(degradation.to_uint8(lr)).save(path, **options)
     return path
 
 

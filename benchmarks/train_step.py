@@ -8,24 +8,22 @@ other work on the machine slows all. Needs torch.
 """
 
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engines import load_keras, prepare_environment
+from engines import import_keras, processor
 
-prepare_environment()
-load_keras()
+import_keras()
 
 import keras
 import numpy as np
 import torch
-from loader import SameBatch
+from loader import SameBatch  # of this folder
+from timing import median_seconds  # of this folder, too
 from torch import nn
 from torch.nn import functional
 
-from engines import processor
 from losses import VGG19
 from model import SRGAN_d, SRGAN_g
 from srgan import JIT, SRGAN
@@ -152,18 +150,10 @@ def main(wanted="auto"):
         updates = {f"{keras.backend.backend()} {policy}": ours(stage, lr, hr)}
         for name in ["float32"] + [policy] * (policy != "float32"):
             updates[f"PyTorch {name}"] = pytorch(stage, lr, hr, half=name != "float32")
-        seconds = {name: [] for name in updates}
-        for turn in range(ROUNDS + 1):
-            for name, update in updates.items():
-                start = time.perf_counter()
-                update()
-                if turn:  # the first round compiles
-                    seconds[name].append((time.perf_counter() - start) / UPDATES)
-        medians = {name: float(np.median(values)) for name, values in seconds.items()}
+        medians = {name: seconds / UPDATES for name, seconds in median_seconds(updates, ROUNDS).items()}
         first = next(iter(medians.values()))
-        print(
-            f"{stage}: " + ", ".join(f"{name} {s:.3f} s ({s / first:.2f}x)" for name, s in medians.items()), flush=True
-        )
+        figures = ", ".join(f"{name} {seconds:.3f} s ({seconds / first:.2f}x)" for name, seconds in medians.items())
+        print(f"{stage}: {figures}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engines import load_keras, prepare_environment
+from engines import import_keras
 from training.command_line import command_line
 
-prepare_environment()
-load_keras()
+import_keras()
 
 from evaluate import measure_all
 from evaluation.benchmark import benchmark_sets

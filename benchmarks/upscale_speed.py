@@ -8,6 +8,7 @@ precision upscale.py chooses here, the time of its whole command, and what bfloa
 5 minutes.
 """
 
+import functools
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
+from timing import median_seconds  # of this folder
 
 from engines import bfloat16_is_fast, processor
 from evaluation.metrics import luma, psnr
@@ -62,14 +64,8 @@ def speed(rounds):
     random = np.random.default_rng(0)
     for width, height in SIZES:
         lr = random.integers(0, 256, (height, width, 3), np.uint8)
-        seconds = {name: [] for name in contestants}
-        for turn in range(rounds + 1):
-            for name, contestant in contestants.items():
-                start = time.perf_counter()
-                contestant(lr)
-                if turn:  # the first round prepares
-                    seconds[name].append(time.perf_counter() - start)
-        medians = {name: float(np.median(values)) for name, values in seconds.items()}
+        calls = {name: functools.partial(contestant, lr) for name, contestant in contestants.items()}
+        medians = median_seconds(calls, rounds)
         rival = medians["PyTorch, channels_last"]
         for name, value in medians.items():
             print(f"{width}x{height} -> {4 * width}x{4 * height}  {name:24} {value:7.3f} s  {rival / value:5.2f}x")

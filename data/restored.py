@@ -19,10 +19,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from engines import load_keras, prepare_environment
+from engines import import_keras
 
-prepare_environment()
-load_keras()
+import_keras()
 
 import degradation
 from evaluation.metrics import shaved

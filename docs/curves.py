@@ -8,10 +8,7 @@ import math
 import sys
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
-from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 STAGES = {"srgan_init": "warm-up", "srgan": "second stage"}
 CURVES = {  # {title: terms of the log}
@@ -40,7 +37,8 @@ def draw(folder, out):
                 panels.append((f"{STAGES[name]}: {title}", points))
     columns = min(4, math.ceil(len(panels) / 2))
     rows = math.ceil(len(panels) / columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(4 * columns, 3.2 * rows), squeeze=False)
+    figure = Figure(figsize=(4 * columns, 3.2 * rows))
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, (title, curves) in zip(axes.flat, panels):

@@ -8,9 +8,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from engines import import_keras
+
+import_keras()
+
 from dataset import Crops, Pictures
 from evaluation.grids import grid
 from pictures import find_pictures, resize, write_picture
+from utils import exit_status
 
 ACROSS, DOWN, CROP, SCALE, ZOOM = 8, 3, 192, 4, 3
 
@@ -21,7 +26,10 @@ def main(folder, out):
     enlarged = [[resize(lr, ZOOM, "nearest") for lr in lrs] for lrs in both]
     rows = [lrs[ACROSS * row : ACROSS * (row + 1)] for row in range(DOWN) for lrs in enlarged]
     write_picture(out, grid(rows))
+    return 0
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    sys.exit(exit_status("degraded.py", lambda: main(*sys.argv[1:])))

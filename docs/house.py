@@ -7,14 +7,13 @@ import sys
 import textwrap
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
-from matplotlib import pyplot
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from test_imports import FOLDERS, arrows, modules
+from test_imports import FOLDERS, arrows_between_places, modules
 
 EVERYWHERE = {"config", "utils"}  # nearly all import them; their arrows would hide the others
 WIDTH = 100.0  # of the picture, in characters
@@ -24,10 +23,7 @@ def houses():
     """Return {box: the boxes that it imports}: a box is a module on top or a folder. An arrow that follows from two
     others (train -> srgan -> losses) is left out, and so are those to EVERYWHERE.
     """
-    graph = {name.split(".")[0]: set() for name in modules()}
-    for name, imported in arrows().items():
-        box = name.split(".")[0]
-        graph[box] |= {other.split(".")[0] for other in imported} - EVERYWHERE - {box}
+    graph = {box: imported - EVERYWHERE for box, imported in arrows_between_places().items()}
 
     def reached(box):
         return set().union(*({other} | reached(other) for other in graph[box]))
@@ -79,7 +75,8 @@ def draw(out):
     """Draw the picture `out`."""
     graph = houses()
     rows = ordered(rows_of(graph), graph)
-    figure, axis = pyplot.subplots(figsize=(12, 10.5))
+    figure = Figure(figsize=(12, 10.5))
+    axis = figure.subplots()
     boxes, bottom = {}, 0.0
     for row in rows:
         labels = {box: label(box) for box in row}
@@ -92,7 +89,7 @@ def draw(out):
             boxes[box] = (left, bottom - (tallest + 1 + height) / 2, widths[box], height)
             left += widths[box] + gap
         bottom -= tallest + 5
-    colours = pyplot.get_cmap("tab10").colors
+    colours = colormaps["tab10"].colors
     for number, (box, imported) in enumerate(graph.items()):
         x, y, width, _ = boxes[box]
         for other in imported:
@@ -102,7 +99,7 @@ def draw(out):
             axis.annotate("", tip, tail, arrowprops=style, zorder=1)
     for box, (x, y, width, height) in boxes.items():
         colour = "#eef3fa" if box in FOLDERS else "white"
-        axis.add_patch(pyplot.Rectangle((x, y), width, height, facecolor=colour, edgecolor="#333", zorder=2))
+        axis.add_patch(Rectangle((x, y), width, height, facecolor=colour, edgecolor="#333", zorder=2))
         for number, line in enumerate(label(box)):
             weight = "normal" if number else "bold"
             axis.text(x + width / 2, y + height - 1 - number, line, ha="center", va="center", size=9, weight=weight)

@@ -37,7 +37,7 @@ def benchmark_sets(
         if pictures:
             yield path.name, pictures
     if not measurable:
-        raise UserError(f"{folder}: no picture in it can be measured; the first: {remarks[-1]}")
+        raise UserError(f"{folder}: no picture in it can be measured; {remarks[-1]}")
 
 
 def benchmark_pair(hr_path: Path, lr_path: Path, scale: int) -> tuple[np.ndarray, np.ndarray]:

@@ -124,13 +124,8 @@ def mesh(sr: np.ndarray, hr: np.ndarray, scale: int) -> float:
     of the cell, of the mean difference between sr and hr.
     """
     difference = shaved(sr, scale).astype(float) - shaved(hr, scale)
-    rows = np.arange(difference.shape[0]) % scale
-    columns = np.arange(difference.shape[1]) % scale
-    means = [
-        difference[rows == row][:, columns == column].mean(axis=(0, 1))  # a scalar, or (3,)
-        for row in range(scale)
-        for column in range(scale)
-    ]
+    cell = np.ndindex(scale, scale)
+    means = [difference[row::scale, column::scale].mean(axis=(0, 1)) for row, column in cell]  # scalars, or (3,)
     return float(np.std(means, axis=0).mean())
 
 

@@ -3,13 +3,11 @@
 import io
 from typing import Any
 
-import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
+from rating.manifest import ANSWERS
 
 COLOURS = ["#b2182b", "#ef8a62", "#dddddd", "#92c5de", "#2166ac"]  # bad to excellent; safe for colour-blind readers
 LEGEND: dict[str, Any] = {
@@ -24,8 +22,8 @@ LEGEND: dict[str, Any] = {
 def draw(results: list[dict[str, Any]], kind: str) -> bytes:
     """Draw the figure and return it as PNG. results: the entry "sets" of analyse(). kind: of the study."""
     heights = [0.9 + 0.32 * len(result["methods"]) for result in results]
-    layout: dict[str, Any] = {"figsize": (11, sum(heights)), "layout": "constrained", "height_ratios": heights}
-    figure, axes = plt.subplots(len(results), 3, squeeze=False, **layout)
+    figure = Figure(figsize=(11, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(results), 3, squeeze=False, height_ratios=heights)
     for (left, middle, right), result in zip(axes, results):
         rows = result["methods"]
         draw_distribution(left, rows, kind)
@@ -39,7 +37,6 @@ def draw(results: list[dict[str, Any]], kind: str) -> bytes:
         left.set_title(result["set"], loc="left", fontweight="bold")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    plt.close(figure)
     return buffer.getvalue()
 
 
@@ -47,9 +44,8 @@ def draw_distribution(axis: Axes, rows: list[dict[str, Any]], kind: str) -> None
     """Draw a bar for each method: the share of each answer, in percent."""
     shares = np.array([row["distribution"] for row in rows], float)
     shares = 100 * shares / np.maximum(shares.sum(1, keepdims=True), 1)
-    labels = ["1", "2", "3", "4", "5"] if kind == "rating" else ["other closer", "tie", "closer"]
     start = np.zeros(len(rows))
-    for share, colour, label in zip(shares.T, COLOURS[:: 1 if kind == "rating" else 2], labels):
+    for share, colour, label in zip(shares.T, COLOURS[:: 1 if kind == "rating" else 2], ANSWERS[kind]):
         axis.barh(range(len(rows)), share, left=start, color=colour, label=label, height=0.6)
         start += share
     axis.set(xlabel="share of the answers (%)", xlim=(0, 100))

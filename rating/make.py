@@ -39,7 +39,7 @@ class Scene(NamedTuple):
 def scenes_of_folders(folders: Mapping[str, str | Path]) -> list[Scene]:
     """Return the scenes of {method: folder}. Pictures with the same name belong together; subfolders are sets.
 
-    Raises UserError if a method lacks a picture, or has two of the same name in different formats.
+    Raises UserError if a folder is unreadable, or a method lacks a picture or has two of one name in different formats.
     """
     by_name: dict[Path, dict[str, Path]] = {}
     for method, written in folders.items():
@@ -47,6 +47,8 @@ def scenes_of_folders(folders: Mapping[str, str | Path]) -> list[Scene]:
         if folder.is_file():
             raise UserError(f"{folder}: is a file; name a folder of pictures")
         for path in find_pictures(folder):
+            if path.is_dir():
+                raise UserError(f"{path}: no picture but a folder, which is empty or cannot be read")
             paths = by_name.setdefault(path.relative_to(folder).with_suffix(""), {})
             if method in paths:
                 raise UserError(f"{path}: {paths[method].name} has the same name; which of them is meant?")
@@ -57,8 +59,7 @@ def scenes_of_folders(folders: Mapping[str, str | Path]) -> list[Scene]:
             if method not in paths:
                 raise UserError(f"{folders[method]}: {name} is missing; each method needs the same pictures")
         inside, *rest = name.parts if len(name.parts) > 1 else ("pictures", *name.parts)
-        in_order = {method: paths[method] for method in folders}
-        scenes.append(Scene(inside, "/".join(rest), functools.partial(read_all, in_order)))
+        scenes.append(Scene(inside, "/".join(rest), functools.partial(read_all, paths)))
     return scenes
 
 

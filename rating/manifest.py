@@ -10,6 +10,8 @@ from utils import UserError
 FORMAT = 1  # of study.json
 REPEATS = 0.08  # fraction of the items that are shown twice, to see how consistent a rater is
 KINDS = {"rating": "one picture at a time, rated 1 (bad) to 5 (excellent)", "pairs": "which is closer to the original?"}
+# The answers of each kind, stored as numbers from 1 on; those to a pair as they are for one of its methods
+ANSWERS = {"rating": ["1", "2", "3", "4", "5"], "pairs": ["other closer", "tie", "closer"]}
 
 
 class Item(NamedTuple):

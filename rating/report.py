@@ -11,13 +11,12 @@ import markdown
 
 from evaluation.tables import as_csv
 from rating.figure import draw
-from rating.manifest import Study, read_study
+from rating.manifest import ANSWERS, Study, read_study
 from rating.results import analyse
 from rating.store import Store
 from utils import UserError, atomic_write, make_folder, write_text
 
 ENOUGH_RATERS = 15  # ITU-R BT.500
-MARKS = ["1", "2", "3", "4", "5"]
 HTML = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Rating study</title>
 <style>
@@ -111,15 +110,13 @@ def as_markdown(results: dict[str, Any]) -> str:
 
 def means(result: dict[str, Any], kind: str) -> list[str]:
     """Return the lines of the table of means, the best method first."""
-    mean, last, answers = "mean opinion", "paper", MARKS
-    if kind == "pairs":
-        mean, last, answers = "share preferred", "strength", ["other closer", "tie", "closer"]
+    mean, last = ("mean opinion", "paper") if kind == "rating" else ("share preferred", "strength")
     rows = []
     for row in sorted(result["methods"], key=lambda row: -(row["mean"] or 0)):
         interval = "" if row["low"] is None else f"{row['low']:.2f} to {row['high']:.2f}"
         numbers = number(row["mean"]), interval, number(row[last]), number(row["rank"])
         rows.append([row["method"], *numbers, *row["distribution"]])
-    return table(["method", mean, "95 % interval", last, "average rank", *answers], rows)
+    return table(["method", mean, "95 % interval", last, "average rank", *ANSWERS[kind]], rows)
 
 
 def comparison(tests: dict[str, Any] | None) -> list[str]:
@@ -172,7 +169,7 @@ def repeats_and_screens(results: dict[str, Any]) -> list[str]:
 
 def methods_table(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of methods.csv."""
-    answers = MARKS if results["kind"] == "rating" else ["other_closer", "tie", "closer"]
+    answers = [answer.replace(" ", "_") for answer in ANSWERS[results["kind"]]]
     return [
         {"set": result["set"]}
         | {name: value for name, value in row.items() if name != "distribution"}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluation.published import MOS as PAPER
-from rating.manifest import Study
+from rating.manifest import ANSWERS, Study
 from rating.statistics import average, average_rank, compare_methods, mean_with_interval, strengths
 
 LIMITS = {"rating": (1, 5), "pairs": (0, 1)}
@@ -151,10 +151,9 @@ def methods_of_set(study: Study, name: str, votes: Votes, values: np.ndarray) ->
     """
     columns = [*mean_with_interval(values, LIMITS[study.kind], study.seed), average_rank(values)]
     rows = [dict(zip(("method", "mean", "low", "high", "rank"), row)) for row in zip(study.methods, *columns)]
-    highest = 5 if study.kind == "rating" else 3
     for number, row in enumerate(rows):
         mine = votes.value[:, votes.method == number]
-        row["distribution"] = [int((mine == value).sum()) for value in range(1, highest + 1)]
+        row["distribution"] = [int((mine == value).sum()) for value, _ in enumerate(ANSWERS[study.kind], 1)]
     if study.kind == "rating":
         for row in rows:
             row["paper"] = PAPER.get(name, {}).get(row["method"])

@@ -15,14 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rating.manifest import Study, check_pictures, read_study, showings
+from rating.manifest import ANSWERS, Study, check_pictures, read_study, showings
 from rating.store import Store
 from utils import UserError
 from web_server import address, file_reply, listen, reply, uvicorn_server
 
 PAUSE_EVERY = 60  # number of answers between breaks
 LARGEST_ANSWER = 1000  # bytes
-HIGHEST = {"rating": 5, "pairs": 3}  # {kind: highest answer}
+HIGHEST = {kind: len(answers) for kind, answers in ANSWERS.items()}  # the highest answer of each kind
 
 
 class Session:

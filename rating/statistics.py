@@ -19,8 +19,7 @@ DRAWS = 2000  # number of bootstrap resamples
 
 def average(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
     """Return np.nanmean, without its warning if all values are NaN."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Mean of empty slice")
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         return np.nanmean(values, axis)
 
 
@@ -75,20 +74,21 @@ def mean_with_interval(
     A bootstrap over raters and pictures together. By itself it counts the noise of single ratings three times (Owen
     2007) and is too narrow for few raters or pictures. So its deviations are scaled to variance_of_mean, and its
     percentiles are those of Student's t (Hesterberg 2015, What Teachers Should Know About the Bootstrap, 2.5).
-    The interval is NaN with fewer than two raters or pictures. limits: the ends of the scale.
+    The interval is NaN with fewer than two raters or pictures, of all or of a method. limits: the ends of the scale.
     """
     mean = average(values, (0, 1))
     unknown = np.isnan(values)
     values = values[~unknown.all((1, 2))][:, ~unknown.all((0, 2))]  # those with an answer
     if min(values.shape[:2]) < 2:
         return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    variance, freedom = variance_of_mean(values)
-    deviations = resampled_means(values, seed) - mean
-    spread = np.nanstd(deviations, axis=0)
-    deviations *= np.sqrt(np.divide(variance, spread**2, out=np.zeros_like(spread), where=spread > 0))
-    tails = stats.norm.cdf(stats.t.ppf(0.025, freedom))
-    low = np.array([np.nanquantile(column, tail) for column, tail in zip(deviations.T, tails)])
-    high = np.array([np.nanquantile(column, 1 - tail) for column, tail in zip(deviations.T, tails)])
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of a method with too few answers
+        variance, freedom = variance_of_mean(values)
+        deviations = resampled_means(values, seed) - mean
+        spread = np.nanstd(deviations, axis=0)
+        deviations *= np.sqrt(np.divide(variance, spread**2, out=np.zeros_like(spread), where=spread > 0))
+        tails = stats.norm.cdf(stats.t.ppf(0.025, freedom))
+        low = np.array([np.nanquantile(column, tail) for column, tail in zip(deviations.T, tails)])
+        high = np.array([np.nanquantile(column, 1 - tail) for column, tail in zip(deviations.T, tails)])
     return mean, np.clip(mean + low, *limits), np.clip(mean + high, *limits)
 
 
@@ -133,9 +133,10 @@ def compare_methods(values: np.ndarray, methods: Sequence[str]) -> dict[str, Any
     means = means[~np.isnan(means).any(1)]
     if len(means) < 3 or len(methods) < 3:
         return None
-    chi2, p = (0.0, 1.0) if not np.ptp(means, axis=1).any() else stats.friedmanchisquare(*means.T)  # 0 / 0 if all tie
+    # Both tests see rounded numbers, so that rounding errors do not make equal means differ.
+    ranked = np.round(means, 9)
+    chi2, p = stats.friedmanchisquare(*ranked.T) if np.ptp(ranked, axis=1).any() else (0.0, 1.0)  # 0 / 0 if all tie
     pairs = list(itertools.combinations(range(len(methods)), 2))
-    # rounded, so that rounding errors do not make equal means differ
     differences = [np.round(means[:, a] - means[:, b], 9) for a, b in pairs]
     p_values = [signed_rank_test(difference) for difference in differences]
     tests = [

@@ -10,13 +10,19 @@ FLAGS = "headless no-sandbox disable-gpu disable-quic no-first-run disable-backg
 FLAGS = [*FLAGS.split(), "disable-component-update", "force-color-profile=srgb"]
 
 
-@contextlib.contextmanager
-def chromium(profile, *flags):
-    """A browser that has never been here. profile: a folder for it that does not exist."""
+def installed():
+    """(Selenium's webdriver, chromium, chromedriver); where one of them is missing, the test is skipped."""
     webdriver = pytest.importorskip("selenium.webdriver")
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not program or not driver:
         pytest.skip("needs chromium and chromedriver")
+    return webdriver, program, driver
+
+
+@contextlib.contextmanager
+def chromium(profile, *flags):
+    """A browser that has never been here. profile: a folder for it that does not exist."""
+    webdriver, program, driver = installed()
     options = webdriver.ChromeOptions()
     options.binary_location = program
     for flag in [*FLAGS, *flags, f"user-data-dir={profile}"]:

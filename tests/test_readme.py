@@ -194,6 +194,12 @@ def test_command_runs(command, copy):
         assert {path for path in set(Path().rglob("*")) - before if path.suffix}  # something was made
 
 
+def test_a_folder_that_is_not_there_is_one_line(tmp_path):
+    command = [sys.executable, ROOT / "docs/degraded.py", tmp_path / "none", tmp_path / "out.png"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "none: no such folder" in done.stderr
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_python_in_a_document_runs(document, copy, monkeypatch):
     for language, content in BLOCK.findall(document.read_text()):

@@ -62,6 +62,7 @@ def test_what_exists_is_left_as_it_is_and_what_a_killed_run_left_is_removed(tmp_
         (lambda folder: (folder / "ours/birds/1.png").write_text("no picture"), "1.png: unreadable picture"),
         (lambda folder: shutil.copy(folder / "ours/birds/1.png", folder / "ours/birds/1.jpg"), "has the same name"),
         (lambda folder: shutil.rmtree(folder / "ours"), "ours: no such folder"),
+        (lambda folder: (folder / "ours/owls.png").mkdir(), "ours/owls.png: no picture but a folder"),
     ],
 )
 def test_pictures_that_do_not_fit_are_one_line_and_leave_nothing(tmp_path, capsys, change, line):
@@ -70,6 +71,13 @@ def test_pictures_that_do_not_fit_are_one_line_and_leave_nothing(tmp_path, capsy
     assert run("make", tmp_path / "study", *methods) == 2
     assert line in one_line(capsys)
     assert not (tmp_path / "study").exists() and not list(tmp_path.glob(".*"))
+
+
+def test_an_empty_folder_with_a_pictures_name_is_one_line(tmp_path, capsys):
+    methods = pictures(tmp_path, 1)
+    (tmp_path / "theirs.png").mkdir()
+    assert run("make", tmp_path / "study", *methods, f"theirs={tmp_path / 'theirs.png'}") == 2
+    assert "theirs.png: no picture but a folder" in one_line(capsys)
 
 
 WRONG = ["ours", "ours=", "=nearest", "a|b=ours", "HR=HR", "a=ours a=HR", "a=ours/birds/0.png b=HR"]

@@ -7,7 +7,7 @@ import io
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from browsers import asked, chromium, until
+from browsers import asked, chromium, installed, until
 from studies import Server, made, rows
 from thorough import often
 
@@ -19,6 +19,7 @@ EXAMPLES = 2
 @pytest.fixture
 def open_browser(tmp_path):
     """A function that starts a browser that has never been here. It takes more flags."""
+    installed()  # or else a test would start a server that it never stops
     with contextlib.ExitStack() as stack:
         profiles = (tmp_path / f"profile {number}" for number in range(9))
         yield lambda *flags: stack.enter_context(chromium(next(profiles), "window-size=900,700", *flags))

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from raters import SPREAD, Judge, simulated_ratings, store_ratings, write_manifest
 from scipy import stats
 from studies import one_line, rows, run
 from thorough import often
@@ -16,7 +17,6 @@ pytest.importorskip("choix")
 pytest.importorskip("markdown")
 pytest.importorskip("matplotlib")
 
-from benchmarks.rating_report import SPREAD, Judge, simulated_ratings, store_ratings, write_manifest
 from rating.report import enough_to_differ
 from rating.results import PAPER, collect, opinions, screen, votes_by_set
 from rating.statistics import average_rank, compare_methods, holm, mean_with_interval, signed_rank_test, strengths
@@ -135,6 +135,15 @@ def test_methods_that_differ_are_told_apart_and_equal_ones_are_not():
 # Arithmetic
 
 
+def test_means_that_are_equal_but_for_rounding_are_equal():
+    """Thirds, as in pairs of four methods: each rater's mean of every method is the same, summed in another order."""
+    rng, thirds = np.random.default_rng(0), np.array([0, 1, 1, 2, 3]) / 3
+    values = np.array([[rng.permutation(thirds) for _ in range(4)] for _ in range(6)]).swapaxes(1, 2)
+    assert np.ptp(values.mean(1), axis=1).any()  # there are rounding errors
+    result = compare_methods(values, ["a", "b", "c", "d"])
+    assert (result["chi2"], result["p"]) == (0, 1) and all(pair["p_holm"] == 1 for pair in result["pairs"])
+
+
 def test_intervals_of_constant_few_and_extreme_ratings():
     mean, low, high = mean_with_interval(np.full((5, 4, 2), 3.0), (1, 5))
     assert mean.tolist() == low.tolist() == high.tolist() == [3, 3]
@@ -145,6 +154,11 @@ def test_intervals_of_constant_few_and_extreme_ratings():
         for values in (one_rater_of_five, one_rater_of_five[2:3], one_rater_of_five[2:3].swapaxes(0, 1)):
             mean, low, high = mean_with_interval(values, (1, 5))
             assert mean.tolist() == [2.5, 3] and np.isnan(low).all() and np.isnan(high).all()
+        second_by_one = np.random.default_rng(0).integers(1, 6, (4, 3, 2)).astype(float)
+        second_by_one[1:, :, 1] = np.nan
+        mean, low, high = mean_with_interval(second_by_one, (1, 5))
+        assert low[0] < mean[0] < high[0] and mean[1] == second_by_one[0, :, 1].mean()
+        assert np.isnan(low[1]) and np.isnan(high[1])
         result = compare_methods(np.full((5, 4, 3), 3.0), ["a", "b", "c"])
     assert result["p"] == 1 and all(pair["p_holm"] == 1 for pair in result["pairs"])
     values = simulated_ratings(np.random.default_rng(0), [0.9, 5.1], 3, 3)

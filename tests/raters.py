@@ -1,21 +1,10 @@
-"""How long the report of a study as large as the paper's takes, with simulated raters.
-
-    python benchmarks/rating_report.py
-
-26 raters, 12 methods on Set5 and Set14 and 9 on BSD100 in the paper; here 12 methods on 94 pictures: 1,128 ratings
-each, and the repeats. Nothing is kept. tests/test_study_report.py uses the simulated raters too.
-"""
+"""Simulated raters, and studies without the files of pictures, which a report does not need."""
 
 import json
 import sqlite3
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rating.manifest import FORMAT, read_study, showings
 from rating.store import Store
@@ -35,7 +24,7 @@ def simulated_ratings(rng, levels, raters, pictures, spread=SPREAD):
 
 
 def write_manifest(folder, kind, methods, sets):
-    """Write a manifest without picture files, which a report does not need; return the Study. sets: {name: count}."""
+    """Write a manifest without picture files; return the Study. sets: {name: count}."""
     pictures, items = {}, []
     for name, count in sets.items():
         for number in range(count):
@@ -84,22 +73,3 @@ class Judge:
         method = self.study.methods.index(picture["method"])
         value = self.values[picture["set"]][rater - 1, int(picture["picture"]), method]
         return int(np.clip(value + repeat * self.rng.integers(-1, 2), 1, 5))
-
-
-def main():
-    methods = ["nearest", *(f"method {number}" for number in range(2, 12)), "HR"]
-    levels, sets, rng = np.linspace(1.2, 4.6, 12), {"Set5": 5, "Set14": 14, "BSD100": 75}, np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        study = write_manifest(Path(folder, "study"), "rating", methods, sets)
-        values = {name: simulated_ratings(rng, levels, 26, count) for name, count in sets.items()}
-        store_ratings(study, Judge(study, values, rng))
-        started = time.perf_counter()
-        from rating.report import write_report  # here, because a user waits for matplotlib's import too
-
-        _, answers, raters = write_report(study.folder)
-        print(f"{answers} answers of {raters} raters")
-        print(f"report: {time.perf_counter() - started:.1f} s")
-
-
-if __name__ == "__main__":
-    main()
