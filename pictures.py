@@ -65,8 +65,8 @@ def find_pictures(folders: str | Path | Sequence[str | Path]) -> list[Path]:
     """
     folders = [folders] if isinstance(folders, (str, Path)) else folders
     paths: list[Path] = []
-    for folder in map(Path, folders):
-        folder = folder.expanduser()
+    for named in folders:
+        folder = Path(os.path.expanduser(named))  # unlike Path.expanduser, leaves what names no user as it is
         if not folder.exists():
             raise UserError(f"{folder}: no such folder or file")
         if not folder.is_dir():
