@@ -108,6 +108,12 @@ def on_reduced(features: Callable[[Tensor], Tensor], factor: float) -> Callable[
     return of_reduced
 
 
+def smallest_side(layer: str | list[str]) -> int:
+    """Return the side in pixels of the smallest picture that VGG19 takes up to `layer`, the deepest one of a list."""
+    block, kind = (layer if isinstance(layer, str) else max(layer)).removeprefix("block").split("_")
+    return 2 ** (int(block) if kind == "pool" else int(block) - 1)  # each of its blocks ends by halving the sides
+
+
 def VGG19(layer: str | list[str], weights: str | os.PathLike | None) -> keras.Model:
     """The frozen feature extractor: RGB pictures (N, h, w, 3) in [-1, 1] -> the output of `layer`, (N, h', w', c).
 

@@ -28,7 +28,16 @@ from easydict import EasyDict
 import upscale
 from dataset import Crops, Pictures, by_stem, load_pictures, report_skipped, validation_pictures, validation_sets
 from evaluate import best_weights, evaluate
-from losses import CONTENT_LOSSES, FEATURE_LAYERS, WITHOUT_GAN, Tensor, features_loss, on_reduced, vgg_loss
+from losses import (
+    CONTENT_LOSSES,
+    FEATURE_LAYERS,
+    WITHOUT_GAN,
+    Tensor,
+    features_loss,
+    on_reduced,
+    smallest_side,
+    vgg_loss,
+)
 from methods.networks import build_generator
 from model import SRGAN_d, prevent_mesh
 from pictures import Pair, find_pictures
@@ -181,12 +190,21 @@ def adversarial_game(
 
 
 def vgg_of_content_loss(config: EasyDict) -> Callable[[Tensor], Tensor] | None:
-    """Return VGG19 up to the layers of TRAIN.content_loss, or None if it has none. Raises UserError without weights."""
-    _, layer, _ = CONTENT_LOSSES[config.TRAIN.content_loss]
+    """Return VGG19 up to the layers of TRAIN.content_loss, or None if it has none.
+
+    Raises UserError if crops are too small for it, or without weights.
+    """
+    loss, crop, factor = config.TRAIN.content_loss, config.TRAIN.crop, config.VGG.reduce
+    _, layer, _ = CONTENT_LOSSES[loss]
     if not layer:
         return None
+    if round(factor * crop) < smallest_side(layer):
+        raise UserError(
+            f"TRAIN.crop={crop}, reduced by VGG.reduce={factor}, is less than the {smallest_side(layer)} pixels that "
+            f"TRAIN.content_loss={loss} needs; make one of them larger"
+        )
     try:
-        return on_reduced(load_vgg19(layer, config.VGG.weights), config.VGG.reduce)
+        return on_reduced(load_vgg19(layer, config.VGG.weights), factor)
     except UserError as error:
         raise UserError(f"{error}, or train without: --set TRAIN.content_loss=mse") from error
 
