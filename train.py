@@ -28,16 +28,7 @@ from easydict import EasyDict
 import upscale
 from dataset import Crops, Pictures, by_stem, load_pictures, report_skipped, validation_pictures, validation_sets
 from evaluate import best_weights, evaluate
-from losses import (
-    CONTENT_LOSSES,
-    FEATURE_LAYERS,
-    WITHOUT_GAN,
-    Tensor,
-    features_loss,
-    on_reduced,
-    smallest_side,
-    vgg_loss,
-)
+from losses import CONTENT_LOSSES, FEATURE_LAYERS, WITHOUT_GAN, Tensor, on_reduced, smallest_side
 from methods.networks import build_generator
 from model import SRGAN_d, prevent_mesh
 from pictures import Pair, find_pictures
@@ -143,14 +134,7 @@ def warm_up_game(generator: keras.Model, features: keras.Model | None, plan: Pla
     """
     rate = warm_up_rate(settings.schedule_init, settings.learning_rate_init, plan.total, plan.decay_at)
     weights = 1.0, settings.features_init, 0.0
-    game = SRGAN(
-        generator,
-        vgg=features,
-        weights=weights,
-        ema=settings.ema,
-        feature_loss=features_loss,
-        pixel_loss=settings.pixel_loss_init,
-    )
+    game = SRGAN(generator, None, features, weights, settings.ema, pixel_loss=settings.pixel_loss_init)
     optimizer = warm_up_optimizer(settings.optimizer, rate, settings.beta1, settings.adam_lr_ratio)
     game.compile(optimizer=optimizer, jit_compile=JIT)
     return game
@@ -167,20 +151,10 @@ def adversarial_game(
 
     vgg: of vgg_of_content_loss. settings: TRAIN of the configuration.
     """
-    mse_weight, layer, vgg_weight = CONTENT_LOSSES[settings.content_loss]
+    mse_weight, _, vgg_weight = CONTENT_LOSSES[settings.content_loss]
     judge = None if settings.content_loss in WITHOUT_GAN else discriminator
     weights = mse_weight, vgg_weight, settings.adversarial_weight
-    feature_loss = features_loss if isinstance(layer, list) else vgg_loss
-    game = SRGAN(
-        generator,
-        judge,
-        vgg,
-        weights,
-        settings.ema,
-        settings.d_head_start,
-        settings.label_smoothing,
-        feature_loss,
-    )
+    game = SRGAN(generator, judge, vgg, weights, settings.ema, settings.d_head_start, settings.label_smoothing)
     rate = adversarial_rate(settings.schedule, settings.learning_rate, settings.lr_decay, plan.total, plan.decay_at)
     # How the players learn otherwise than by one Adam
     apart = judge, settings.d_lr_ratio, settings.d_head_start, settings.muon_lr_ratio
