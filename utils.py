@@ -184,10 +184,10 @@ def exit_status(program: str, work: Callable[[], int], interrupted: str = "inter
 
 
 def prepare_streams() -> None:
-    """Let standard output print every file name, and open both streams if the process was started without them."""
-    for name in ("stdout", "stderr"):
+    """Let standard output print every file name, and open the three streams if the process was started without them."""
+    for name in ("stdin", "stdout", "stderr"):  # in the order of their file descriptors, which they then get
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115  # until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
