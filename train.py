@@ -60,10 +60,7 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     find_pictures(settings.hr_img_path)
     if settings.lr_img_path:
         by_stem(settings.lr_img_path)
-    checkpoints = {
-        stage: Checkpoints(settings.checkpoint_dir, stage, plan_of(stage, settings), settings.keep_states, config)
-        for stage in stages
-    }
+    checkpoints = {stage: Checkpoints(stage, plan_of(stage, settings), config) for stage in stages}
     check_settings(list(checkpoints.values()))
 
     # The two players.
@@ -90,14 +87,14 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
         # The warm-up: the generator alone learns to minimize the pixel MSE. Its running average enters the game.
         if WARM_UP in stages:
             game = warm_up_game(generator, features, checkpoints[WARM_UP].plan, settings)
-            if not train_stage(checkpoints[WARM_UP], game, pictures, valid, config, signals_seen, teacher):
+            if not train_stage(checkpoints[WARM_UP], game, pictures, valid, signals_seen, teacher):
                 return False
             generator.set_weights(game.average.get_weights())
 
         # The game: generator against discriminator.
         if ADVERSARIAL in stages:
             game = adversarial_game(generator, discriminator, vgg, checkpoints[ADVERSARIAL].plan, settings)
-            if not train_stage(checkpoints[ADVERSARIAL], game, pictures, valid, config, signals_seen):
+            if not train_stage(checkpoints[ADVERSARIAL], game, pictures, valid, signals_seen):
                 return False
     return True
 
@@ -188,7 +185,6 @@ def train_stage(
     game: SRGAN,
     pictures: Pictures,
     valid: Mapping[str, Sequence[Pair]],
-    config: EasyDict,
     signals_seen: list[int],
     teacher: Teacher | None = None,
 ) -> bool:
@@ -197,10 +193,11 @@ def train_stage(
     valid: from validation_sets. signals_seen: the list that stop_signals yields. Raises UserError if pictures, states
     or files cannot be used, and Diverged if training diverges.
     """
-    settings, stage, plan = config.TRAIN, checkpoints.stage, checkpoints.plan
-    name, folders = network_name(stage, config.MODEL.variant), (settings.samples_dir, settings.checkpoint_dir)
+    settings, stage, plan = checkpoints.config["TRAIN"], checkpoints.stage, checkpoints.plan
+    name = network_name(stage, checkpoints.config["MODEL"]["variant"])
+    folders = settings.samples_dir, settings.checkpoint_dir
     report = Report(stage, game, plan.total, valid, pictures.scale, name, *folders)
-    resume(checkpoints, game, report, pictures, settings.initial_generator)
+    resume(checkpoints, game, report, pictures)
     targets = None
     if teacher and game.updates_done() < plan.teacher_until:
         targets = Targets(pictures, teacher, Path(settings.checkpoint_dir, "teacher"), settings.memory_gb * 1e9)
@@ -225,12 +222,12 @@ def train_stage(
     return not stopped
 
 
-def resume(checkpoints: Checkpoints, game: SRGAN, report: Report, pictures: Pictures, initial_generator: str) -> None:
+def resume(checkpoints: Checkpoints, game: SRGAN, report: Report, pictures: Pictures) -> None:
     """Load the best state of a stage into `game` if there is one, begin or cut the log there, and write config.json.
 
-    initial_generator: the weights that a new run starts from, or "". Raises UserError as Checkpoints.load_state and
-    Report.begin.
+    Raises UserError as Checkpoints.load_state and Report.begin.
     """
+    initial_generator = checkpoints.config["TRAIN"]["initial_generator"]
     side, total = pictures.crop // pictures.scale, checkpoints.plan.total
     # A state can be loaded only into variables that exist already, those of the optimizer included.
     game(np.zeros((1, side, side, 3), np.uint8))
