@@ -54,8 +54,7 @@ class Parser(argparse.ArgumentParser):
     """An argparse.ArgumentParser with --version that accepts no abbreviations; a mistake is one line and exit 2."""
 
     def __init__(self, **options: Any) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(**{"allow_abbrev": False} | options)
+        super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter} | options)
         self.add_argument("--version", action="version", version=f"SRGAN {VERSION}")
 
     def error(self, message: str) -> NoReturn:
