@@ -73,17 +73,10 @@ class Muon(keras.optimizers.Muon):
     rate, trains the kernels that read or write the three colours, the biases, the PReLU slopes and the normalizations.
     """
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 1e-3,
-        adam_lr_ratio: float = 0.3,
-        weight_decay: float | None = None,
-        adam_weight_decay: float | None = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, learning_rate: float | Schedule, adam_lr_ratio: float = 0.3, **options: Any) -> None:
         # Keras' Muon decays weights by default; here it does not, as Adam does not.
-        decays = {"weight_decay": weight_decay, "adam_weight_decay": adam_weight_decay}
-        super().__init__(learning_rate, adam_lr_ratio=adam_lr_ratio, **decays, **options)
+        options = {"weight_decay": None, "adam_weight_decay": None} | options
+        super().__init__(learning_rate, adam_lr_ratio=adam_lr_ratio, **options)
 
     def _should_use_adamw(self, variable: Any) -> bool:
         # Keras would leave all kernels to Adam. As usual with Muon, the first and the last layer stay with Adam; they
