@@ -239,7 +239,7 @@ def to_float(picture: np.ndarray) -> np.ndarray:
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:
     """Convert pictures of any shape from float in [-1, 1] to uint8 in 0..255, rounded and clipped."""
-    return ((picture + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    return rounded((picture + 1) * 127.5, np.uint8)
 
 
 def rounded(values: np.ndarray, dtype: np.dtype | type[np.unsignedinteger]) -> np.ndarray:
