@@ -54,7 +54,8 @@ class Parser(argparse.ArgumentParser):
     """An argparse.ArgumentParser with --version that accepts no abbreviations; a mistake is one line and exit 2."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter} | options)
+        defaults: dict[str, Any] = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        super().__init__(**defaults | options)
         self.add_argument("--version", action="version", version=f"SRGAN {VERSION}")
 
     def error(self, message: str) -> NoReturn:
