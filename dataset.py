@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 OVERHEAD_BYTES = 4096  # memory per file, for its path and size, and again per picture in memory, for its last page
 
 
-def load_pictures(folders: str | list[str], scale: int, crop: int, memory: float, lr_folder: str = "") -> "Pictures":
+def load_pictures(folders: str | list[str], scale: int, crop: int, memory: float, lr_folder: str) -> "Pictures":
     """Read the training pictures below `folders`, and print which files were left out; see Pictures.
 
     lr_folder: where their LR pictures are, or "" to make them. Raises UserError if there are no usable pictures, or

@@ -168,12 +168,7 @@ def sharpen(picture: np.ndarray, amount: float, radius: float) -> np.ndarray:
     return picture + amount * (picture - blur(picture, radius))
 
 
-def resample(
-    picture: np.ndarray,
-    factor: float,
-    there: Image.Resampling = Image.Resampling.BICUBIC,
-    back: Image.Resampling = Image.Resampling.BICUBIC,
-) -> np.ndarray:
+def resample(picture: np.ndarray, factor: float, there: Image.Resampling, back: Image.Resampling) -> np.ndarray:
     """Resize by `factor` and back to the old size, rounding to uint8 in between as programs do."""
     height, width = picture.shape[:2]
     size = max(1, round(width * factor)), max(1, round(height * factor))

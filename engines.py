@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-from utils import UserError, reason
+from utils import UserError, prepare_streams, reason
 
 CPU = Path("/proc/cpuinfo")  # where Linux describes the processor
 GPU = Path("/dev/nvidia0")  # exists if the machine has one
@@ -52,6 +52,7 @@ def load_keras() -> None:
     """
     keep_freed_memory()
     # C++ writes them (TensorFlow 2.21) before it reads any setting, so the file descriptor itself is redirected.
+    prepare_streams()  # of a process that was started without
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as notices:
         os.dup2(notices.fileno(), 2)

@@ -1,7 +1,7 @@
 """SRGAN's generator (Ledig et al. 2017, fig. 4), written once, over the few primitives that it needs.
 
 `p` makes them: Keras' layers in model.py, the faster arithmetic of a training step in training/fast_forward.py, and
-OpenVINO's nodes in upscaling/graph.py. This file needs only NumPy.
+OpenVINO's nodes in upscaling/graph.py. This file needs no library.
 
 conv(x, side, filters)       convolution with zero padding: (N, h, w, c) -> (N, h, w, filters)
 conv_norm(x, side, filters)  the same without a bias, and batch normalization
@@ -12,8 +12,6 @@ add(x, y), tanh(x)           the sum of two tensors; the last activation
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
-
-import numpy as np
 
 Tensor = Any  # of Keras' backend, of OpenVINO, or a NumPy array
 EPSILON = 1e-5  # of batch normalization, TensorLayer's, because the paper gives none
@@ -166,7 +164,7 @@ class Trained:
         return arrays
 
 
-def before_depth_to_space(kernel: Tensor, array: Any = np) -> Tensor:
+def before_depth_to_space(kernel: Tensor, array: Any) -> Tensor:
     """Return the kernel (t, t, 4c, 4f) that has the same effect before a depth_to_space(2) as `kernel` after it.
 
     kernel: (s, s, c, f) with odd s. array: NumPy or keras.ops, whichever `kernel` belongs to.

@@ -49,11 +49,14 @@ def luma(picture: Tensor) -> Tensor:
     return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
-def vgg_loss(sr_features: Tensor, hr_features: Tensor) -> Tensor:
-    """Feature loss, a scalar: mean((VGG19(G(lr)) - VGG19(hr))^2) over all features.
+def vgg_loss(sr_features: Any, hr_features: Any) -> Tensor:
+    """Feature loss, a scalar: mean((VGG19(G(lr)) - VGG19(hr))^2) over all features. Source: paper, eq. 5.
 
-    Computed in float32 or better, whatever the precision of VGG19. Source: paper, eq. 5.
+    Computed in float32 or better, whatever the precision of VGG19. Of a list, the features of several layers, it is the
+    mean of feature_distance.
     """
+    if isinstance(sr_features, list):
+        return ops.mean(feature_distance(sr_features, hr_features))
     dtype = keras.backend.result_type(sr_features.dtype, "float32")  # a mean in bfloat16 would have only three digits
     return ops.mean(ops.square(ops.cast(sr_features, dtype) - ops.cast(hr_features, dtype)))
 
@@ -66,11 +69,6 @@ def feature_distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """
     squares = [ops.square(ops.normalize(x, axis=-1) - ops.normalize(y, axis=-1)) for x, y in zip(a, b, strict=True)]
     return sum(ops.mean(ops.sum(square, axis=-1), axis=(1, 2)) for square in squares) / len(squares)
-
-
-def features_loss(sr_features: Sequence[Tensor], hr_features: Sequence[Tensor]) -> Tensor:
-    """Feature loss of several layers, a scalar: the mean of feature_distance over the batch."""
-    return ops.mean(feature_distance(sr_features, hr_features))
 
 
 def g_gan_loss(logits_fake: Tensor) -> Tensor:
@@ -108,6 +106,12 @@ def on_reduced(features: Callable[[Tensor], Tensor], factor: float) -> Callable[
     return of_reduced
 
 
+def smallest_side(layer: str | list[str]) -> int:
+    """Return the side in pixels of the smallest picture that VGG19 takes up to `layer`, the deepest one of a list."""
+    block, kind = (layer if isinstance(layer, str) else max(layer)).removeprefix("block").split("_")
+    return 2 ** (int(block) if kind == "pool" else int(block) - 1)  # each of its blocks ends by halving the sides
+
+
 def VGG19(layer: str | list[str], weights: str | os.PathLike | None) -> keras.Model:
     """The frozen feature extractor: RGB pictures (N, h, w, 3) in [-1, 1] -> the output of `layer`, (N, h', w', c).
 
@@ -116,11 +120,10 @@ def VGG19(layer: str | list[str], weights: str | os.PathLike | None) -> keras.Mo
     for random weights. Raises OSError, ValueError or KeyError if the file does not hold VGG19's weights.
     """
     vgg = keras.applications.VGG19(include_top=False, weights=weights)
-    names = layer if isinstance(layer, list) else [layer]
-    outputs = [vgg.get_layer(name).output for name in names]
+    outputs = keras.tree.map_structure(lambda name: vgg.get_layer(name).output, layer)
     picture = layers.Input((None, None, 3))
     bgr = keras.applications.vgg19.preprocess_input((picture + 1.0) * 127.5)
-    features = keras.Model(vgg.input, outputs if isinstance(layer, list) else outputs[0])(bgr)
+    features = keras.Model(vgg.input, outputs)(bgr)
     extractor = keras.Model(picture, features, name="VGG19")
     extractor.trainable = False
     return extractor

@@ -37,9 +37,9 @@ def SRGAN_d(variant: str = "paper", crop: int = 96, filters: int = 64) -> keras.
     crops of 384; a multiple of 64). filters: of the first convolution, 64 in fig. 4.
     """
     picture = layers.Input((crop, crop, 3))
-    body = tensorlayer_discriminator if variant == "tensorlayer" else paper_discriminator
+    features = tensorlayer_discriminator if variant == "tensorlayer" else paper_discriminator
     logits = layers.Dense(1, kernel_initializer=kernel_initializer(variant), dtype=loss_dtype())
-    return keras.Model(picture, logits(body(picture, filters)), name="SRGAN_d")
+    return keras.Model(picture, logits(features(picture, filters)), name="SRGAN_d")
 
 
 # Parts of the generator

@@ -65,8 +65,8 @@ def find_pictures(folders: str | Path | Sequence[str | Path]) -> list[Path]:
     """
     folders = [folders] if isinstance(folders, (str, Path)) else folders
     paths: list[Path] = []
-    for folder in map(Path, folders):
-        folder = folder.expanduser()
+    for named in folders:
+        folder = Path(os.path.expanduser(named))  # unlike Path.expanduser, leaves what names no user as it is
         if not folder.exists():
             raise UserError(f"{folder}: no such folder or file")
         if not folder.is_dir():
@@ -239,7 +239,7 @@ def to_float(picture: np.ndarray) -> np.ndarray:
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:
     """Convert pictures of any shape from float in [-1, 1] to uint8 in 0..255, rounded and clipped."""
-    return ((picture + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    return rounded((picture + 1) * 127.5, np.uint8)
 
 
 def rounded(values: np.ndarray, dtype: np.dtype | type[np.unsignedinteger]) -> np.ndarray:

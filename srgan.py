@@ -47,10 +47,10 @@ class SRGAN(keras.Model):
     no train_step of our own: the players share no weights, so the gradient of the sum of their losses is for each
     player the gradient of its own loss.
 
-    vgg: callable that maps pictures (N, h, w, 3) in [-1, 1] to features, or None. weights: of pixel loss, feature loss
-    and the generator's GAN loss. ema: decay of the running average per update. head_start: number of updates in which
-    the discriminator learns alone. smoothing: as in losses.d_loss. feature_loss: of what vgg returns for sr and for hr.
-    pixel_loss: "mse" or "mae"; the MSE is measured in any case.
+    vgg: callable that maps pictures (N, h, w, 3) in [-1, 1] to what losses.vgg_loss takes, or None. weights: of pixel
+    loss, feature loss and the generator's GAN loss. ema: decay of the running average per update. head_start: number of
+    updates in which the discriminator learns alone. smoothing: as in losses.d_loss. pixel_loss: "mse" or "mae"; the MSE
+    is measured in any case.
     """
 
     def __init__(
@@ -62,7 +62,6 @@ class SRGAN(keras.Model):
         ema: float = 0.999,
         head_start: int = 0,
         smoothing: float = 0.0,
-        feature_loss: Callable[[Any, Any], Tensor] = vgg_loss,
         pixel_loss: str = "mse",
     ) -> None:
         super().__init__()
@@ -74,8 +73,7 @@ class SRGAN(keras.Model):
         # In a lambda Keras does not see VGG19 as a part of this model, and does not save its weights.
         self.vgg = vgg if vgg is None else lambda picture: vgg(picture)
         self.pixel_weight, self.vgg_weight, self.gan_weight = weights
-        self.feature_loss, self.pixel_loss = feature_loss, pixel_loss
-        self.ema, self.head_start, self.smoothing = ema, head_start, smoothing
+        self.ema, self.head_start, self.smoothing, self.pixel_loss = ema, head_start, smoothing, pixel_loss
         self.earlier = generator.name in EARLIER  # one of the networks before SRResNet, which learn only on Y
         self.fixed_statistics = False
         self.replicas = replicas()
@@ -140,7 +138,7 @@ class SRGAN(keras.Model):
             loss += self.pixel_weight * sum(self.generator.losses)
         if self.vgg:
             wanted = keras.tree.map_structure(ops.stop_gradient, self.vgg(hr))
-            terms["vgg"] = self.feature_loss(self.vgg(sr), wanted)
+            terms["vgg"] = vgg_loss(self.vgg(sr), wanted)
             loss += self.vgg_weight * terms["vgg"]
 
         # The game. D learns to tell HR from SR; SR is a constant there, so that D's loss does not change G. G learns to

@@ -28,7 +28,7 @@ from easydict import EasyDict
 import upscale
 from dataset import Crops, Pictures, by_stem, load_pictures, report_skipped, validation_pictures, validation_sets
 from evaluate import best_weights, evaluate
-from losses import CONTENT_LOSSES, FEATURE_LAYERS, WITHOUT_GAN, Tensor, features_loss, on_reduced, vgg_loss
+from losses import CONTENT_LOSSES, FEATURE_LAYERS, WITHOUT_GAN, Tensor, on_reduced, smallest_side
 from methods.networks import build_generator
 from model import SRGAN_d, prevent_mesh
 from pictures import Pair, find_pictures
@@ -60,10 +60,7 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
     find_pictures(settings.hr_img_path)
     if settings.lr_img_path:
         by_stem(settings.lr_img_path)
-    checkpoints = {
-        stage: Checkpoints(settings.checkpoint_dir, stage, plan_of(stage, settings), settings.keep_states, config)
-        for stage in stages
-    }
+    checkpoints = {stage: Checkpoints(stage, plan_of(stage, settings), config) for stage in stages}
     check_settings(list(checkpoints.values()))
 
     # The two players.
@@ -90,14 +87,14 @@ def train(config: EasyDict, stages: Sequence[Stage]) -> bool:
         # The warm-up: the generator alone learns to minimize the pixel MSE. Its running average enters the game.
         if WARM_UP in stages:
             game = warm_up_game(generator, features, checkpoints[WARM_UP].plan, settings)
-            if not train_stage(checkpoints[WARM_UP], game, pictures, valid, config, signals_seen, teacher):
+            if not train_stage(checkpoints[WARM_UP], game, pictures, valid, signals_seen, teacher):
                 return False
             generator.set_weights(game.average.get_weights())
 
         # The game: generator against discriminator.
         if ADVERSARIAL in stages:
             game = adversarial_game(generator, discriminator, vgg, checkpoints[ADVERSARIAL].plan, settings)
-            if not train_stage(checkpoints[ADVERSARIAL], game, pictures, valid, config, signals_seen):
+            if not train_stage(checkpoints[ADVERSARIAL], game, pictures, valid, signals_seen):
                 return False
     return True
 
@@ -134,14 +131,7 @@ def warm_up_game(generator: keras.Model, features: keras.Model | None, plan: Pla
     """
     rate = warm_up_rate(settings.schedule_init, settings.learning_rate_init, plan.total, plan.decay_at)
     weights = 1.0, settings.features_init, 0.0
-    game = SRGAN(
-        generator,
-        vgg=features,
-        weights=weights,
-        ema=settings.ema,
-        feature_loss=features_loss,
-        pixel_loss=settings.pixel_loss_init,
-    )
+    game = SRGAN(generator, None, features, weights, settings.ema, pixel_loss=settings.pixel_loss_init)
     optimizer = warm_up_optimizer(settings.optimizer, rate, settings.beta1, settings.adam_lr_ratio)
     game.compile(optimizer=optimizer, jit_compile=JIT)
     return game
@@ -158,20 +148,10 @@ def adversarial_game(
 
     vgg: of vgg_of_content_loss. settings: TRAIN of the configuration.
     """
-    mse_weight, layer, vgg_weight = CONTENT_LOSSES[settings.content_loss]
+    mse_weight, _, vgg_weight = CONTENT_LOSSES[settings.content_loss]
     judge = None if settings.content_loss in WITHOUT_GAN else discriminator
     weights = mse_weight, vgg_weight, settings.adversarial_weight
-    feature_loss = features_loss if isinstance(layer, list) else vgg_loss
-    game = SRGAN(
-        generator,
-        judge,
-        vgg,
-        weights,
-        settings.ema,
-        settings.d_head_start,
-        settings.label_smoothing,
-        feature_loss,
-    )
+    game = SRGAN(generator, judge, vgg, weights, settings.ema, settings.d_head_start, settings.label_smoothing)
     rate = adversarial_rate(settings.schedule, settings.learning_rate, settings.lr_decay, plan.total, plan.decay_at)
     # How the players learn otherwise than by one Adam
     apart = judge, settings.d_lr_ratio, settings.d_head_start, settings.muon_lr_ratio
@@ -181,12 +161,21 @@ def adversarial_game(
 
 
 def vgg_of_content_loss(config: EasyDict) -> Callable[[Tensor], Tensor] | None:
-    """Return VGG19 up to the layers of TRAIN.content_loss, or None if it has none. Raises UserError without weights."""
-    _, layer, _ = CONTENT_LOSSES[config.TRAIN.content_loss]
+    """Return VGG19 up to the layers of TRAIN.content_loss, or None if it has none.
+
+    Raises UserError if crops are too small for it, or without weights.
+    """
+    loss, crop, factor = config.TRAIN.content_loss, config.TRAIN.crop, config.VGG.reduce
+    _, layer, _ = CONTENT_LOSSES[loss]
     if not layer:
         return None
+    if round(factor * crop) < smallest_side(layer):
+        raise UserError(
+            f"TRAIN.crop={crop}, reduced by VGG.reduce={factor}, is less than the {smallest_side(layer)} pixels that "
+            f"TRAIN.content_loss={loss} needs; make one of them larger"
+        )
     try:
-        return on_reduced(load_vgg19(layer, config.VGG.weights), config.VGG.reduce)
+        return on_reduced(load_vgg19(layer, config.VGG.weights), factor)
     except UserError as error:
         raise UserError(f"{error}, or train without: --set TRAIN.content_loss=mse") from error
 
@@ -196,7 +185,6 @@ def train_stage(
     game: SRGAN,
     pictures: Pictures,
     valid: Mapping[str, Sequence[Pair]],
-    config: EasyDict,
     signals_seen: list[int],
     teacher: Teacher | None = None,
 ) -> bool:
@@ -205,10 +193,11 @@ def train_stage(
     valid: from validation_sets. signals_seen: the list that stop_signals yields. Raises UserError if pictures, states
     or files cannot be used, and Diverged if training diverges.
     """
-    settings, stage, plan = config.TRAIN, checkpoints.stage, checkpoints.plan
-    name, folders = network_name(stage, config.MODEL.variant), (settings.samples_dir, settings.checkpoint_dir)
+    settings, stage, plan = checkpoints.config["TRAIN"], checkpoints.stage, checkpoints.plan
+    name = network_name(stage, checkpoints.config["MODEL"]["variant"])
+    folders = settings.samples_dir, settings.checkpoint_dir
     report = Report(stage, game, plan.total, valid, pictures.scale, name, *folders)
-    resume(checkpoints, game, report, pictures, settings.initial_generator)
+    resume(checkpoints, game, report, pictures)
     targets = None
     if teacher and game.updates_done() < plan.teacher_until:
         targets = Targets(pictures, teacher, Path(settings.checkpoint_dir, "teacher"), settings.memory_gb * 1e9)
@@ -233,12 +222,12 @@ def train_stage(
     return not stopped
 
 
-def resume(checkpoints: Checkpoints, game: SRGAN, report: Report, pictures: Pictures, initial_generator: str) -> None:
+def resume(checkpoints: Checkpoints, game: SRGAN, report: Report, pictures: Pictures) -> None:
     """Load the best state of a stage into `game` if there is one, begin or cut the log there, and write config.json.
 
-    initial_generator: the weights that a new run starts from, or "". Raises UserError as Checkpoints.load_state and
-    Report.begin.
+    Raises UserError as Checkpoints.load_state and Report.begin.
     """
+    initial_generator = checkpoints.config["TRAIN"]["initial_generator"]
     side, total = pictures.crop // pictures.scale, checkpoints.plan.total
     # A state can be loaded only into variables that exist already, those of the optimizer included.
     game(np.zeros((1, side, side, 3), np.uint8))

@@ -54,8 +54,8 @@ class Parser(argparse.ArgumentParser):
     """An argparse.ArgumentParser with --version that accepts no abbreviations; a mistake is one line and exit 2."""
 
     def __init__(self, **options: Any) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(**{"allow_abbrev": False} | options)
+        defaults: dict[str, Any] = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        super().__init__(**defaults | options)
         self.add_argument("--version", action="version", version=f"SRGAN {VERSION}")
 
     def error(self, message: str) -> NoReturn:
@@ -184,10 +184,10 @@ def exit_status(program: str, work: Callable[[], int], interrupted: str = "inter
 
 
 def prepare_streams() -> None:
-    """Let standard output print every file name, and open both streams if the process was started without them."""
-    for name in ("stdout", "stderr"):
+    """Let standard output print every file name, and open the three streams if the process was started without them."""
+    for name in ("stdin", "stdout", "stderr"):  # in the order of their file descriptors, which they then get
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115  # until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

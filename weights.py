@@ -63,7 +63,7 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
         return metadata
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{metadata_path(path)}: cannot be read ({reason(error)}); delete it or restore it") from error
 
 

@@ -83,7 +83,7 @@ def make(photos: str, restorer: str, out: Path, count: int) -> int:
 
 def command_line() -> argparse.Namespace:
     """Return the options of the command."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("photos", metavar="PHOTOS", help="folder of photographs without traces of compression")
     parser.add_argument("restorer", metavar="RESTORER.onnx")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder of the pairs")

@@ -167,6 +167,7 @@ def status_of(program, weights, folder):
         ('{"model": {"blocks": "x"}}', "\"blocks\": 'x'"),
         ('{"strength": "x"}', "\"strength\": 'x'"),
         ("{", "cannot be read"),
+        pytest.param("[" * 100_000, "cannot be read", id="nested"),
         (None, "of another network"),  # without metadata it is taken for the paper's network
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numerics import CLOSE
 
-from losses import VGG19, d_loss, g_gan_loss, mse_loss, on_reduced
+from losses import FEATURE_LAYERS, VGG19, d_loss, g_gan_loss, mse_loss, on_reduced, smallest_side
 from methods.networks import build_generator
 from model import EqualSums, KerasLayers, NoCheckerboard, SRGAN_d, SRGAN_g, prevent_mesh
 from pictures import read_picture
@@ -201,6 +201,14 @@ def test_features_are_those_of_keras_vgg19_on_0_to_255_rgb(layer):
 
 def test_the_feature_extractor_does_not_learn():
     assert VGG19("block1_pool", None).trainable_variables == []
+
+
+@pytest.mark.parametrize("layer", ["block2_conv2", "block4_pool", FEATURE_LAYERS])
+def test_the_smallest_picture_that_vgg19_takes_is_that_of_keras(layer):
+    vgg, side = VGG19(layer, None), smallest_side(layer)
+    vgg.compute_output_shape((1, side, side, 3))
+    with pytest.raises(ValueError, match="zero or negative"):
+        vgg.compute_output_shape((1, side - 1, side - 1, 3))
 
 
 def test_features_of_reduced_pictures_are_those_of_tensorflows_bilinear_resize():

@@ -144,6 +144,15 @@ def test_muon_trains_the_generators_kernels_alone(head_start):
     assert_learnt_alone(together, variables, head_start, adam(5e-4), adam(5e-4), Muon(7e-3), adam(1e-3))
 
 
+@pytest.mark.numerical
+@pytest.mark.usefixtures("float64")
+def test_a_generator_alone_has_no_head_start():
+    """Without a discriminator, as with TRAIN.content_loss=johnson, it learns from the first update on."""
+    start, gradients = random(16), random(UPDATES, 16)
+    ours = trained(adversarial_optimizer("muon", 1e-2, 0.9, None, 1.0, 3, muon_lr_ratio=5.0), start, gradients)
+    assert np.abs(ours - trained(keras.optimizers.Adam(1e-2), start, gradients)).max() < CLOSE
+
+
 @pytest.mark.parametrize(
     "schedule, wanted", [("step", [1.0, 1.0, 1.0, 0.1, 0.1, 0.1]), ("stable", [1.0, 1.0, 1.0, 1.0, 0.5, 0.0])]
 )

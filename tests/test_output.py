@@ -47,6 +47,13 @@ def test_a_command_says_what_is_ours_alone_and_in_plain_lines(name, folder):
     assert_plain(subprocess.run([sys.executable, *commands(folder)[name]], cwd=ROOT, capture_output=True, text=True))
 
 
+@pytest.mark.parametrize("redirection", ["2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_obstacle_to_keras(folder, redirection):
+    words = ["train.py", "--mode=evaluate", "--input", folder / "none.png", "--set", f"TRAIN.samples_dir={folder}"]
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, *words]
+    assert subprocess.run(command, cwd=ROOT).returncode == 2  # a traceback's is 1
+
+
 BAR = """
 from training.progress import Progress
 progress = Progress("srgan", total=8, done=4, silent=%s)

@@ -165,6 +165,18 @@ def test_pictures_are_found_below_folders_sorted_and_whatever_the_case_of_their_
     assert find_pictures(tmp_path / "a.webp") == [tmp_path / "a.webp"]
 
 
+def test_a_tilde_stands_for_home_and_may_begin_a_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in ("~a.png", "~$b/c.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    assert find_pictures("~/~a.png") == [tmp_path / "~a.png"]
+    assert find_pictures(["~a.png", "~$b"]) == [Path("~a.png"), Path("~$b/c.png")]
+    with pytest.raises(UserError, match="^~x.y: no such folder or file$"):
+        find_pictures("~x.y")
+
+
 def test_linked_folders_are_searched_once_and_a_loop_ends(tmp_path):
     for name in ("here/1.png", "there/2.png"):
         (tmp_path / name).parent.mkdir()

@@ -19,7 +19,7 @@ import train
 import upscale
 from dataset import Crops, Pictures
 from evaluation.metrics import luma, psnr
-from losses import CONTENT_LOSSES, VGG19, features_loss, g_gan_loss
+from losses import CONTENT_LOSSES, VGG19, g_gan_loss
 from model import SRGAN_d, SRGAN_g
 from pictures import find_pictures, read_picture, resize, write_picture
 from srgan import JIT, SRGAN, frozen, to_float, to_uint8
@@ -410,7 +410,6 @@ def test_the_loss_of_a_warm_up_with_features_by_hand(random=np.random.default_rn
         SRGAN_g(blocks=1, filters=4),
         vgg=lambda picture: [picture @ layer for layer in colours],
         weights=(2.0, 3.0, 0.0),
-        feature_loss=features_loss,
     )
     hr = random.integers(1, 255, (2, 4, 4, 3), dtype=np.uint8)
     sr = random.uniform(-1, 1, (2, 4, 4, 3)).astype(np.float32)

@@ -141,4 +141,6 @@ def test_vgg19_is_asked_for_after_what_is_cheap_to_check(tmp_path, capsys, monke
     refused(capsys, tmp_path, wrong, TRAIN_hr_img_path=wrong, **settings)
     refused(capsys, tmp_path, wrong, VALID_hr_img_path=wrong, **settings)
     refused(capsys, tmp_path, wrong, TRAIN_initial_generator=wrong, **settings)
+    small = "TRAIN.crop=32", "VGG.reduce=0.45", "16 pixels", "TRAIN.content_loss=tensorlayer"
+    refused(capsys, tmp_path, *small, VGG_reduce=0.45, **settings)
     refused(capsys, tmp_path, wrong, mode="evaluate", EVALUATE_benchmark_dir=wrong, VGG_weights="imagenet")

@@ -225,7 +225,7 @@ def train(photos: str, out: Path, draws: int) -> int:
 
 def command_line() -> argparse.Namespace:
     """Return the options of the command."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("photos", metavar="PHOTOS", help="folder of clean pictures")
     parser.add_argument("out", metavar="artefacts.npz", type=Path)
     parser.add_argument("--draws", type=int, default=14)

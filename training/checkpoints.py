@@ -16,7 +16,7 @@ from config import OPTIONS
 from training import devices
 from training.stages import ADVERSARIAL, WARM_UP, Plan, Stage, concerns
 from utils import UserError, lock, make_folder
-from weights import load_weights, metadata_path, read_metadata, save_weights
+from weights import DEFAULT_MODEL, load_weights, metadata_path, read_metadata, save_weights
 
 STATE_VERSION = 2  # raised when the contents of a state change
 Config = Mapping[str, Any]  # {"TRAIN": {"seed": 0, ...}, ...}
@@ -47,18 +47,18 @@ def generator_path(folder: str | Path, stage: Stage) -> Path:
 
 def generator_settings(config: Config) -> dict[str, Any]:
     """Return build_generator's arguments from the configuration."""
-    return {name: config["MODEL"][name] for name in ("variant", "scale", "blocks", "filters")}
+    return {name: config["MODEL"][name] for name in DEFAULT_MODEL}
 
 
 class Checkpoints:
-    """The networks and states of one stage of training in `folder`.
+    """The networks and states of one stage of training.
 
-    keep: number of states that stay. config: the whole configuration, which is recorded in the files and compared
-    with that of earlier ones.
+    config: the whole configuration, which is recorded in the files and compared with that of earlier ones.
     """
 
-    def __init__(self, folder: str | Path, stage: Stage, plan: Plan, keep: int, config: Config) -> None:
-        self.folder, self.stage, self.plan, self.keep, self.config = Path(folder), stage, plan, keep, config
+    def __init__(self, stage: Stage, plan: Plan, config: Config) -> None:
+        self.stage, self.plan, self.config = stage, plan, config
+        self.folder = Path(config["TRAIN"]["checkpoint_dir"])
         # The settings in which a state and the run that resumes from it must agree
         names = ["crop", "optimizer", "precision"]
         names += ["content_loss", "muon_lr_ratio"] if stage is ADVERSARIAL else []
@@ -114,7 +114,7 @@ class Checkpoints:
         save_weights(game, self.folder / f"{self.stage.name}_state_{updates}.weights.h5", metadata)
         states = {update: path for update, path in self.states_by_update().items() if update <= updates}
         undecayed = max((update for update in states if update <= decay_at), default=None)
-        for update in list(states)[self.keep :]:
+        for update in list(states)[self.config["TRAIN"]["keep_states"] :]:
             if update != undecayed:
                 states[update].unlink(missing_ok=True)
                 metadata_path(states[update]).unlink(missing_ok=True)

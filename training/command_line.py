@@ -18,9 +18,7 @@ MODES = {
 def command_line(argv: Sequence[str] | None = None) -> tuple[str, str | None, EasyDict]:
     """Parse train.py's command line into (mode, input, configuration), and prepare the environment for Keras.
 
-    Exits with 2 and one line after a mistake.
-
-    argv: the arguments, by default those of the process.
+    argv: the arguments, by default those of the process. Exits with 2 and one line after a mistake.
     """
     table = "\n".join(
         f"  {key} = {'no' if option.default is False else repr(option.default)}\n"

@@ -73,17 +73,10 @@ class Muon(keras.optimizers.Muon):
     rate, trains the kernels that read or write the three colours, the biases, the PReLU slopes and the normalizations.
     """
 
-    def __init__(
-        self,
-        learning_rate: float | Schedule = 1e-3,
-        adam_lr_ratio: float = 0.3,
-        weight_decay: float | None = None,
-        adam_weight_decay: float | None = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, learning_rate: float | Schedule, adam_lr_ratio: float = 0.3, **options: Any) -> None:
         # Keras' Muon decays weights by default; here it does not, as Adam does not.
-        decays = {"weight_decay": weight_decay, "adam_weight_decay": adam_weight_decay}
-        super().__init__(learning_rate, adam_lr_ratio=adam_lr_ratio, **decays, **options)
+        options = {"weight_decay": None, "adam_weight_decay": None} | options
+        super().__init__(learning_rate, adam_lr_ratio=adam_lr_ratio, **options)
 
     def _should_use_adamw(self, variable: Any) -> bool:
         # Keras would leave all kernels to Adam. As usual with Muon, the first and the last layer stay with Adam; they
@@ -113,8 +106,8 @@ class TwoPlayers(keras.optimizers.Optimizer):
     """What optimizers for a discriminator and a generator have in common; the next base class says how they learn.
 
     discriminator: None if the generator is alone. ratio: the discriminator's fraction of the learning rate (Heusel et
-    al. 2017: two time scales). head_start: number of updates in which the generator gets no gradient; afterwards it
-    learns as by an optimizer that begins there.
+    al. 2017: two time scales). head_start: number of updates in which the generator gets no gradient, because the
+    discriminator, if there is one, learns alone; afterwards it learns as by an optimizer that begins there.
     """
 
     beta_1: float  # of Adam
@@ -124,14 +117,14 @@ class TwoPlayers(keras.optimizers.Optimizer):
         self,
         learning_rate: Any,
         discriminator: keras.Model | None,
-        ratio: float = 1.0,
-        head_start: int = 0,
+        ratio: float,
+        head_start: int,
         **options: Any,
     ) -> None:
         super().__init__(learning_rate, **options)
         variables = discriminator.trainable_variables if discriminator else []
         self.paths = {variable.path for variable in variables}
-        self.ratio, self.head_start = ratio, head_start
+        self.ratio, self.head_start = ratio, head_start if discriminator else 0
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Create the optimizer's variables, and remember which of `variables` belong to the discriminator."""

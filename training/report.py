@@ -54,6 +54,7 @@ class Report:
         self.board_folder = Path(checkpoints, "tensorboard", stage.name)
         self.writes = devices.is_first()
         self.bicubics = {name: [resize(lr, self.scale) for lr, _ in pairs] for name, pairs in valid.items()}
+        self.bicubic_psnrs = {name: self.psnrs(name, bicubics) for name, bicubics in self.bicubics.items()}
         self.lines: list[dict[str, Any]] = []
         self.board: Any = None  # TensorFlow's writer of summaries
 
@@ -74,9 +75,7 @@ class Report:
             self.write_grid(f"_train_sample_{len(lrs[0])}{name}", [[lr] for lr in lrs])
             self.write_grid(f"_train_sample_{len(hrs[0])}{name}", [[hr] for hr in hrs])
         self.lines = self.read_log()
-        bicubic = {
-            f"val_psnr_bicubic{name}": float(np.mean(self.psnrs(name, self.bicubics[name]))) for name in self.valid
-        }
+        bicubic = {f"val_psnr_bicubic{name}": float(np.mean(psnrs)) for name, psnrs in self.bicubic_psnrs.items()}
         if devices.max_over_processes(not self.lines):  # if one process must validate, all must, or it would wait
             line = {"update": self.first, **self.validate(), **bicubic}
             self.lines = self.lines or [line]
@@ -158,21 +157,19 @@ class Report:
                 "val_colour": [colour_shift(sr, bicubic) for sr, bicubic in zip(srs, self.bicubics[name])],
             }
             means |= {metric + name: float(np.mean(of_pictures)) for metric, of_pictures in values.items()}
-            self.write_comparison(name, srs)
+            self.write_comparison(name, srs, values["val_psnr"])
         return means
 
     def psnrs(self, name: str, srs: Sequence[np.ndarray]) -> list[float]:
         """Return the PSNR in dB of each picture of `srs` for the validation set `name`."""
         return [psnr(luma(sr), luma(hr), self.scale) for sr, (_, hr) in zip(srs, self.valid[name])]
 
-    def write_comparison(self, name: str, srs: Sequence[np.ndarray]) -> None:
-        """Write a grid of bicubic, SR and HR for the first pictures of the validation set `name`."""
-        bicubics = self.bicubics[name]
-        bicubic_psnrs, sr_psnrs = self.psnrs(name, bicubics), self.psnrs(name, srs)
+    def write_comparison(self, name: str, srs: Sequence[np.ndarray], psnrs: Sequence[float]) -> None:
+        """Write a grid of bicubic, SR and HR for the first pictures of the validation set `name`. psnrs: of `srs`."""
         rows = []
         for index, (_, hr) in enumerate(self.valid[name][:ROWS_IN_GRID]):
-            bicubic = labelled(bicubics[index], f"bicubic {bicubic_psnrs[index]:.2f} dB")
-            sr = labelled(srs[index], f"{self.network} {sr_psnrs[index]:.2f} dB")
+            bicubic = labelled(self.bicubics[name][index], f"bicubic {self.bicubic_psnrs[name][index]:.2f} dB")
+            sr = labelled(srs[index], f"{self.network} {psnrs[index]:.2f} dB")
             rows.append([bicubic, sr, labelled(hr, "HR")])
         update = self.game.updates_done()
         self.write_grid(f"train_{update}{name}", rows)

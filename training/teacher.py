@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from engines import import_openvino
-from pictures import read_picture, resize, write_picture
+from pictures import read_picture, resize, rounded, write_picture
 from tiles import by_tiles, mean_over_turns
 from training import devices
 from training.progress import Progress
@@ -73,7 +73,7 @@ class Teacher:
 
     def __call__(self, lr: np.ndarray) -> np.ndarray:
         """Super-resolve lr (h, w, 3) -> sr (scale*h, scale*w, 3), uint8."""
-        return self.run(lr.astype(np.float32)).round().clip(0, 255).astype(np.uint8)
+        return rounded(self.run(lr.astype(np.float32)), np.uint8)
 
 
 class Targets:
