@@ -43,7 +43,7 @@ def scenes_of_folders(folders: Mapping[str, str | Path]) -> list[Scene]:
     """
     by_name: dict[Path, dict[str, Path]] = {}
     for method, written in folders.items():
-        folder = Path(written).expanduser()
+        folder = Path(os.path.expanduser(written))  # leaves a name that begins with ~ but names no user as it is
         if folder.is_file():
             raise UserError(f"{folder}: is a file; name a folder of pictures")
         for path in find_pictures(folder):
