@@ -25,12 +25,17 @@ def weights(tmp_path):
     return tmp_path / "checkpoints/g_srgan.weights.h5"
 
 
+@pytest.fixture
+def nothing_shipped(tmp_path, monkeypatch):
+    """No networks but those of the test: the shipped ones are large, and none of its business."""
+    monkeypatch.setattr("evaluate.PRETRAINED", tmp_path)
+
+
 def rows_of(folder):
     return json.loads((folder / "samples/evaluate/results.json").read_text())
 
 
-def test_evaluate_says_which_rows_are_missing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("evaluate.PRETRAINED", tmp_path)
+def test_evaluate_says_which_rows_are_missing(tmp_path, capsys, nothing_shipped):
     assert run(tmp_path, mode="evaluate") == 0
     printed = capsys.readouterr().out
     assert all(line in printed for line in ("SRResNet: no row", "SRGAN: no row", "VGG19: no column"))
@@ -38,15 +43,14 @@ def test_evaluate_says_which_rows_are_missing(tmp_path, capsys, monkeypatch):
     assert [row["method"] for row in rows_of(tmp_path)] == ["nearest", "bicubic", "lanczos", "HR"]
 
 
-def test_shipped_weights_that_have_lost_their_metadata_are_no_row(tmp_path, monkeypatch):
+def test_shipped_weights_that_have_lost_their_metadata_are_no_row(tmp_path, nothing_shipped):
     for name in ("srgan", "srcnn"):
         (tmp_path / f"{name}.weights.h5").touch()
-    monkeypatch.setattr("evaluate.PRETRAINED", tmp_path)
     config, remarks = command_line(arguments(tmp_path, "evaluate"))[2], []
     assert load_networks(config)[0] == load_earlier(4, remarks) == {} and "SRCNN" in remarks[0]
 
 
-def test_evaluation_leaves_out_a_bad_picture_and_says_so(tmp_path, capsys):
+def test_evaluation_leaves_out_a_bad_picture_and_says_so(weights, tmp_path, capsys, nothing_shipped):
     arguments(tmp_path)  # puts a good one there
     folder = tmp_path / "benchmark/Set5/HR"
     (folder / "broken.png").write_text("no picture")
@@ -59,7 +63,7 @@ def test_evaluation_leaves_out_a_bad_picture_and_says_so(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("grey", ["HR", "LRx4"])
-def test_a_grey_picture_and_a_colour_one_are_measured_in_colour(tmp_path, grey):
+def test_a_grey_picture_and_a_colour_one_are_measured_in_colour(weights, tmp_path, nothing_shipped, grey):
     picture = read_picture(ROOT / "data/benchmark/Set5/HR/img_003.png")[:96, :96]
     for folder, colour in (("HR", picture), ("LRx4", resize(picture, 1 / 4))):
         write_picture(tmp_path / "sets/mine" / folder / "a.png", colour[..., 1] if folder == grey else colour)
@@ -75,7 +79,7 @@ def test_the_detail_of_a_grid_lies_inside_the_picture():
         assert hardest_detail(np.zeros_like(hr), hr, side) == (315 - side, 315 - side, side)
 
 
-def test_bad_benchmark_and_validation_pictures_are_refused(tmp_path, capsys):
+def test_bad_benchmark_and_validation_pictures_are_refused(tmp_path, capsys, nothing_shipped):
     small = tmp_path / "small"
     write_picture(small / "Mine/HR/a.png", np.zeros((8, 8, 3), np.uint8))
     refused(capsys, tmp_path, "a.png", "8x8", mode="evaluate", EVALUATE_benchmark_dir=small)
@@ -125,7 +129,7 @@ def test_a_picture_whose_name_begins_with_a_dash_is_no_option(weights, tmp_path,
     assert read_picture(tmp_path / "samples/upscaled/-x.png").shape == (36, 52, 3)
 
 
-def test_a_tensorlayer_archive_is_measured_like_our_own_weights(tmp_path):
+def test_a_tensorlayer_archive_is_measured_like_our_own_weights(tmp_path, nothing_shipped):
     save_arrays(SRGAN_g("tensorlayer", blocks=1, filters=8), tmp_path / "g.npz")
     change = {"MODEL_variant": "tensorlayer", "TRAIN_crop": 64, "EVALUATE_srgan": tmp_path / "g.npz"}
     assert run(tmp_path, mode="evaluate", **change) == 0
@@ -133,7 +137,7 @@ def test_a_tensorlayer_archive_is_measured_like_our_own_weights(tmp_path):
     assert "SRGAN" in [row["method"] for row in rows]
 
 
-def test_a_self_ensemble_is_measured_as_the_mean_over_flips_and_turns(weights, tmp_path, capsys):
+def test_a_self_ensemble_is_measured_as_the_mean_over_flips_and_turns(weights, tmp_path, capsys, nothing_shipped):
     assert run(tmp_path, mode="evaluate", EVALUATE_self_ensemble="yes") == 0
     assert "means over the flips and turns" in capsys.readouterr().out
     generator = load_generator(weights)

@@ -34,7 +34,7 @@ def crops(scale):
 
 
 class Plain(SRGAN):
-    """The game with the generator's layers as they are."""
+    """The game with the generator's layers as they are, run one by one: no compiler can mend or break it."""
 
     def call(self, lr, training=False):
         network = self.generator if training else self.average
@@ -45,7 +45,7 @@ def trained(kind, variant, scale, fixed):
     """[(variable, its value)] after some updates from the same start."""
     game = kind(generator_with_other_weights(variant, scale), ema=0.9)
     game.fixed_statistics = fixed
-    game.compile(keras.optimizers.SGD(1e-2), jit_compile=JIT)
+    game.compile(keras.optimizers.SGD(1e-2), **{"run_eagerly": True} if kind is Plain else {"jit_compile": JIT})
     for lr, hr in crops(scale):
         game.train_on_batch(lr, hr)
     return [ops.convert_to_numpy(variable) for variable in game.generator.variables]

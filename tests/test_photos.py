@@ -21,7 +21,7 @@ from PIL import (
     PngImagePlugin,
     TiffImagePlugin,
 )
-from test_bad_data import as_a_user
+from test_bad_data import as_a_user, png_claiming
 from thorough import often
 
 from pictures import resize
@@ -623,12 +623,6 @@ def part(name, share, **options):
     return write
 
 
-def bomb(path):
-    chunks(
-        path, (b"IHDR", struct.pack(">IIBBBBB", 40000, 25000, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(10**6)))
-    )
-
-
 BAD = {
     "empty.png": lambda path: path.write_bytes(b""),
     "text.png": lambda path: path.write_text("no picture\n" * 20),
@@ -636,7 +630,7 @@ BAD = {
     "pipe.png": lambda path: os.mkfifo(path),
     "missing.png": lambda path: None,
     "long.png" + "x" * 300: lambda path: None,
-    "bomb.png": bomb,
+    "bomb.png": lambda path: path.write_bytes(png_claiming(40000, 25000)),
     "nothing.gif": lambda path: path.write_bytes(b"GIF89a\0\0\0\0\0\0\0;"),
     "head.png": part("x.png", 0.005),
     "head.jpg": part("x.jpg", 0.15),

@@ -200,25 +200,31 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path):
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "none: no such folder" in done.stderr
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_python_in_a_document_runs(document, copy, monkeypatch):
-    for language, content in BLOCK.findall(document.read_text()):
-        if language == "python":
-            if "import ray" in content:
-                monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else it would leave a token in the home folder
-                pytest.importorskip("ray.data")
-            if "onnxruntime" in content:
-                pytest.importorskip("onnxruntime")
-                words = ["--format=onnx", "--model=checkpoints/g_srgan.weights.h5", "-o", "srgan_x4.onnx"]
-                assert export.main(export.command_line(words)) == 0
-            names = {"lr": np.zeros((6, 8, 3), np.uint8)}
-            exec(content, names)
-            assert np.shape(names["sr"])[-3:] in ((24, 32, 3), (96, 128, 3))
-            if "onnxruntime" in content:
-                words = ["photo.jpg", "--model=checkpoints/g_srgan.weights.h5", "--back-project=0", "-o", "sr.png"]
-                assert upscale.main(upscale.command_line(words)) == 0
-                expected, sr = (np.int16(read_picture(name)) for name in ("sr.png", "photo_x4.png"))
-                assert np.abs(sr - expected).max() <= 1
+PYTHON = [
+    pytest.param(content, id=document.name)
+    for document in DOCUMENTS
+    for language, content in BLOCK.findall(document.read_text())
+    if language == "python"
+]
+
+
+@pytest.mark.parametrize("content", PYTHON)
+def test_python_in_a_document_runs(content, copy, monkeypatch):
+    if "import ray" in content:
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else it would leave a token in the home folder
+        pytest.importorskip("ray.data")
+    if "onnxruntime" in content:
+        pytest.importorskip("onnxruntime")
+        words = ["--format=onnx", "--model=checkpoints/g_srgan.weights.h5", "-o", "srgan_x4.onnx"]
+        assert export.main(export.command_line(words)) == 0
+    names = {"lr": np.zeros((6, 8, 3), np.uint8)}
+    exec(content, names)
+    assert np.shape(names["sr"])[-3:] in ((24, 32, 3), (96, 128, 3))
+    if "onnxruntime" in content:
+        words = ["photo.jpg", "--model=checkpoints/g_srgan.weights.h5", "--back-project=0", "-o", "sr.png"]
+        assert upscale.main(upscale.command_line(words)) == 0
+        expected, sr = (np.int16(read_picture(name)) for name in ("sr.png", "photo_x4.png"))
+        assert np.abs(sr - expected).max() <= 1
 
 
 def test_python_of_the_readme_runs_in_another_folder_by_pythonpath(tmp_path):

@@ -1,7 +1,7 @@
 """What a file and its pixels tell of compression and noise: against files whose quality and errors are known."""
 
 import io
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -102,13 +102,25 @@ def test_kinds_of_pictures():
         assert restoration.needed(np.full((100, 100, 3), level, np.uint8))[0] == 0
 
 
-def test_the_estimate_is_trained_by_a_command(tmp_path, monkeypatch):
-    """On a few pictures, it tells JPEGs from clean ones among those that it has seen."""
+@pytest.fixture
+def artefacts(monkeypatch):
+    """python -m training.artefacts; the exit status."""
     pytest.importorskip("av")
+
+    def command(*words):
+        monkeypatch.setattr(sys, "argv", ["artefacts.py", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("training.artefacts", run_name="__main__")
+        return ended.value.code
+
+    return command
+
+
+def test_the_estimate_is_trained_by_a_command(artefacts, tmp_path, monkeypatch):
+    """On a few pictures, it tells JPEGs from clean ones among those that it has seen."""
     for number, path in enumerate(find_pictures(ROOT / "data/benchmark/Set14/HR")[:3]):
         (tmp_path / f"{number}.png").symlink_to(path)
-    words = [sys.executable, "-m", "training.artefacts", tmp_path, tmp_path / "a.npz", "--draws", "20"]
-    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    assert artefacts(tmp_path, tmp_path / "a.npz", "--draws", 20) == 0
     monkeypatch.setattr(restoration, "NETWORK", tmp_path / "a.npz")
     restoration.layers.cache_clear()
     try:
@@ -118,13 +130,11 @@ def test_the_estimate_is_trained_by_a_command(tmp_path, monkeypatch):
     assert levels[0] < levels[1]
 
 
-def test_pictures_too_small_to_train_the_estimate_are_one_line(tmp_path):
-    pytest.importorskip("av")
+def test_pictures_too_small_to_train_the_estimate_are_one_line(artefacts, tmp_path, capsys):
     Image.new("RGB", (60, 90)).save(tmp_path / "small.png")
     before = b"the estimate of before"
     (tmp_path / "a.npz").write_bytes(before)
-    words = [sys.executable, "-m", "training.artefacts", tmp_path, tmp_path / "a.npz"]
-    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 2 and "Traceback" not in ended.stderr
-    assert ended.stderr.splitlines()[-1] == f"artefacts.py: {tmp_path}: no picture is as large as 64x64"
+    assert artefacts(tmp_path, tmp_path / "a.npz") == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == f"artefacts.py: {tmp_path}: no picture is as large as 64x64"
     assert (tmp_path / "a.npz").read_bytes() == before

@@ -1,5 +1,7 @@
 """Training as a user runs it: both stages, stopped and resumed."""
 
+import contextlib
+import io
 import json
 import re
 import shlex
@@ -86,30 +88,55 @@ def test_tensorboard_has_the_logs_numbers_and_the_grids(straight):
         assert {event.step for event in board.Tensors("grid")} == set(logged["update"])
 
 
-def test_a_run_says_how_far_it_is_and_ends_with_commands_to_copy(trained, capsys, monkeypatch):
-    """And these run. Elsewhere than on a terminal; with no minute between two lines."""
-    monkeypatch.setattr("training.progress.SECONDS_BETWEEN_LINES", 0)
-    changes = {"TRAIN_n_updates": 8, "EVALUATE_self_ensemble": "yes"}
-    assert run(trained, table=True, **changes) == 0
-    printed = capsys.readouterr().out
+LONGER = {"TRAIN_n_updates": 8, "TRAIN_adversarial_weight": 0.01, "TRAIN_learning_rate_init": 0.01}
+LONGER |= {"EVALUATE_self_ensemble": "yes"}
+
+
+@pytest.fixture(scope="module")
+def longer(straight, tmp_path_factory):
+    """(Folder, what it printed) of the finished run with more updates and other settings, a line after each update."""
+    folder, printed = tmp_path_factory.mktemp("longer"), io.StringIO()
+    shutil.copytree(straight / "checkpoints", folder / "checkpoints")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr("training.progress.SECONDS_BETWEEN_LINES", 0)
+        assert run(folder, table=True, **LONGER) == 0
+    return folder, printed.getvalue()
+
+
+def test_a_run_says_how_far_it_is_and_ends_with_commands_to_copy(longer):
+    """And these run. Elsewhere than on a terminal."""
+    folder, printed = longer
     terms = "".join(rf"  {name} [-+.e\d]+" for name in ("mse", "gan", "d_loss", "d_real", "d_fake"))
     told = re.findall(rf"^srgan: update (\d) of 8{terms}  [.e\d+-]+ updates a second  \d\d:\d\d left$", printed, re.M)
     assert told == ["8"]  # the clock starts at the first update, 7, which is late because it is compiled
     said = dict(
         re.findall(r"^(grids of bicubic, SR and HR|curves|this table again|a picture of yours): (.*)$", printed, re.M)
     )
-    assert Path(said["grids of bicubic, SR and HR"]) == trained / "samples/srgan_gan"
+    assert Path(said["grids of bicubic, SR and HR"]) == folder / "samples/srgan_gan"
     if train.keras.backend.backend() == "tensorflow":
         program, option, board = shlex.split(said["curves"])
         assert (program, option) == ("tensorboard", "--logdir") and list(Path(board).glob("srgan/events.out.*"))
-    table = (trained / "samples/evaluate/results.md").read_text()
-    (trained / "samples/evaluate/results.md").unlink()
+    table = (folder / "samples/evaluate/results.md").read_text()
+    (folder / "samples/evaluate/results.md").unlink()
     program, script, *words = shlex.split(said["this table again"])
     assert (program, script) == ("python", "train.py") and train.main(*command_line(words)) == 0
-    assert (trained / "samples/evaluate/results.md").read_text() == table
+    assert (folder / "samples/evaluate/results.md").read_text() == table
     program, script, picture, *words = shlex.split(said["a picture of yours"])
-    write_picture(trained / picture, np.zeros((9, 13, 3), np.uint8))
-    assert upscale.main(upscale.command_line([str(trained / picture), *words])) == 0
+    write_picture(folder / picture, np.zeros((9, 13, 3), np.uint8))
+    assert upscale.main(upscale.command_line([str(folder / picture), *words])) == 0
+
+
+def test_a_longer_run_says_which_settings_have_changed_and_where_that_has_no_effect(longer, capsys):
+    """And the same command again says it of the warm-up alone."""
+    folder, first = longer
+    assert run(folder, **LONGER) == 0
+    for printed, stages in ((first, {"srgan_init", "srgan"}), (capsys.readouterr().out, {"srgan_init"})):
+        said = {line.partition(":")[0]: line for line in printed.splitlines() if "before:" in line}
+        assert set(said) == stages
+        assert "TRAIN.learning_rate_init=0.01 (before: 0.0001)" in said["srgan_init"]
+        assert "TRAIN.adversarial_weight" not in said["srgan_init"]
+        assert "srgan" not in stages or "TRAIN.adversarial_weight=0.01 (before: 0.001)" in said["srgan"]
+    assert json.loads((folder / "checkpoints/g_srgan.json").read_text())["updates"] == 8
 
 
 def test_a_warm_up_can_start_from_given_weights(straight, tmp_path, capsys):
@@ -174,39 +201,48 @@ def test_the_generators_statistics_stay_as_they_started_if_they_are_always_fixed
         assert arrays and all(set(np.unique(array)) <= {0, 1} for array in arrays)
 
 
-def test_an_interrupted_run_ends_in_the_same_weights(straight, tmp_path, monkeypatch):
-    """Ctrl-C inside both stages, at a report and between reports."""
-    stops = [("srgan_init", 4), ("srgan", 2)]
+@contextlib.contextmanager
+def ctrl_c_at(stage, update):
+    """What Python does when the signal arrives, at that update of that stage."""
     progress = train.Report.progress
 
-    def interrupted(self, update, terms):
-        if stops and stops[0] == (self.stage.name, update):
-            stops.pop(0)
-            signal.getsignal(signal.SIGINT)(signal.SIGINT, None)  # what Python does when the signal arrives
-        progress(self, update, terms)
+    def interrupted(self, done, terms):
+        if (self.stage.name, done) == (stage, update):
+            signal.getsignal(signal.SIGINT)(signal.SIGINT, None)
+        progress(self, done, terms)
 
-    monkeypatch.setattr(train.Report, "progress", interrupted)
-    assert [run(tmp_path) for _ in range(3)] == [130, 130, 0]
-    for name in ("g_srgan_init", "g_srgan", "d_srgan", "srgan_state_6"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.Report, "progress", interrupted)
+        yield
+
+
+def test_an_interrupted_warm_up_ends_in_the_same_weights(straight, tmp_path):
+    """Ctrl-C between reports and at one."""
+    for update in (2, 4):
+        with ctrl_c_at("srgan_init", update):
+            assert run(tmp_path, mode="srresnet") == 130
+    assert run(tmp_path, mode="srresnet") == 0
+    for name in ("g_srgan_init", "srgan_init_state_6"):
         assert_same_bits(*(folder / f"checkpoints/{name}.weights.h5" for folder in (tmp_path, straight)))
-    logs = [(f / "checkpoints/log_srgan.jsonl").read_text().splitlines() for f in (tmp_path, straight)]
+    logs = [(f / "checkpoints/log_srgan_init.jsonl").read_text().splitlines() for f in (tmp_path, straight)]
     assert [json.loads(line)["val_psnr"] for line in logs[0]] == [json.loads(line)["val_psnr"] for line in logs[1]]
 
 
-def test_a_longer_second_stage_by_muon_is_that_from_the_start(straight, tmp_path, capsys):
-    """It goes on from before the rate of the shorter one fell."""
+def test_a_second_stage_by_muon_that_was_stopped_and_is_to_be_longer_is_that_from_the_start(straight, tmp_path, capsys):
+    """Ctrl-C between reports; it goes on from before the rate of the shorter one fell."""
     change = {"TRAIN_initial_generator": straight / "checkpoints/g_srgan_init.weights.h5", "TRAIN_n_updates_init": 0}
     change |= {"TRAIN_muon_lr_ratio": 5, "TRAIN_schedule": "stable", "TRAIN_decay_part": 0.5, "TRAIN_report_every": 2}
-    ends = []
-    for name, lengths in (("longer", (4, 6)), ("straight", (6,))):
-        (tmp_path / name).mkdir()
-        for length in lengths:
-            assert run(tmp_path / name, TRAIN_n_updates=length, **change) == 0
-        ends.append(tmp_path / name / "checkpoints/g_srgan.weights.h5")
-    entries = [json.loads(line) for line in (ends[0].parent / "log_srgan.jsonl").open()]
+    folders = [tmp_path / name for name in ("longer", "straight")]
+    for folder in folders:
+        folder.mkdir()
+    with ctrl_c_at("srgan", 3):
+        assert run(folders[0], TRAIN_n_updates=4, **change) == 130
+    assert [run(folder, TRAIN_n_updates=6, **change) for folder in folders] == [0, 0]
+    entries = [json.loads(line) for line in (folders[0] / "checkpoints/log_srgan.jsonl").open()]
     assert [entry["update"] for entry in entries] == [0, 2, 3, 4, 6] and entries[-1]["learning_rate"] == 0
-    assert_same_bits(*ends)
-    refused(capsys, tmp_path / "longer", "muon_lr_ratio=5", TRAIN_n_updates=8, **change | {"TRAIN_muon_lr_ratio": 0})
+    for name in ("g_srgan", "d_srgan", "srgan_state_6"):
+        assert_same_bits(*(folder / f"checkpoints/{name}.weights.h5" for folder in folders))
+    refused(capsys, folders[0], "muon_lr_ratio=5", TRAIN_n_updates=8, **change | {"TRAIN_muon_lr_ratio": 0})
 
 
 @pytest.mark.parametrize(
@@ -234,20 +270,6 @@ def test_what_does_not_change_the_training_may_change_after_it_and_it_is_not_tra
     assert run(trained, mode="srresnet", TRAIN_adversarial_weight=0.01) == 0  # of the other stage
     assert "before" not in capsys.readouterr().out
     assert before and all(path.read_bytes() == content for path, content in before.items())
-
-
-def test_a_longer_run_says_which_settings_have_changed_and_where_that_has_no_effect(trained, capsys):
-    """And the same command again says it of the warm-up alone."""
-    change = {"TRAIN_n_updates": 7, "TRAIN_adversarial_weight": 0.01, "TRAIN_learning_rate_init": 0.01}
-    for again in (False, True):
-        assert run(trained, **change) == 0
-        printed = capsys.readouterr().out
-        said = {line.partition(":")[0]: line for line in printed.splitlines() if "before:" in line}
-        assert "TRAIN.learning_rate_init=0.01 (before: 0.0001)" in said["srgan_init"]
-        assert "TRAIN.adversarial_weight" not in said["srgan_init"]
-        assert again or "TRAIN.adversarial_weight=0.01 (before: 0.001)" in said["srgan"]
-        assert set(said) == ({"srgan_init"} if again else {"srgan_init", "srgan"})
-    assert json.loads((trained / "checkpoints/g_srgan.json").read_text())["updates"] == 7
 
 
 def test_a_longer_warm_up_says_that_the_second_stage_has_begun_without_it(trained, capsys):

@@ -1,19 +1,19 @@
 """Training on bad input and into full disks: one line, exit 2, nothing lost."""
 
 import contextlib
+import functools
 import json
 import os
 import resource
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from trainings import ROOT, SHORT, arguments, refused, run
+from trainings import ROOT, SHORT, refused, run
 
 import train
+import weights
 from pictures import write_picture
 
 
@@ -48,35 +48,23 @@ def test_training_names_bad_pictures_once_and_goes_on(tmp_path, capsys):
     named = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
     wanted = ["cut.jpg", "pipe.png", r"two\nlines.png", "zero.png"]
     assert sorted(Path(line.split(": ")[1]).name for line in named) == wanted
+    assert json.loads((tmp_path / "checkpoints/g_srgan_init.json").read_text())["updates"] == 8
 
 
-def vanishing(monkeypatch, folder, pattern):
-    """Delete the files of `pattern` after the first update; the changes of a run that reads them again and again."""
+def test_when_its_pictures_vanish_the_run_stops(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "mine"
     shutil.copytree(ROOT / "data/valid", folder)
     progress = train.Report.progress
 
-    def vanish(self, update, terms):
-        for path in folder.glob(pattern):
+    def vanish(self, update, terms):  # after the first update
+        for path in folder.glob("*.jpg"):
             path.unlink()
         progress(self, update, terms)
 
     monkeypatch.setattr(train.Report, "progress", vanish)
     # Each batch has all four pictures, and the loader is less than 20 batches ahead.
     change = {"TRAIN_hr_img_path": folder, "TRAIN_memory_gb": 0, "TRAIN_n_updates_init": 30, "TRAIN_report_every": 15}
-    return SHORT | change
-
-
-def test_when_its_pictures_vanish_the_run_stops(tmp_path, capsys, monkeypatch):
-    change = vanishing(monkeypatch, tmp_path / "mine", "*.jpg")
-    refused(capsys, tmp_path, tmp_path / "mine", "3 of 4 pictures", "unreadable", TRAIN_workers=1, **change)
-
-
-def test_when_one_picture_vanishes_it_is_named_and_the_run_goes_on(tmp_path, capsys, monkeypatch):
-    change = vanishing(monkeypatch, tmp_path / "mine", "*4d483c69.jpg")
-    assert run(tmp_path, mode="srresnet", **change) == 0
-    printed = capsys.readouterr().out
-    assert printed.count("left out: ") == printed.count("4d483c69.jpg") == 1
-    assert json.loads((tmp_path / "checkpoints/g_srgan_init.json").read_text())["updates"] == 30
+    refused(capsys, tmp_path, folder, "3 of 4 pictures", "unreadable", TRAIN_workers=1, **SHORT | change)
 
 
 def test_weights_from_elsewhere_are_not_overwritten(tmp_path, capsys):
@@ -101,15 +89,13 @@ def test_missing_vgg_weights_stop_the_run_before_anything_is_written(tmp_path, c
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_vgg_without_network_is_one_line_with_the_ways_out(tmp_path):
-    closed = os.environ | {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path)}
-    words = arguments(tmp_path, TRAIN_content_loss="tensorlayer", VGG_weights="imagenet")
-    command = [sys.executable, "train.py", *words]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=closed)
-    line = ended.stderr.splitlines()[-1]
-    assert ended.returncode == 2 and "Traceback" not in ended.stderr
-    for part in ("vgg19_weights", "https://", "VGG.weights=FILE", "TRAIN.content_loss=mse"):
-        assert part in line
+def test_vgg_without_network_is_one_line_with_the_ways_out(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(weights, "VGG19_ADDRESS", "https://127.0.0.1:9/vgg19_weights.h5")
+    download = functools.partial(weights.download_vgg19, cache_dir=str(tmp_path))  # where no copy is
+    monkeypatch.setattr(weights, "download_vgg19", download)
+    named = ["vgg19_weights", "https://", "refused", "VGG.weights=FILE", "TRAIN.content_loss=mse"]
+    refused(capsys, tmp_path, *named, TRAIN_content_loss="tensorlayer", VGG_weights="imagenet")
     assert not (tmp_path / "checkpoints").exists()
 
 

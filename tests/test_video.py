@@ -109,11 +109,11 @@ CLIPS = {
 }
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
-@pytest.mark.parametrize("name", CLIPS)
+SILENT = "25 a second, silent"  # WebM does not hold AAC
+
+
+@pytest.mark.parametrize("name, suffix", [*itertools.product(CLIPS, ["mp4", "mov", "mkv"]), (SILENT, "webm")])
 def test_a_video_comes_back_twice_as_large(tmp_path, name, suffix):
-    if suffix == "webm" and CLIPS[name].get("sound", True):
-        pytest.skip("WebM does not hold AAC")
     clip(tmp_path / "in.mp4", **CLIPS[name])
     video = open_video(tmp_path / "in.mp4")
     upscale_video(video, tmp_path / f"out.{suffix}", twice)
