@@ -39,8 +39,8 @@ def quick(folder, *words):
 
 
 def test_quick_trains_both_stages_and_evaluates(copy):
-    """With a sixth of its updates; what the others gain is seen with THOROUGH=1."""
-    warm_up, game = often((100, 20), (600, 150))
+    """With few of its updates; what the others gain is seen with THOROUGH=1."""
+    warm_up, game = often((100, 4), (600, 150))
     ended = quick(copy, "--set", f"TRAIN.n_updates_init={warm_up}", "--set", f"TRAIN.n_updates={game}")
     assert_plain(ended)
     assert "VGG19: no column" in ended.stdout and not list(copy.rglob("vgg19*"))

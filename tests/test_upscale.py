@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 from test_bad_data import as_a_user
 from videos import write_video
 
@@ -377,8 +378,6 @@ def test_what_is_not_read_is_counted(run, capsys):
 
 
 def test_what_is_not_read_is_told_where_it_is_named(run, capsys):
-    from PIL import Image
-
     Image.new("RGB", (9, 9)).save("a.nef", "TIFF")  # as the preview in a camera's raw file
     for arguments in (["a.nef"], ["a.nef", "-o", "a.png"], ["a.nef", "--format=png"]):
         assert run(*arguments) == 1
@@ -389,8 +388,6 @@ def test_what_is_not_read_is_told_where_it_is_named(run, capsys):
 
 
 def test_a_name_that_says_nothing_becomes_png_and_jfif_is_jpeg(run):
-    from PIL import Image
-
     picture("a.png")
     Path("a.png").rename("scan 2024.06")
     Image.new("RGB", (9, 9)).save("b.jfif", "JPEG")
@@ -502,8 +499,6 @@ def test_a_device_that_is_missing_is_one_line_and_the_cpu_computes(run, capsys, 
     ],
 )
 def test_a_size_is_one_to_fit_into(run, size, results):
-    from PIL import Image
-
     picture("wide.png", 20, 10)
     exif = Image.Exif()
     exif[0x112] = 6  # it lies on its side
@@ -691,8 +686,6 @@ def test_ctrl_c_during_the_imports_is_no_traceback(tmp_path):
 
 
 def test_a_change_of_kind_is_one_line(run, capsys):
-    from PIL import Image
-
     Image.new("CMYK", (9, 9)).save("a.jpg")
     Image.new("P", (9, 9)).save("b.png")
     Image.new("1", (9, 9)).save("c.png")
