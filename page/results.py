@@ -78,32 +78,41 @@ class Results:
     def encoded(self, name: str, ending: str) -> tuple[Path, str]:
         """Return the path of a result in a format, encoded now unless it has been, and the title.
 
-        Raises HTTPException: 404 if there is no such result, 422 if the format cannot hold it.
+        Raises HTTPException as opened does: 422 if the format cannot hold the result.
         """
-        result = self.asked(name)
-        target = result.folder / f"result.{ending}"
-        with self.lock:
-            if not target.exists():
-                try:
+        with self.opened(name) as result:
+            target = result.folder / f"result.{ending}"
+            with self.lock:
+                if not target.exists():
                     source, sr = open_photo(result.folder / "picture"), result.made()
                     write_photo(target, source, with_pixels(source, sr), sr.size[0] / source.size[0])
-                except UserError as error:
-                    self.asked(name)  # it may have been deleted meanwhile
-                    raise HTTPException(422, str(error).replace(str(target.with_suffix("")), result.title)) from error
-        return target, result.title
+            return target, result.title
 
     def view(self, name: str) -> Path:
-        """Return the path of a PNG for browsers to show, of several pages the first. Raises HTTPException 404."""
+        """Return the path of a PNG for browsers to show, of several pages the first. Raises HTTPException as opened."""
+        with self.opened(name) as result:
+            sr = result.made()
+            if not sr.paged:
+                return sr.path
+            target = result.folder / "view.png"
+            with self.lock:
+                if not target.exists():
+                    first = replace(sr, frames=1)
+                    write_photo(target, first, with_pixels(first, first))
+            return target
+
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[Result]:
+        """Yield a result whose files are to be read or written.
+
+        Raises HTTPException: 404 if there is no such result, or not any more, and 422 with the line of a UserError.
+        """
         result = self.asked(name)
-        sr = result.made()
-        if not sr.paged:
-            return sr.path
-        target = result.folder / "view.png"
-        with self.lock:
-            if not target.exists():
-                first = replace(sr, frames=1)
-                write_photo(target, first, with_pixels(first, first))
-        return target
+        try:
+            yield result
+        except UserError as error:
+            self.asked(name)  # it may have been deleted meanwhile
+            raise HTTPException(422, str(error).replace(f"{result.folder}/result", result.title)) from error
 
     def asked(self, name: str) -> Result:
         """Return a result, which has been used now. Raises HTTPException 404 if there is no such one."""

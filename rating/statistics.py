@@ -19,7 +19,8 @@ DRAWS = 2000  # number of bootstrap resamples
 
 def average(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
     """Return np.nanmean, without its warning if all values are NaN."""
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice")
         return np.nanmean(values, axis)
 
 

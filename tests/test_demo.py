@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -269,28 +270,47 @@ def test_old_results_make_room_for_new_ones(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {names[0], names[3]}
 
 
-def test_a_file_that_vanishes_while_room_is_counted_is_no_error(tmp_path, monkeypatch):
-    """Another thread renames the temporary file of a result that it has encoded."""
-    vanished, whole = tmp_path / "0/.half-result.jpg", Path.iterdir
+def test_files_that_vanish_while_room_is_counted_are_no_error(tmp_path):
+    """Another thread renames the temporary files of results that it encodes."""
+    ended = threading.Event()
+
+    def encode():
+        while not ended.is_set():
+            (tmp_path / ".half-result.jpg").touch()
+            (tmp_path / ".half-result.jpg").replace(tmp_path / "result.jpg")
+
+    thread = threading.Thread(target=encode)
+    thread.start()
+    try:
+        assert {results.folder_size(tmp_path) for _ in range(3000)} == {0}
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("pages, ask", [(1, "encoded"), (2, "view")])
+def test_a_result_that_is_deleted_while_others_are_encoded_is_answered_so(tmp_path, pages, ask):
     store = results.Results()
-    for name in ("0", "1"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "result.png").touch()
-    monkeypatch.setattr(Path, "iterdir", lambda path: iter([*whole(path), vanished]))
-    names = [store.add(tmp_path / name, "title") for name in ("0", "1")]
-    assert list(store.all) == names
-
-
-def test_a_result_that_is_deleted_while_it_is_encoded_is_answered_so(tmp_path, monkeypatch):
-    whole, store = results.open_photo, results.Results()
     (tmp_path / "0").mkdir()
-    picture(tmp_path / "0/picture.png").rename(tmp_path / "0/picture")
-    picture(tmp_path / "0/result.png")
-    name = store.add(tmp_path / "0", "title")
-    monkeypatch.setattr(results, "open_photo", lambda *words: (store.remove(name), whole(*words))[1])
-    with pytest.raises(results.HTTPException) as answer:
-        store.encoded(name, "jpg")
-    assert (answer.value.status_code, answer.value.detail[:14]) == (404, "no such result")
+    for name in ("picture", "result"):
+        first, *more = (Image.new("RGB", (8, 6)) for _ in range(pages))
+        first.save(tmp_path / "0" / f"{name}.tif", save_all=True, append_images=more)
+    (tmp_path / "0/picture.tif").rename(tmp_path / "0/picture")
+    name, answers = store.add(tmp_path / "0", "title"), []
+
+    def asks():
+        try:
+            answers.append(store.encoded(name, "jpg") if ask == "encoded" else store.view(name))
+        except results.HTTPException as error:
+            answers.append((error.status_code, error.detail[:14]))
+
+    thread = threading.Thread(target=asks)
+    with store.lock:
+        thread.start()
+        time.sleep(0.3)  # it waits for the lock
+        store.remove(name)
+    thread.join()
+    assert answers == [(404, "no such result")]
 
 
 # The page in Chromium, on a desk and on a phone

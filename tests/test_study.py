@@ -17,6 +17,7 @@ import pytest
 from studies import METHODS, ROOT, made, one_line, pictures, run
 
 import study
+from rating.make import scenes_of_folders
 from rating.manifest import read_study, showings
 from utils import PARTIAL
 
@@ -129,6 +130,14 @@ def test_folders_may_begin_at_home_and_make_a_study_where_keras_is_not_installed
     subprocess.run(command, env=os.environ | {"PYTHONPATH": str(site), "HOME": str(tmp_path)}, check=True)
     versions = json.loads((tmp_path / "study/study.json").read_text())["versions"]
     assert list(versions) == ["python", "numpy", "pillow", "scipy"]
+
+
+def test_folders_that_begin_with_a_tilde_may_lie_here(tmp_path, monkeypatch):
+    pictures(tmp_path, 2)
+    monkeypatch.chdir(tmp_path)
+    Path("ours").rename("~$ours")
+    scenes = scenes_of_folders({"ours": "~$ours", "HR": "HR"})
+    assert len(scenes) == len(scenes_of_folders({"ours": Path("~$ours").resolve(), "HR": "HR"})) > 0
 
 
 def test_everything_comes_once_after_the_examples_and_a_few_again_much_later(tmp_path):

@@ -67,10 +67,11 @@ class Text(str):
 def read_entries(exif: Image.Exif) -> dict[tuple[int, int], Any]:
     """Return {(folder, tag): value} of EXIF; the folder is 0 or one of EXIF_FOLDERS."""
     entries: dict[tuple[int, int], Any] = {}
+    directories = set(IFD)  # their tags hold places in the file
     for folder in (0, *EXIF_FOLDERS):
         with contextlib.suppress(*DAMAGED):
             fields = exif.get_ifd(folder) if folder else exif
-            entries |= {(folder, tag): fields[tag] for tag in fields if folder or tag not in set(IFD)}
+            entries |= {(folder, tag): fields[tag] for tag in fields if folder or tag not in directories}
     # A directory in that on exposure, which says whether colours are those of Adobe RGB; so far its place in the source
     if (IFD.Exif, IFD.Interop) in entries:
         interop = {tag: value for tag, value in exif.get_ifd(IFD.Interop).items() if tag in (1, 2)}  # others: the size
